@@ -1,0 +1,21 @@
+"""Fused kernels and a complete toolkit for super-resolution with AWSRN and its improved form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pkgutil import extend_path
+
+# Started from the repository root, Python imports this source tree: the built libraries are then in the installed
+# package, and awsrn_fast.kernels is the folder kernels/ beside it.
+__path__ = extend_path(__path__, __name__)
+if (Path(__path__[0]).parent / "setup.py").is_file():
+    __path__.append(str(Path(__path__[0]).parent))
+
+__version__ = "0.1.0"
+
+from . import nn, ops  # noqa: E402
+from .backends import explain, use_backend  # noqa: E402
+from .checkpoint import load  # noqa: E402
+from .models import AWSRN, ImprovedAWSRN  # noqa: E402
+
+__all__ = ["AWSRN", "ImprovedAWSRN", "explain", "load", "nn", "ops", "use_backend"]

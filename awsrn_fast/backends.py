@@ -1,0 +1,192 @@
+"""Which implementation of an op runs.
+
+Every op registers its backends here, each with a function that answers why it cannot run a given call. The choice
+is a pure function of the call (device, architecture, dtype, shape) and of :func:`use_backend`; nothing is read from
+the environment and nothing is cached at call time, so that ``torch.compile`` keeps whole graphs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+NAMES = ("native", "cuda", "triton", "reference")
+
+
+class Call(NamedTuple):
+    """What a choice depends on: device type, CUDA compute capability, dtype and shape of the op's first input."""
+
+    device: str
+    capability: tuple[int, int] | None
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+
+class Backend(NamedTuple):
+    """One implementation of one op: how to run it, and why it cannot run a call (empty: it can)."""
+
+    run: Callable[..., Any]
+    reasons_against: Callable[[Call], list[str]]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Answer of :func:`explain`: the backend that would run, and the reasons against each one that would not."""
+
+    op: str
+    chosen: str | None
+    against: dict[str, list[str]]
+
+    def __str__(self) -> str:
+        refusals = "; ".join(f"{name}: {', '.join(why)}" for name, why in self.against.items())
+        return f"{self.op}: {self.chosen or 'no backend'}" + (f" ({refusals})" if refusals else "")
+
+
+class BackendError(RuntimeError):
+    """A backend was asked for by name and cannot run this call."""
+
+
+_TABLE: dict[str, dict[str, Backend]] = {}
+# A plain global: torch.compile guards on it and compiles anew when it changes; it cannot trace a ContextVar.
+_asked: dict[str, str] = {}
+_EVERY_OP = "*"
+
+
+def register(op: str, name: str, run: Callable[..., Any], reasons_against: Callable[[Call], list[str]]) -> None:
+    """Add an implementation of ``op``; ``name`` is one of :data:`NAMES`."""
+    if name not in NAMES:
+        raise ValueError(f"backend {name!r} of {op}: the names are {', '.join(NAMES)}")
+    _TABLE.setdefault(op, {})[name] = Backend(run, reasons_against)
+
+
+def registered(op: str) -> dict[str, Backend]:
+    """The backends of ``op`` by name."""
+    return dict(_TABLE[op])
+
+
+def order(call: Call) -> tuple[str, ...]:
+    """Backends to try for ``call``, best first.
+
+    On Turing (sm_75) Triton has no tensor cores, so it is not in the order; from sm_80 on it stands behind the
+    hand-written kernels until a benchmark says otherwise for an op. ROCm and XPU have Triton alone.
+    """
+    if call.device == "cpu":
+        return ("native", "reference")
+    if call.device == "cuda" and torch.version.hip is None:
+        return (
+            ("cuda", "reference") if call.capability and call.capability < (8, 0) else ("cuda", "triton", "reference")
+        )
+    return ("triton", "reference")
+
+
+def call_of(x: torch.Tensor) -> Call:
+    """The facts about the op's first input that a choice may depend on."""
+    capability = torch.cuda.get_device_capability(x.device) if x.device.type == "cuda" else None
+    return Call(x.device.type, capability, x.dtype, tuple(x.shape))
+
+
+@contextmanager
+def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
+    """Run ops on a named backend: ``use_backend("reference")`` for all, ``use_backend(awms="native")`` for one.
+
+    ``"auto"`` is the default choice. The setting holds for the block and for the whole process: do not change it
+    while other threads compute.
+
+    Raises:
+        ValueError: an unknown backend or op.
+        BackendError: (from the op) the backend cannot run the call; it says why.
+    """
+    asked = ({_EVERY_OP: name} if name is not None else {}) | by_op
+    for op, backend in asked.items():
+        if op != _EVERY_OP and op not in _TABLE:
+            raise ValueError(f"use_backend: no op {op!r}; the ops are {', '.join(sorted(_TABLE))}")
+        if backend != "auto" and backend not in NAMES:
+            raise ValueError(f"use_backend: no backend {backend!r}; the backends are auto, {', '.join(NAMES)}")
+    global _asked
+    before, _asked = _asked, _asked | asked
+    try:
+        yield
+    finally:
+        _asked = before
+
+
+def choose(op: str, x: torch.Tensor) -> Callable[..., Any]:
+    """The function that runs ``op`` on inputs like ``x``.
+
+    Raises:
+        BackendError: the backend asked for by :func:`use_backend` cannot run it.
+    """
+    call = call_of(x)
+    backends = _TABLE[op]
+    asked = _asked_for(op)
+    if asked is not None:
+        why = reasons_against(op, asked, call)
+        if why:
+            raise BackendError(f"{op}: backend {asked!r} was asked for and cannot run: {'; '.join(why)}")
+        return backends[asked].run
+    for name in order(call):
+        if name in backends and not backends[name].reasons_against(call):
+            if name == "reference" and call.device != "cpu":
+                _warn_slow(op, call)
+            return backends[name].run
+    raise BackendError(f"{explain(op, call)}")
+
+
+def run(op: str, *arguments: Any) -> Any:
+    """Run ``op`` on the backend chosen by its first argument, a tensor as the kernel will get it (autocast done)."""
+    return choose(op, arguments[0])(*arguments)
+
+
+def reasons_against(op: str, name: str, call: Call) -> list[str]:
+    """Why backend ``name`` cannot run ``call`` of ``op``; empty if it can."""
+    if name not in _TABLE[op]:
+        return [f"{op} has no {name} implementation"]
+    return _TABLE[op][name].reasons_against(call)
+
+
+def explain(op: str, call: Call | torch.Tensor | None = None) -> Explanation:
+    """Which backend would run ``op`` and why the others would not.
+
+    Args:
+        op: name of an op, one of ``awsrn_fast.ops.ROWS``.
+        call: the op's first input, or the facts about it; default: fp32 on the CPU, ``[1, 32, 48, 48]``.
+    """
+    if op not in _TABLE:
+        raise ValueError(f"explain: no op {op!r}; the ops are {', '.join(sorted(_TABLE))}")
+    if call is None:
+        call = Call("cpu", None, torch.float32, (1, 32, 48, 48))
+    if isinstance(call, torch.Tensor):
+        call = call_of(call)
+    candidates = order(call)
+    against = {name: reasons_against(op, name, call) for name in NAMES if name in candidates}
+    against |= {name: [f"not offered on {_where(call)}"] for name in NAMES if name not in candidates}
+    chosen = _asked_for(op) or next((name for name in candidates if not against[name]), None)
+    for name in candidates:
+        if chosen is not None and name != chosen and not against[name]:
+            against[name] = [f"{chosen} comes first"]
+    against.pop(chosen, None)
+    return Explanation(op, chosen, against)
+
+
+def always(call: Call) -> list[str]:
+    """``reasons_against`` of a backend that runs everything."""
+    return []
+
+
+def _asked_for(op: str) -> str | None:
+    name = _asked.get(op, _asked.get(_EVERY_OP))
+    return None if name == "auto" else name
+
+
+def _where(call: Call) -> str:
+    return f"{call.device} sm_{call.capability[0]}{call.capability[1]}" if call.capability else call.device
+
+
+def _warn_slow(op: str, call: Call) -> None:
+    if not torch.compiler.is_compiling():
+        warnings.warn(f"{explain(op, call)}: running the slow reference on {_where(call)}", stacklevel=4)

@@ -1,0 +1,90 @@
+"""Weights files: safetensors with the network's configuration in the header, and ``.pth`` of the public code."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from .errors import UserError
+from .files import replacing
+from .models import SuperResolution, build
+
+HEADER_KEY = "awsrn_fast"
+NESTED = ("state_dict", "model_state_dict", "params_ema", "params", "model")
+"""Names under which other tools' .pth files keep the state dict."""
+
+
+def save_weights(path: str | os.PathLike, model: SuperResolution, *, training: Mapping[str, Any] | None = None) -> None:
+    """Write a network's weights as safetensors, whole or not at all.
+
+    Args:
+        path: file to (re)place.
+        model: a network in its training form.
+        training: facts to keep in the header beside the hyper-parameters (iterations, figures, data).
+    """
+    header = {"network": model.network, "hyper": model.hyper, "training": dict(training or {})}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    content = save(tensors, metadata={HEADER_KEY: json.dumps(header)})
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
+def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") -> SuperResolution:
+    """A trained network from a weights file, in eval mode; the file alone is enough.
+
+    Args:
+        path_or_name: ``.safetensors`` of this package, or ``.pth``/``.pt`` with a state dict of the public AWSRN code
+            (read with ``weights_only``: such a file cannot run code).
+        device: where to put it.
+
+    Raises:
+        UserError: there is no such file, it cannot be read, or it holds other weights.
+    """
+    path = Path(path_or_name)
+    if not path.is_file():
+        raise UserError(f"no weights file {path}: give a .safetensors or .pth file, such as a run's best.safetensors")
+    state, header = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    try:
+        model = build(state, header.get("hyper"))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} does not hold weights of AWSRN or its improved form: {error}") from error
+    return model.to(device).eval()
+
+
+def read_header(path: str | os.PathLike) -> dict[str, Any]:
+    """What :func:`save_weights` wrote beside the weights: network, hyper, training."""
+    return _read_safetensors(Path(path))[1]
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118, not a dict
+            header = json.loads((file.metadata() or {}).get(HEADER_KEY, "{}"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read weights {path}: {error}; is the file complete?") from error
+    return state, header
+
+
+def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot read weights {path}: {reason}; a state dict saved by torch.save is needed") from error
+    for name in NESTED:
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+            break
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"{path} does not hold a state dict: save model.state_dict(), not the model or an optimiser")
+    return {str(name): tensor.float() for name, tensor in content.items()}, {}

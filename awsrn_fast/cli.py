@@ -1,0 +1,54 @@
+"""What the commands ``python -m awsrn_fast.NAME`` share: exit statuses and errors as one line.
+
+Exit status: 0 all done, 1 some of the work failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from rich.console import Console
+
+from .errors import UserError
+
+console = Console(stderr=True, highlight=False)
+"""Progress, tables and remarks. Standard error, so that standard output stays free for data."""
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command's ``main`` and end the process with its status; known failures print one line."""
+    try:
+        status = main() or 0
+    except UserError as error:
+        status = error.status
+        _complain(str(error))
+    except KeyboardInterrupt:
+        status = 130
+        _complain("interrupted")
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        status = 1
+        _complain(f"out of memory ({_first_line(error)}): take a smaller tile, patch, batch or image")
+    sys.exit(status)
+
+
+def _complain(message: str) -> None:
+    console.print(f"[bold red]error:[/] {_escape(message)}", soft_wrap=True)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    # CPU torch raises a plain RuntimeError from its allocator.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)

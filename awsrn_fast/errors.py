@@ -1,0 +1,15 @@
+"""Errors that are the user's to mend: one line that names what, where and what to do."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Wrong usage or bad input. The commands print it as one line and end with ``status``."""
+
+    status = 2
+
+
+class RunError(UserError):
+    """The request was right, but the work (or a part of it) failed on the way."""
+
+    status = 1

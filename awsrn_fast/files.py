@@ -1,0 +1,41 @@
+"""Writing files so that a kill, a full disk or a bug never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import RunError
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a path beside ``path`` to write to; on success it is synced and renamed onto ``path``.
+
+    On any failure the unfinished file is removed and whatever ``path`` held before stays. The name keeps
+    its suffix, since image libraries choose the format by it.
+
+    Raises:
+        RunError: the folder cannot be written or the disk is full; names the path and the reason.
+    """
+    path = Path(path)
+    beside = path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield beside
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Replace the contents of ``path`` by ``text`` (UTF-8), whole or not at all."""
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -1,0 +1,90 @@
+"""Facts about a network in one frozen object: sizes, cost, how far it sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from awsrn_fast.nn import ChannelAttention, DWPWAttention, NonLocal, WNConv2d
+
+if TYPE_CHECKING:
+    from .network import SuperResolution
+
+HD_PIXELS = 1280 * 720
+"""Output size that the literature counts mult-adds at."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Attributes:
+    variant: name such as "improved-s", or "custom" with other sizes.
+    scale: upscaling factor.
+    channels: feature channels C.
+    parameters: numbers in the state dict, gains of the weight norm counted; the fused form has fewer.
+    mult_adds: of one 1280x720 output, counted as the literature does: every branch of the reconstruction by
+        itself, convolutions and matrix products only.
+    mult_adds_merged: the same with the branches merged, as this package computes them.
+    receptive_field: side, in input pixels, of the square that one output pixel depends on through the
+        convolutions. The non-local span (block, halo) and the pooled gates reach farther.
+    block, halo: span of the non-local fusion; block is None where it is global or absent.
+    non_local: whether the network has a non-local fusion.
+    """
+
+    variant: str
+    scale: int
+    channels: int
+    parameters: int
+    mult_adds: int
+    mult_adds_merged: int
+    receptive_field: int
+    block: int | None
+    halo: int
+    non_local: bool
+
+
+def describe(model: SuperResolution) -> Facts:
+    """The facts of a network, from its modules."""
+    from .variants import variant_of
+
+    hyper = model.hyper
+    positions = HD_PIXELS / model.scale**2
+    # One position per input pixel; at x3 the literature too counts the fraction that 720 / 3 * 1280 / 3 leaves.
+    separate = sum(_mult_adds(m, positions) for m in model.modules())
+    kernels = model.tail.kernels
+    branch_taps, merged_taps = sum(k * k for k in kernels), kernels[-1] ** 2
+    tail_step = model.channels * 3 * model.scale**2 * positions
+    attended = isinstance(getattr(model, "non_local", None), NonLocal)
+    has_attention = int(isinstance(getattr(model, "attention", None), DWPWAttention))
+    body_radius = hyper["blocks"] * (2 * hyper["units"] + 1)
+    if "weight" in model.tail._buffers:  # fused: the branches are gone
+        separate += tail_step * branch_taps
+    return Facts(
+        variant=variant_of(model),
+        scale=model.scale,
+        channels=model.channels,
+        parameters=sum(t.numel() for t in model.state_dict().values()),
+        mult_adds=round(separate),
+        mult_adds_merged=round(separate + tail_step * (merged_taps - branch_taps)),
+        receptive_field=2 * (1 + has_attention + body_radius + kernels[-1] // 2) + 1,
+        block=hyper.get("block"),
+        halo=hyper.get("halo", 0),
+        non_local=attended,
+    )
+
+
+def _mult_adds(module: nn.Module, positions: float) -> float:
+    if isinstance(module, WNConv2d):
+        return module.weight().numel() * positions
+    if isinstance(module, nn.Conv2d):
+        return module.weight.numel() * positions
+    if isinstance(module, DWPWAttention):
+        return (module.pointwise.weight.numel() + module.attention.weight.numel()) * positions
+    if isinstance(module, ChannelAttention):
+        return module.squeeze.weight.numel() + module.excite.weight.numel()
+    if isinstance(module, NonLocal):
+        inner, channels = module.theta.weight.shape
+        keys = positions if module.block is None else min(positions, (module.block + 2 * module.halo) ** 2)
+        return (4 * inner * channels + 2 * inner * keys) * positions
+    return 0

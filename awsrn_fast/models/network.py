@@ -1,0 +1,152 @@
+"""The two networks: the baseline AWSRN and its improved form."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from awsrn_fast import ops
+from awsrn_fast.nn import AWMS, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
+
+from .facts import Facts, describe
+
+RGB_MEAN = (0.4488, 0.4371, 0.4040)
+
+
+class SuperResolution(nn.Module):
+    """What both networks share: normalisation, skip, head convolution, body, reconstruction, and the fused form.
+
+    The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.
+    """
+
+    network: str
+    hyper: dict[str, Any]
+    """The constructor's arguments; what is needed to build the network again."""
+
+    def __init__(self, scale: int, channels: int, body: list[LFB], kernels: tuple[int, ...]) -> None:
+        super().__init__()
+        if scale not in (2, 3, 4, 8):
+            raise ValueError(f"scale must be 2, 3, 4 or 8, got {scale}")
+        self.scale, self.channels = scale, channels
+        self.clamp = False
+        self.register_buffer("mean", torch.tensor(RGB_MEAN), persistent=False)
+        self.head = nn.ModuleDict({"0": WNConv2d(3, channels, 3)})
+        self.body = nn.ModuleList(body)
+        self.tail = AWMS(channels, scale, kernels)
+        self.skip = nn.ModuleDict({"0": WNConv2d(3, 3 * scale**2, 3)})
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of this network: variant, scale, sizes, receptive field; see :class:`Facts`."""
+        return describe(self)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Normalised image ``[N, 3, H, W]`` -> features for the reconstruction, ``[N, C, H, W]``."""
+        return self.run_body(self.head["0"](x))[0]
+
+    def run_body(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """All LFB: ``[N, C, H, W]`` -> the same shape, and its mean ``[N, C]``."""
+        mean = x.mean(dim=(2, 3))
+        for block in self.body:
+            x, mean = block(x, mean)
+        return x, mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Upscale ``x [N, 3, H, W]``, RGB in [0, 1], to ``[N, 3, scale*H, scale*W]``; not clamped unless fused so.
+
+        Raises:
+            ValueError: not a batch of RGB images.
+        """
+        if x.dim() != 4 or x.shape[1] != 3:
+            raise ValueError(f"{type(self).__name__}: x must be RGB [N, 3, H, W] in [0, 1], got shape {list(x.shape)}")
+        x = 2 * (x - self.mean[:, None, None])
+        return self.tail(self.features(x), self.skip["0"](x), out_scale=0.5, out_shift=self.mean, clamp=self.clamp)
+
+    def fuse(self, clamp: bool = False) -> SuperResolution:
+        """The inference form, a new module: weight norm folded, branches merged, no gradients.
+
+        Args:
+            clamp: limit the output to [0, 1] in the last store.
+
+        Outputs agree with this form within fp32 rounding (and the clamp).
+        """
+        fused = copy.deepcopy(self).eval().requires_grad_(False)
+        fused.clamp = clamp
+        for kind in (AWMS, WNConv2d):  # AWMS first: it merges its branches from their weight norm
+            for module in [m for m in fused.modules() if isinstance(m, kind)]:
+                module.fold()
+        return fused
+
+
+class AWSRN(SuperResolution):
+    """Baseline AWSRN (Wang, Li, Shi, arXiv 1904.02358); state dicts as the public code's, key for key.
+
+    Args:
+        scale: 2, 3, 4 or 8.
+        channels: C, 32 (SD: 16).
+        wide: channels inside a unit, 128.
+        blocks: LFB: full 4, M 3, S and SD 1.
+        units: AWRU of each LFB: 4 (SD: 8).
+        kernels: branches of the reconstruction.
+    """
+
+    network = "awsrn"
+
+    def __init__(
+        self,
+        scale: int = 4,
+        channels: int = 32,
+        wide: int = 128,
+        blocks: int = 4,
+        units: int = 4,
+        kernels: tuple[int, ...] = (3, 5, 7, 9),
+    ) -> None:
+        super().__init__(scale, channels, [LFB(channels, wide, units) for _ in range(blocks)], kernels)
+        self.hyper = {"scale": scale, "channels": channels, "wide": wide, "blocks": blocks, "units": units}
+        self.hyper["kernels"] = tuple(kernels)
+
+
+class ImprovedAWSRN(SuperResolution):
+    """AWSRN with attention in the head, gates in every unit, hierarchical fusion and non-local feature fusion.
+
+    Args:
+        scale, channels, wide, blocks, units: as in :class:`AWSRN` (sizes full, M, S).
+        kernels: branches of the reconstruction.
+        gap: means for a unit's gate, of its "input" or of its "residual" (*ablate*).
+        lrfu: "hierarchical", or the baseline's "concat" (*ablate*).
+        block, halo: span of the non-local fusion, see :func:`awsrn_fast.ops.non_local`.
+    """
+
+    network = "improved"
+
+    def __init__(
+        self,
+        scale: int = 4,
+        channels: int = 32,
+        wide: int = 128,
+        blocks: int = 4,
+        units: int = 4,
+        kernels: tuple[int, ...] = (1, 3, 5, 7, 9),
+        gap: Literal["input", "residual"] = "input",
+        lrfu: Literal["hierarchical", "concat"] = "hierarchical",
+        block: int | None = 32,
+        halo: int = 8,
+    ) -> None:
+        body = [LFB(channels, wide, units, gate=True, gap=gap, lrfu=lrfu) for _ in range(blocks)]
+        super().__init__(scale, channels, body, kernels)
+        self.attention = DWPWAttention(channels)
+        self.non_local = NonLocal(channels, block, halo)
+        self.channel_attention = ChannelAttention(channels, bias=False)
+        # eq. 12 multiplies by the gate alone: the row gated_residual with x_scale = 0.
+        self.register_buffer("zero", torch.zeros(1), persistent=False)
+        self.register_buffer("one", torch.ones(1), persistent=False)
+        self.hyper = {"scale": scale, "channels": channels, "wide": wide, "blocks": blocks, "units": units}
+        self.hyper |= {"kernels": tuple(kernels), "gap": gap, "lrfu": lrfu, "block": block, "halo": halo}
+
+    def features(self, x: Tensor) -> Tensor:
+        fused = self.non_local(self.run_body(self.attention(self.head["0"](x)))[0])
+        gate = self.channel_attention(fused.mean(dim=(2, 3)))
+        return ops.gated_residual(fused, fused, gate, self.zero, self.one)[0]

@@ -1,0 +1,21 @@
+"""Blocks of the networks; each calls the ops and holds their parameters."""
+
+from __future__ import annotations
+
+from .attention import ChannelAttention, DWPWAttention, NonLocal
+from .awms import AWMS
+from .conv import Scale, WNConv2d
+from .residual import AWRU, LFB, LRFU, ConcatLRFU
+
+__all__ = [
+    "AWMS",
+    "AWRU",
+    "ChannelAttention",
+    "ConcatLRFU",
+    "DWPWAttention",
+    "LFB",
+    "LRFU",
+    "NonLocal",
+    "Scale",
+    "WNConv2d",
+]

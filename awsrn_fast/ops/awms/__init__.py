@@ -1,0 +1,57 @@
+"""``awms``: reconstruction by the merged multi-scale convolution, PixelShuffle, skip and denormalisation."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from awsrn_fast import backends
+from awsrn_fast.ops._arguments import autocast, check
+
+from .reference import reference
+
+DIMS = {"x": "N C H W", "weight": "O C K K", "bias": "O", "skip": "N O H W ?", "out_shift": "P ?"}
+
+backends.register("awms", "reference", reference, backends.always)
+
+
+def awms(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float = 1,
+    out_shift: Tensor | None = None,
+    clamp: bool = False,
+) -> Tensor:
+    """``pixel_shuffle(conv(x) + skip) * out_scale + out_shift``.
+
+    The branches of the AWMS are linear, so their weighted sum is one convolution with the kernel
+    ``sum_k alpha_k pad(W_k)``; see :class:`awsrn_fast.nn.AWMS`, which merges them.
+
+    Args:
+        x: ``[N, C, H, W]``.
+        weight: ``[O, C, K, K]`` with K odd (zero 'same' padding) and ``O = P * scale**2``; bias: ``[O]``.
+        skip: ``[N, O, H, W]``, not yet shuffled, added to the convolution; None: nothing is added.
+        scale: upscaling factor of the PixelShuffle.
+        out_scale, out_shift: the denormalisation; ``out_shift`` is ``[P]``, or None for 0.
+        clamp: limit the result to [0, 1].
+
+    Returns:
+        ``y [N, P, scale*H, scale*W]`` in x's memory format.
+
+    Raises:
+        TypeError, ValueError: a wrong dtype, device, shape or scale; names the argument.
+    """
+    sizes = check("awms", DIMS, x=x, weight=weight, bias=bias, skip=skip, out_shift=out_shift)
+    if sizes["K"] % 2 == 0:
+        raise ValueError(f"awms: weight must have an odd kernel, got {sizes['K']}x{sizes['K']}")
+    if scale < 1 or sizes["O"] % scale**2:
+        raise ValueError(f"awms: scale must be at least 1 and its square divide O = {sizes['O']}, got {scale}")
+    if out_shift is not None and sizes["P"] * scale**2 != sizes["O"]:
+        raise ValueError(f"awms: out_shift must be [{sizes['O'] // scale**2}], got shape {list(out_shift.shape)}")
+    x, weight, bias, skip, out_shift = autocast(x, weight, bias, skip, out_shift)
+    return backends.run("awms", x, weight, bias, skip, scale, out_scale, out_shift, clamp)
+
+
+awms.reference = reference

@@ -1,0 +1,35 @@
+"""``channel_attention``: from the means of the channels to their gates (eq. 1-2 and 11)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from awsrn_fast import backends
+from awsrn_fast.ops._arguments import autocast, check
+
+from .reference import reference
+
+DIMS = {"mean": "N C", "w1": "R C", "b1": "R ?", "w2": "C R", "b2": "C ?"}
+
+backends.register("channel_attention", "reference", reference, backends.always)
+
+
+def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+    """``sigmoid(w2 relu(w1 mean + b1) + b2)``.
+
+    Args:
+        mean: ``[N, C]``, each channel's mean over its map.
+        w1: ``[R, C]``, b1: ``[R]`` or None (eq. 11 has no biases).
+        w2: ``[C, R]``, b2: ``[C]`` or None.
+
+    Returns:
+        ``gate [N, C]``, in (0, 1).
+
+    Raises:
+        TypeError, ValueError: a wrong dtype, device or shape; names the argument.
+    """
+    check("channel_attention", DIMS, mean=mean, w1=w1, b1=b1, w2=w2, b2=b2)
+    return backends.run("channel_attention", *autocast(mean, w1, b1, w2, b2))
+
+
+channel_attention.reference = reference

@@ -1,0 +1,11 @@
+"""The definition of ``channel_attention`` in plain PyTorch."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def reference(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
+    return torch.sigmoid(F.linear(F.relu(F.linear(mean, w1, b1)), w2, b2))

@@ -1,0 +1,57 @@
+"""``dwpw_attention``: depthwise separable convolution with pixel attention, the head's DSA (eq. 3-6)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from awsrn_fast import backends
+from awsrn_fast.ops._arguments import autocast, check
+
+from .reference import reference
+
+DIMS = {
+    "x": "N C H W",
+    "w_dw": "C 1 3 3",
+    "b_dw": "C",
+    "w_pw": "D C",
+    "b_pw": "D",
+    "w_a": "D D",
+    "b_a": "D",
+    "residual": "N D H W ?",
+}
+
+backends.register("dwpw_attention", "reference", reference, backends.always)
+
+
+def dwpw_attention(
+    x: Tensor,
+    w_dw: Tensor,
+    b_dw: Tensor,
+    w_pw: Tensor,
+    b_pw: Tensor,
+    w_a: Tensor,
+    b_a: Tensor,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """``A * Y (+ residual)`` with ``Y = pointwise(depthwise(x))`` and ``A = sigmoid(w_a Y + b_a)``.
+
+    Args:
+        x: ``[N, C, H, W]``.
+        w_dw: ``[C, 1, 3, 3]`` (zero 'same' padding, eq. 3), b_dw: ``[C]``.
+        w_pw: ``[D, C]``, b_pw: ``[D]`` (eq. 4).
+        w_a: ``[D, D]``, b_a: ``[D]`` (eq. 5).
+        residual: ``[N, D, H, W]``, added to the result; None: nothing is added.
+
+    Returns:
+        ``y [N, D, H, W]`` in x's memory format.
+
+    Raises:
+        TypeError, ValueError: a wrong dtype, device or shape; names the argument.
+    """
+    arguments = {"x": x, "w_dw": w_dw, "b_dw": b_dw, "w_pw": w_pw, "b_pw": b_pw, "w_a": w_a, "b_a": b_a}
+    arguments["residual"] = residual
+    check("dwpw_attention", DIMS, **arguments)
+    return backends.run("dwpw_attention", *autocast(*arguments.values()))
+
+
+dwpw_attention.reference = reference

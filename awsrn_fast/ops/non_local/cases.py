@@ -1,0 +1,23 @@
+"""Inputs of ``non_local`` for tests and benchmarks."""
+
+from __future__ import annotations
+
+from awsrn_fast.ops._cases import Case
+
+
+def _case(name: str, n: int, c: int, h: int, w: int, d: int, block: int | None = None, halo: int = 0) -> Case:
+    shapes = {"x": (n, c, h, w)}
+    for projection in ("theta", "phi", "g"):
+        shapes |= {f"w_{projection}": (d, c), f"b_{projection}": (d,)}
+    shapes |= {"w_z": (c, d), "b_z": (c,)}
+    return Case(name, shapes, {"block": block, "halo": halo})
+
+
+CASES = [
+    _case("global", 2, 32, 16, 16, 16),
+    _case("global, odd", 1, 10, 7, 19, 5),
+    _case("block", 1, 32, 40, 24, 16, block=16, halo=4),
+    _case("block, ragged", 2, 8, 13, 21, 8, block=5, halo=2),
+    _case("one pixel", 2, 8, 1, 1, 4, block=4, halo=1),
+    _case("empty batch", 0, 8, 3, 5, 4),
+]

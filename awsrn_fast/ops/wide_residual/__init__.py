@@ -1,0 +1,57 @@
+"""``wide_residual``: the whole AWRU, two 3x3 convolutions with a wide map between, gate, scales and residual."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from awsrn_fast import backends
+from awsrn_fast.ops._arguments import autocast, check
+
+from .reference import reference
+
+DIMS = {
+    "x": "N C H W",
+    "w1": "K C 3 3",
+    "b1": "K",
+    "w2": "C K 3 3",
+    "b2": "C",
+    "gate": "N C ?",
+    "x_scale": "1",
+    "res_scale": "1",
+}
+
+backends.register("wide_residual", "reference", reference, backends.always)
+
+
+def wide_residual(
+    x: Tensor,
+    w1: Tensor,
+    b1: Tensor,
+    w2: Tensor,
+    b2: Tensor,
+    gate: Tensor | None,
+    x_scale: Tensor,
+    res_scale: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """``y = x_scale * x + res_scale * gate * conv3(relu(conv3(x)))`` and the mean of y over each channel's map.
+
+    Args:
+        x: ``[N, C, H, W]``.
+        w1: ``[K, C, 3, 3]``, b1: ``[K]``: to the wide map (zero 'same' padding).
+        w2: ``[C, K, 3, 3]``, b2: ``[C]``: back.
+        gate: ``[N, C]``, or None for 1 (the baseline's unit).
+        x_scale, res_scale: ``[1]``.
+
+    Returns:
+        ``y [N, C, H, W]`` in x's memory format and ``mean [N, C]``.
+
+    Raises:
+        TypeError, ValueError: a wrong dtype, device or shape; names the argument.
+    """
+    arguments = {"x": x, "w1": w1, "b1": b1, "w2": w2, "b2": b2, "gate": gate}
+    arguments |= {"x_scale": x_scale, "res_scale": res_scale}
+    check("wide_residual", DIMS, **arguments)
+    return backends.run("wide_residual", *autocast(*arguments.values()))
+
+
+wide_residual.reference = reference

@@ -1,0 +1,20 @@
+"""Every test of an op's suite runs once per backend that is registered, and per case where it asks for one."""
+
+from __future__ import annotations
+
+import pytest
+from suite import OpSuite, cases_of
+
+from awsrn_fast import backends
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.cls is None or not issubclass(metafunc.cls, OpSuite):
+        return
+    names = sorted(backends.registered(metafunc.cls.op))
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", names)
+    if "kernel" in metafunc.fixturenames:  # what holds for kernels alone: plain PyTorch has no schema of ours
+        metafunc.parametrize("kernel", [name for name in names if name != "reference"])
+    if "case" in metafunc.fixturenames:
+        metafunc.parametrize("case", cases_of(metafunc.cls.op), ids=lambda case: case.name)

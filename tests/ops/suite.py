@@ -1,0 +1,173 @@
+"""The one suite that every op's backends pass; a row's test file names the op and nothing else.
+
+Correct means (flash-attention's rule): forward and every gradient against the fp64 reference, error at most twice
+the same-dtype reference's error plus a floor of the output's rms.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from awsrn_fast import backends, ops
+from awsrn_fast.ops._cases import FLOOR, Case
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+LAYOUTS = ("contiguous", "channels_last", "strided", "expanded")
+
+
+def cases_of(op: str) -> list[Case]:
+    return importlib.import_module(f"awsrn_fast.ops.{op}.cases").CASES
+
+
+def as_tuple(result: Any) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def forward_and_gradients(function, arguments: dict[str, Any], seeds: list[Tensor] | None = None):
+    """Outputs and the gradient of every tensor argument, for fixed gradients of the outputs."""
+    leaves = {k: v.detach().requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
+    outputs = as_tuple(function(**(arguments | leaves)))
+    if seeds is None:
+        generator = torch.Generator().manual_seed(1)
+        seeds = [torch.randn(o.shape, generator=generator, dtype=torch.float64) for o in outputs]
+    total = sum((o * s.to(o)).sum() for o, s in zip(outputs, seeds, strict=True))
+    gradients = torch.autograd.grad(total, list(leaves.values()))
+    named = {f"output {i}": o.detach() for i, o in enumerate(outputs)}
+    return named | {f"gradient of {k}": g for k, g in zip(leaves, gradients, strict=True)}
+
+
+def assert_accurate(got: dict[str, Tensor], same_dtype: dict[str, Tensor], exact: dict[str, Tensor]) -> None:
+    for name, truth in exact.items():
+        if truth.numel() == 0:
+            assert got[name].shape == truth.shape, name
+            continue
+        error = (got[name].double() - truth).abs().max().item()
+        allowed = 2 * (same_dtype[name].double() - truth).abs().max().item()
+        rms = truth.square().mean().sqrt().item()
+        allowed += FLOOR[got[name].dtype] * max(rms, 1e-3)
+        assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}, rms {rms:.3g}"
+
+
+def laid_out(tensor: Tensor, layout: str) -> Tensor:
+    """The same values with other strides."""
+    if layout == "channels_last" and tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    if layout == "strided" and tensor.dim() >= 2:
+        wide = tensor.new_empty(*tensor.shape[:-1], 2 * tensor.shape[-1])
+        return wide[..., ::2].copy_(tensor)
+    if layout == "expanded" and tensor.dim() == 4 and tensor.shape[0] > 1:
+        return tensor[:1].expand_as(tensor)
+    return tensor
+
+
+class OpSuite:
+    op: str
+
+    def run(self, backend: str, **arguments):
+        with backends.use_backend(**{self.op: backend}):
+            return ops.ROWS[self.op](**arguments)
+
+    def arguments(self, case: Case, backend: str, dtype: torch.dtype, device: str = "cpu") -> dict[str, Any]:
+        arguments = case.make(dtype, device)
+        first = next(iter(arguments.values()))
+        why = backends.reasons_against(self.op, backend, backends.call_of(first))
+        if why:
+            pytest.skip("; ".join(why))
+        return arguments
+
+    @pytest.mark.parametrize("device", DEVICES)
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_forward_and_gradients(self, backend: str, case: Case, dtype: torch.dtype, device: str) -> None:
+        arguments = self.arguments(case, backend, dtype, device)
+        reference = ops.ROWS[self.op].reference
+        exact_arguments = {k: v.cpu().double() if isinstance(v, Tensor) else v for k, v in arguments.items()}
+        exact = forward_and_gradients(reference, exact_arguments)
+        same_dtype = forward_and_gradients(reference, arguments)
+        got = forward_and_gradients(lambda **a: self.run(backend, **a), arguments)
+        assert_accurate(*({k: v.cpu() for k, v in d.items()} for d in (got, same_dtype)), exact)
+        assert all(got[f"output {i}"].dtype == dtype for i in range(len([k for k in got if k.startswith("output")])))
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_layouts(self, backend: str, case: Case, layout: str) -> None:
+        arguments = self.arguments(case, backend, torch.float32)
+        arguments = {k: laid_out(v, layout) if isinstance(v, Tensor) else v for k, v in arguments.items()}
+        plain = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in arguments.items()}
+        got = as_tuple(self.run(backend, **arguments))
+        expected = as_tuple(ops.ROWS[self.op].reference(**plain))
+        first = next(iter(arguments.values()))
+        nhwc = first.dim() == 4 and not first.is_contiguous()
+        nhwc = nhwc and first.is_contiguous(memory_format=torch.channels_last)
+        for result, truth in zip(got, expected, strict=True):
+            torch.testing.assert_close(result, truth, rtol=1e-4, atol=1e-4)
+            if result.dim() == 4:
+                layout_of_x = torch.channels_last if nhwc else torch.contiguous_format
+                assert result.is_contiguous(memory_format=layout_of_x)
+
+    def test_inputs_stay_and_outputs_are_new(self, backend: str, case: Case) -> None:
+        arguments = self.arguments(case, backend, torch.float32)
+        before = {k: v.clone() for k, v in arguments.items() if isinstance(v, Tensor)}
+        outputs = as_tuple(self.run(backend, **arguments))
+        for name, value in before.items():
+            assert torch.equal(arguments[name], value), f"{name} was changed"
+        owned = {v.untyped_storage().data_ptr() for v in arguments.values() if isinstance(v, Tensor) and v.numel()}
+        assert all(o.untyped_storage().data_ptr() not in owned for o in outputs if o.numel())
+
+    def test_deterministic(self, backend: str, case: Case) -> None:
+        arguments = self.arguments(case, backend, torch.float32)
+        first = forward_and_gradients(lambda **a: self.run(backend, **a), arguments)
+        second = forward_and_gradients(lambda **a: self.run(backend, **a), arguments)
+        assert all(torch.equal(first[k], second[k]) for k in first)
+
+    def test_wrong_arguments_are_named(self, backend: str) -> None:
+        arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32)
+        for name, value in arguments.items():
+            if not isinstance(value, Tensor):
+                continue
+            wrong: dict[str, Any] = {"a number": 1.0, "a dimension more": value[None]}
+            if name != next(iter(arguments)):
+                wrong |= {"wrong size": torch.cat([value, value]), "mixed dtype": value.double()}
+                wrong |= {"other device": value.to("meta")}
+            wrong["integers"] = value.to(torch.int32)
+            for what, bad in wrong.items():
+                with pytest.raises((TypeError, ValueError), match=rf"{self.op}: .*\b{name}\b") as error:
+                    self.run(backend, **(arguments | {name: bad}))
+                assert "\n" not in str(error.value), what
+
+    def test_autocast(self, backend: str) -> None:
+        arguments = cases_of(self.op)[0].make(torch.float32)
+        leaves = {k: v.requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            outputs = as_tuple(self.run(backend, **arguments))
+        assert all(o.dtype == torch.bfloat16 for o in outputs)
+        gradients = torch.autograd.grad(sum(o.float().sum() for o in outputs), list(leaves.values()))
+        assert all(g.dtype == torch.float32 for g in gradients)
+
+    def test_compiles_to_one_graph(self, backend: str) -> None:
+        arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32)
+        torch._dynamo.reset()
+        # The eager graph of aot_eager: the capture is what can break, and it needs no C++ compile.
+        compiled = torch.compile(ops.ROWS[self.op], backend="aot_eager", fullgraph=True)
+        with backends.use_backend(**{self.op: backend}):
+            got = forward_and_gradients(compiled, arguments)
+            expected = forward_and_gradients(ops.ROWS[self.op], arguments)
+        for name in expected:
+            torch.testing.assert_close(got[name], expected[name], msg=lambda m, name=name: f"{name}: {m}")
+
+    def test_schema(self, kernel: str, case: Case) -> None:
+        arguments = self.arguments(case, kernel, torch.float32)
+        leaves = [v.requires_grad_() if isinstance(v, Tensor) else v for v in arguments.values()]
+        torch.library.opcheck(getattr(torch.ops.awsrn_fast, self.op).default, tuple(leaves))
+
+    def test_double_backward_raises(self, kernel: str) -> None:
+        arguments = self.arguments(cases_of(self.op)[0], kernel, torch.float32)
+        first = next(iter(arguments.values())).requires_grad_()
+        outputs = as_tuple(self.run(kernel, **arguments))
+        (gradient,) = torch.autograd.grad(outputs[0].square().sum(), first, create_graph=True)
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            gradient.square().sum().backward()

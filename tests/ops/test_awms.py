@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestAwms(OpSuite):
+    op = "awms"

@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestChannelAttention(OpSuite):
+    op = "channel_attention"

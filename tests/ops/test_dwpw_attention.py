@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestDwpwAttention(OpSuite):
+    op = "dwpw_attention"

@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestGatedResidual(OpSuite):
+    op = "gated_residual"

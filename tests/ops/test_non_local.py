@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestNonLocal(OpSuite):
+    op = "non_local"

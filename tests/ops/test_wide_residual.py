@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestWideResidual(OpSuite):
+    op = "wide_residual"
