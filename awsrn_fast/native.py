@@ -1,0 +1,63 @@
+"""The native libraries, loaded once: what is there, and if something isn't, why.
+
+``cpu`` and ``cuda`` are the extension modules or None; ``cpu_reason`` and ``cuda_reason`` are then half a sentence
+saying why, and empty otherwise. ``AWSRN_FAST_ISA`` is read here, once, and names the instruction set to use instead
+of the widest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch  # noqa: F401  first: its OpenMP library, already loaded, is then the one that ours uses, with one pool
+
+from .errors import UserError
+from .source_id import source_id
+
+_CSRC = Path(__file__).resolve().parent.parent / "csrc"
+
+
+def build_info() -> dict[str, str]:
+    """What the installation said of each library, by "cpu" and "cuda": built for what, or why not. Empty if never built."""
+    for folder in sys.modules[__package__].__path__:
+        path = Path(folder, "_build_info.json")
+        if path.is_file():
+            return json.loads(path.read_text(encoding="utf-8"))
+    return {}
+
+
+def _load(key: str) -> tuple[ModuleType | None, str]:
+    name = f"{__package__}._{key}"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None, build_info().get(key, "not built: install the package with pip install . to build it")
+    except ImportError as error:
+        return None, f"does not load: {error}"
+    # In an installed package the library came with this file; beside the sources, it may be of another state of them.
+    if (_CSRC / "bindings.cpp").is_file() and module.build_id != source_id(_CSRC):
+        return None, f"{module.__file__} was built from other sources than {_CSRC}: pip install the package again"
+    return module, ""
+
+
+def _choose_isa(module: ModuleType) -> str:
+    asked = os.environ.get("AWSRN_FAST_ISA")
+    if asked:
+        try:
+            module.set_isa(asked)
+        except ValueError as error:
+            raise UserError(f"AWSRN_FAST_ISA={asked}: {error}") from error
+    return module.isa()
+
+
+cpu, cpu_reason = _load("cpu")
+cuda, cuda_reason = _load("cuda")
+isa: str | None = _choose_isa(cpu) if cpu else None
+"""The instruction set of the CPU kernels in use: portable, avx2, avx512 or avx512_bf16."""

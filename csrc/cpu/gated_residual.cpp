@@ -1,0 +1,138 @@
+#include "cpu/kernels.h"
+#include "cpu/vec.h"
+
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+// A run of `count` vectors whose starts lie `step` values apart: along a plane in NCHW, down the positions at a
+// fixed group of channels in channels_last. With it one loop body serves both layouts.
+struct Strip {
+  std::int64_t offset, step, count;
+};
+
+inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+// Per-channel values for a strip that starts at row `nc` of [N * C]: each lane its own channel, or one for all.
+template <class Lanes>
+inline Vec per_channel(const float* values, std::int64_t nc, bool channels_last, float missing, Lanes lanes) {
+  if (!values) return splat(missing);
+  return channels_last ? load(values + nc, lanes) : splat(values[nc]);
+}
+
+// Calls body(strip, nc, lanes, sums) on every strip, in parallel, and leaves the `K` sums that it collects for
+// each channel and chunk in `partial`: K times [N, chunks, C] in channels_last, K times [N, C, chunks] in NCHW.
+template <int K, class Body>
+void for_each_strip(const GatedResidualShape& s, float* partial, Body body) {
+  const std::int64_t slots = s.n * s.c * s.chunks;
+  const std::int64_t items = s.channels_last ? s.n * s.chunks : slots;
+#pragma omp parallel for num_threads(s.threads) schedule(static) if (items > 1)
+  for (std::int64_t item = 0; item < items; ++item) {
+    const std::int64_t outer = item / s.chunks;
+    const std::int64_t first = item % s.chunks * s.chunk;
+    const std::int64_t length = lesser(s.chunk, s.hw - first);
+    if (s.channels_last) {
+      for (std::int64_t c = 0; c < s.c; c += kLanes) {
+        const Strip strip{(outer * s.hw + first) * s.c + c, s.c, length};
+        float* slot = partial + item * s.c + c;
+        Vec sums[K] = {};
+        if (c + kLanes <= s.c) {
+          body(strip, outer * s.c + c, AllLanes{}, sums);
+          for (int k = 0; k < K; ++k) store(slot + k * slots, sums[k], AllLanes{});
+        } else {
+          const SomeLanes lanes{int(s.c - c)};
+          body(strip, outer * s.c + c, lanes, sums);
+          for (int k = 0; k < K; ++k) store(slot + k * slots, sums[k], lanes);
+        }
+      }
+    } else {
+      const std::int64_t whole = length / kLanes;
+      const std::int64_t offset = outer * s.hw + first;
+      const SomeLanes rest{int(length % kLanes)};
+      Vec sums[K] = {}, rest_sums[K] = {};
+      body(Strip{offset, kLanes, whole}, outer, AllLanes{}, sums);
+      if (rest.count) body(Strip{offset + whole * kLanes, 0, 1}, outer, rest, rest_sums);
+      for (int k = 0; k < K; ++k) partial[item + k * slots] = sum(sums[k], AllLanes{}) + sum(rest_sums[k], rest);
+    }
+  }
+}
+
+// The partial sums of one channel, added in the chunks' order. Double: there may be thousands of chunks.
+double sum_chunks(const GatedResidualShape& s, const float* partial, std::int64_t nc) {
+  const std::int64_t start = s.channels_last ? nc / s.c * s.chunks * s.c + nc % s.c : nc * s.chunks;
+  const std::int64_t step = s.channels_last ? s.c : 1;
+  double total = 0;
+  for (std::int64_t k = 0; k < s.chunks; ++k) total += partial[start + k * step];
+  return total;
+}
+
+template <class T>
+void fwd(const GatedResidualFwd& a) {
+  const GatedResidualShape& s = a.shape;
+  const T* x = static_cast<const T*>(a.x);
+  const T* f = static_cast<const T*>(a.f);
+  T* y = static_cast<T*>(a.y);
+  const Vec x_scale = splat(*a.x_scale), res_scale = splat(*a.res_scale);
+
+  for_each_strip<1>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, Vec* sums) {
+    const Vec f_scale = res_scale * per_channel(a.gate, nc, s.channels_last, 1, lanes);
+    Vec total{};
+    for (std::int64_t i = 0; i < strip.count; ++i) {
+      const std::int64_t at = strip.offset + i * strip.step;
+      const Vec value = x_scale * load(x + at, lanes) + f_scale * load(f + at, lanes);
+      store(y + at, value, lanes);
+      total += value;
+    }
+    sums[0] = total;
+  });
+  for (std::int64_t nc = 0; nc < s.n * s.c; ++nc) a.mean[nc] = float(sum_chunks(s, a.partial, nc) / double(s.hw));
+}
+
+template <class T>
+void bwd(const GatedResidualBwd& a) {
+  const GatedResidualShape& s = a.shape;
+  const T* grad_y = static_cast<const T*>(a.grad_y);
+  const T* x = static_cast<const T*>(a.x);
+  const T* f = static_cast<const T*>(a.f);
+  T* grad_x = static_cast<T*>(a.grad_x);
+  T* grad_f = static_cast<T*>(a.grad_f);
+  const Vec x_scale = splat(*a.x_scale), res_scale = splat(*a.res_scale);
+  const Vec share = splat(float(1.0 / double(s.hw)));
+
+  for_each_strip<2>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, Vec* sums) {
+    const Vec from_mean = share * per_channel(a.grad_mean, nc, s.channels_last, 0, lanes);
+    const Vec f_scale = res_scale * per_channel(a.gate, nc, s.channels_last, 1, lanes);
+    Vec times_f{}, times_x{};
+    for (std::int64_t i = 0; i < strip.count; ++i) {
+      const std::int64_t at = strip.offset + i * strip.step;
+      const Vec grad = grad_y ? load(grad_y + at, lanes) + from_mean : from_mean;
+      if (grad_x) store(grad_x + at, x_scale * grad, lanes);
+      if (grad_f) store(grad_f + at, f_scale * grad, lanes);
+      if (f) times_f += grad * load(f + at, lanes);
+      if (x) times_x += grad * load(x + at, lanes);
+    }
+    sums[0] = times_f;
+    sums[1] = times_x;
+  });
+
+  double grad_res_scale = 0, grad_x_scale = 0;
+  for (std::int64_t nc = 0; nc < s.n * s.c; ++nc) {
+    const double times_f = sum_chunks(s, a.partial, nc);
+    if (a.grad_gate) a.grad_gate[nc] = float(*a.res_scale * times_f);
+    grad_res_scale += (a.gate ? a.gate[nc] : 1.0f) * times_f;
+    grad_x_scale += sum_chunks(s, a.partial + s.n * s.c * s.chunks, nc);
+  }
+  if (a.grad_res_scale) *a.grad_res_scale = float(grad_res_scale);
+  if (a.grad_x_scale) *a.grad_x_scale = float(grad_x_scale);
+}
+
+}  // namespace
+
+void launch_gated_residual_fwd(const GatedResidualFwd& a) {
+  a.shape.dtype == DType::bfloat16 ? fwd<bf16>(a) : fwd<float>(a);
+}
+
+void launch_gated_residual_bwd(const GatedResidualBwd& a) {
+  a.shape.dtype == DType::bfloat16 ? bwd<bf16>(a) : bwd<float>(a);
+}
+
+}  // namespace awsrn_fast::AWSRN_FAST_ISA
