@@ -18,7 +18,7 @@ from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
 
-import build_native  # noqa: E402
+import build_native
 
 BUILD_INFO = Path("awsrn_fast/_build_info.json")
 

@@ -23,7 +23,7 @@ _CSRC = Path(__file__).resolve().parent.parent / "csrc"
 
 
 def build_info() -> dict[str, str]:
-    """What the installation said of each library, by "cpu" and "cuda": built for what, or why not. Empty if never built."""
+    """What the installation said of "cpu" and "cuda": built for what, or why not. Empty if it was never built."""
     for folder in sys.modules[__package__].__path__:
         path = Path(folder, "_build_info.json")
         if path.is_file():

@@ -39,8 +39,9 @@ void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f,
                         Address res_scale, Address grad_x, Address grad_f, Address grad_gate, Address grad_x_scale,
                         Address grad_res_scale, std::int64_t n, std::int64_t c, std::int64_t hw, bool channels_last,
                         int dtype, int threads) {
-  AWSRN_FAST_CHECK(x || !grad_x_scale, "gated_residual: grad_x_scale needs x");
-  AWSRN_FAST_CHECK(f || !(grad_gate || grad_res_scale), "gated_residual: grad_gate and grad_res_scale need f");
+  const bool empty = n * c * hw == 0;  // an empty tensor has no address
+  AWSRN_FAST_CHECK(x || empty || !grad_x_scale, "gated_residual: grad_x_scale needs x");
+  AWSRN_FAST_CHECK(f || empty || !(grad_gate || grad_res_scale), "gated_residual: grad_gate, grad_res_scale need f");
   const GatedResidualShape shape = gated_residual_shape(n, c, hw, channels_last, dtype, threads);
   std::vector<float> partial(2 * n * c * shape.chunks);
   kernels().gated_residual_bwd({shape, pointer(grad_y), pointer<float>(grad_mean), pointer(x), pointer(f),

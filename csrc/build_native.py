@@ -119,7 +119,7 @@ def find_cuda() -> Path:
 
 
 def find_archs(nvcc: Path) -> list[int]:
-    """Compute capabilities to compile for, ascending, as 75 for 7.5. Those of the default that nvcc lacks are left out."""
+    """Compute capabilities to compile for, ascending, 75 for 7.5. Those of the default that nvcc lacks are left out."""
     asked = os.environ.get("AWSRN_FAST_CUDA_ARCHS", "").strip()
     words = re.split(r"[;, ]+", asked or DEFAULT_ARCHS)
     if not all(re.fullmatch(r"\d+\.\d", word) for word in words):

@@ -1,4 +1,4 @@
-"""Triton kernels and their launch functions, installed as ``awsrn_fast.kernels``: tensors in and out, no autograd, no nn.
+"""Triton kernels and their launch functions, installed as ``awsrn_fast.kernels``.
 
-A module here imports torch and triton and nothing of awsrn_fast.
+Tensors in and out, no autograd, no nn. A module here imports torch and triton and nothing of awsrn_fast.
 """

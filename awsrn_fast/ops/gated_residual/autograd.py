@@ -1,0 +1,109 @@
+"""``gated_residual`` for torch.library: schema, fake, backward, and the native CPU kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from awsrn_fast import backends, native
+from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
+
+
+@torch.library.custom_op("awsrn_fast::gated_residual", mutates_args=(), device_types="cpu")
+def gated_residual(
+    x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor
+) -> tuple[Tensor, Tensor]:
+    layout = memory_format(x)
+    x, f = x.contiguous(memory_format=layout), f.contiguous(memory_format=layout)
+    gate, x_scale, res_scale = in_float32(gate), in_float32(x_scale), in_float32(res_scale)
+    y = torch.empty(x.shape, dtype=x.dtype, memory_format=layout)
+    mean = torch.empty(x.shape[:2], dtype=torch.float32)
+    tensors = (x, f, gate, x_scale, res_scale, y, mean)
+    native.cpu.gated_residual_fwd(*map(address, tensors), *_sizes(x, layout))
+    return y, mean.to(x.dtype)
+
+
+@gated_residual.register_fake
+def _(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x)), x.new_empty(
+        x.shape[:2]
+    )
+
+
+@torch.library.custom_op("awsrn_fast::gated_residual_bwd", mutates_args=(), device_types="cpu")
+def gated_residual_bwd(
+    grad_y: Tensor | None,
+    grad_mean: Tensor | None,
+    x: Tensor,
+    f: Tensor,
+    gate: Tensor | None,
+    x_scale: Tensor,
+    res_scale: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of x, f, gate, x_scale, res_scale. One that is not wanted is empty: a schema cannot return None."""
+    layout = memory_format(x)
+    dtype = x.dtype
+    grads = [
+        _gradient_of(tensor, layout) if want else None
+        for tensor, want in zip((x, f, gate, x_scale, res_scale), wanted, strict=True)
+    ]
+    _, _, want_gate, want_x_scale, want_res_scale = wanted
+    sizes = _sizes(x, layout)
+    x = x.contiguous(memory_format=layout) if want_x_scale else None
+    f = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
+    grad_y = None if grad_y is None else grad_y.contiguous(memory_format=layout)
+    grad_mean, gate = in_float32(grad_mean), in_float32(gate)
+    x_scale, res_scale = in_float32(x_scale), in_float32(res_scale)
+    tensors = (grad_y, grad_mean, x, f, gate, x_scale, res_scale, *grads)
+    native.cpu.gated_residual_bwd(*map(address, tensors), *sizes)
+    return tuple(torch.empty(0, dtype=dtype) if grad is None else grad.to(dtype) for grad in grads)
+
+
+@gated_residual_bwd.register_fake
+def _(
+    grad_y: Tensor | None,
+    grad_mean: Tensor | None,
+    x: Tensor,
+    f: Tensor,
+    gate: Tensor | None,
+    x_scale: Tensor,
+    res_scale: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    layout = memory_format(x)
+    inputs = zip((x, f, gate, x_scale, res_scale), wanted, strict=True)
+    return tuple(
+        torch.empty_like(_gradient_of(tensor, layout), dtype=x.dtype) if want else x.new_empty(0)
+        for tensor, want in inputs
+    )
+
+
+def _gradient_of(tensor: Tensor, layout: torch.memory_format) -> Tensor:
+    """Room for the gradient of a map in its dtype and the maps' layout, of anything smaller in fp32."""
+    if tensor.dim() == 4:
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device, memory_format=layout)
+    return torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
+
+
+def _sizes(x: Tensor, layout: torch.memory_format) -> tuple[int, int, int, bool, int, int]:
+    n, c, h, w = x.shape
+    return n, c, h * w, layout == torch.channels_last, dtype_code(x.dtype), torch.get_num_threads()
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None) -> tuple[Tensor | None, ...]:
+    wanted = list(ctx.needs_input_grad)
+    grads = gated_residual_bwd(grad_y, grad_mean, *ctx.saved_tensors, wanted)
+    return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
+
+
+gated_residual.register_autograd(_backward, setup_context=_setup_context)
+backends.register("gated_residual", "native", gated_residual, reasons_against)
