@@ -28,7 +28,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         status = 130
         _complain("interrupted")
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         status = 1
         _complain(f"out of memory ({_first_line(error)}): take a smaller tile, patch, batch or image")
@@ -47,7 +47,8 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, the GPU or the CPU allocator of torch ran out of memory."""
     import torch
 
     # CPU torch raises a plain RuntimeError from its allocator.

@@ -24,7 +24,7 @@ def reference(
 ) -> Tensor:
     theta, phi, g = (_pointwise(x, w, b) for w, b in ((w_theta, b_theta), (w_phi, b_phi), (w_g, b_g)))
     height, width = x.shape[2:]
-    if block is None or max(height, width) <= block:
+    if block is None or max(height, width) <= block + 2 * halo:
         attended = _attend_everywhere(theta, phi, g)
     else:
         attended = _attend_in_blocks(theta, phi, g, block, halo)

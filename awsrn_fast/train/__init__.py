@@ -1,0 +1,1 @@
+"""Training: ``python -m awsrn_fast.train``."""

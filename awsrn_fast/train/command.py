@@ -1,0 +1,151 @@
+"""The command ``python -m awsrn_fast.train``."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser
+
+from awsrn_fast.checkpoint import load
+from awsrn_fast.cli import console
+from awsrn_fast.config import PRESETS, Config, difference
+from awsrn_fast.devices import pick_device, pick_dtype
+from awsrn_fast.errors import UserError
+from awsrn_fast.files import write_text
+from awsrn_fast.models import SuperResolution, create
+
+from .loader import open_training, open_validation
+from .state import Learner
+from .trainer import Trainer
+from .validation import Validator
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train as the command line says; see ``--help``. Returns 0, or 130 after an interruption."""
+    arguments = sys.argv[1:] if argv is None else argv
+    config = read_config(arguments)
+    folder = Path(config.run_folder)
+    state = folder / "state.pt"
+    if state.exists() and not config.resume:
+        raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
+    device = pick_device(config.device)
+    dtype = pick_dtype(config.dtype, device)
+    learner = Learner(_network(config).to(device), config.ema, scale_gradients=dtype == torch.float16)
+    if config.channels_last:
+        learner.model.to(memory_format=torch.channels_last)
+    if config.resume:
+        learner.load(state)
+    photos, validation = open_training(config), open_validation(config)
+    validator = Validator(validation, config.scale, device)
+    console.print(
+        f"{config.variant} x{config.scale}: {learner.model.facts.parameters:,} parameters, {len(photos)} training and "
+        f"{len(validation)} validation images, {device.type}, {str(dtype).removeprefix('torch.')}, into {folder}"
+    )
+    write_text(folder / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    trainer = Trainer(config, learner, photos, validator, folder, dtype)
+    if not trainer.run():
+        console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
+        return 130
+    _conclude(trainer, folder)
+    return 0
+
+
+def read_config(arguments: list[str]) -> Config:
+    """The configuration of a command line: class defaults, preset, ``--config`` file, options, in rising order.
+
+    With ``--resume`` the run's own config.yaml stands in for preset and defaults.
+
+    Raises:
+        UserError: an option that is out of range, or one that a resumed run cannot change.
+    """
+    arguments = [_underscored(argument) for argument in arguments]
+    known, _ = _early_parser().parse_known_args(arguments)
+    parser = _parser()
+    if known.preset:
+        parser.set_defaults(PRESETS[known.preset])
+    if not known.resume:
+        return _checked(parser, arguments)
+    named = _checked(parser, arguments)
+    path = Path(named.run_folder, "config.yaml")
+    if not path.is_file():
+        raise UserError(f"no run to resume in {named.run_folder}: there is no {path}; name it by --out")
+    try:
+        before = Config(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (TypeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    resumed = _parser()
+    resumed.set_defaults(dataclasses.asdict(before))
+    config = _checked(resumed, arguments)
+    changed = difference(before, config)
+    if changed:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
+        raise UserError(f"{path.parent} was started with another {options}: a resumed run keeps its own; leave it out")
+    if config.iterations != before.iterations:
+        console.print("[yellow]other --iterations than before: learning rate and phases follow the new number[/]")
+    return config
+
+
+def _checked(parser: ArgumentParser, arguments: list[str]) -> Config:
+    values = parser.parse_args(arguments).as_dict()
+    config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
+    config.check()
+    return config
+
+
+def _network(config: Config) -> SuperResolution:
+    torch.manual_seed(config.seed)
+    model = create(config.variant, config.scale, **config.network_options)
+    if config.init:
+        start = load(config.init)
+        if (start.network, start.hyper) != (model.network, model.hyper):
+            raise UserError(f"--init {config.init} is {start.facts.variant} x{start.scale}: not the network to train")
+        model.load_state_dict(start.state_dict())
+    return model.train()
+
+
+def _conclude(trainer: Trainer, folder: Path) -> None:
+    best, bicubic = trainer.learner.best, trainer.validator.bicubic
+    verdict = "better than" if best > bicubic else "NOT better than"
+    console.print(
+        f"best validation PSNR {best:.2f} dB, {abs(best - bicubic):.2f} dB {verdict} bicubic ({bicubic:.2f} dB); "
+        f"weights: {folder / 'best.safetensors'}, pictures: {folder / 'samples'}",
+        soft_wrap=True,
+    )
+    if trainer.learner.skipped:
+        console.print(f"[yellow]{trainer.learner.skipped} steps were skipped for a loss that was not finite[/]")
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python -m awsrn_fast.train",
+        description="Train AWSRN or its improved form. Without options: improved-s x4 on the embedded photographs.",
+    )
+    parser.add_argument("--config", action="config", help="YAML file with options; the command line comes after it")
+    parser.add_argument("--preset", choices=PRESETS, help="defaults by name: quick ends in a few minutes on a CPU")
+    parser.add_class_arguments(Config, skip={"data", "valid", "resume"})
+    defaults = Config()
+    parser.add_argument("--data", nargs="+", type=str, default=defaults.data, help="folders of training images")
+    parser.add_argument("--valid", nargs="+", type=str, default=defaults.valid, help="folders of validation images")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    return parser
+
+
+def _early_parser() -> argparse.ArgumentParser:
+    """Reads the two options that decide on the defaults of all others."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", choices=PRESETS)
+    parser.add_argument("--resume", action="store_true")
+    return parser
+
+
+def _underscored(argument: str) -> str:
+    """``--checkpoint-every=5`` -> ``--checkpoint_every=5``, the field's name."""
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value

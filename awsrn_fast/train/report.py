@@ -1,0 +1,98 @@
+"""What a run shows and writes while it goes: metrics.csv, progress, TensorBoard, sample pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from awsrn_fast.cli import console
+from awsrn_fast.errors import UserError
+from awsrn_fast.files import replacing, write_text
+
+COLUMNS = ("iteration", "loss", "lr", "images_per_s", "val_psnr")
+
+
+class Metrics:
+    """metrics.csv, a row at a time; on resume the rows after the checkpoint are cut.
+
+    Args:
+        path: the file.
+        iteration: steps done by the checkpoint that the run goes on from; 0: a new run.
+        tensorboard: folder for TensorBoard events, or None.
+    """
+
+    def __init__(self, path: Path, iteration: int, tensorboard: Path | None) -> None:
+        self.path = path
+        kept = [row for row in _rows(path) if int(row["iteration"]) <= iteration] if iteration else []
+        write_text(path, _as_csv(kept))
+        self.events = None if tensorboard is None else _events(tensorboard, iteration)
+
+    def add(self, iteration: int, **values: float) -> None:
+        """Append a row; columns without a value stay empty."""
+        row = {"iteration": iteration, **{name: f"{value:.6g}" for name, value in values.items()}}
+        with open(self.path, "a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS, restval="").writerow(row)
+        if self.events is not None:
+            for name, value in values.items():
+                self.events.add_scalar(name, value, iteration)
+            self.events.flush()
+
+
+def progress_bar() -> Progress:
+    """The bar of a run: iterations, PSNR, loss, learning rate, images/s, time left."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def save_samples(path: Path, pictures: dict[str, np.ndarray], side: int = 384) -> None:
+    """Pictures ``[H, W, 3]`` uint8 side by side under their captions, the same middle part of each.
+
+    Args:
+        path: PNG to write.
+        pictures: caption -> picture; all of the first one's size.
+        side: largest side of the part, in pixels.
+    """
+    height, width = next(iter(pictures.values())).shape[:2]
+    tall, wide = min(side, height), min(side, width)
+    top, left, caption = (height - tall) // 2, (width - wide) // 2, 16
+    sheet = Image.new("RGB", (wide * len(pictures), tall + caption), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, (text, picture) in enumerate(pictures.items()):
+        sheet.paste(Image.fromarray(picture[top : top + tall, left : left + wide]), (i * wide, caption))
+        draw.text((i * wide + 4, 2), text, fill="black")
+    with replacing(path) as beside:
+        sheet.save(beside)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if None not in row and row["val_psnr"] is not None]
+
+
+def _as_csv(rows: list[dict[str, str]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _events(folder: Path, iteration: int):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError as error:
+        raise UserError("--tensorboard needs the extra: pip install 'awsrn_fast[tensorboard]'") from error
+    return SummaryWriter(folder, purge_step=iteration or None)

@@ -1,0 +1,55 @@
+"""What happens at which iteration, as pure functions: patch and batch size, learning rate."""
+
+from __future__ import annotations
+
+from math import cos, pi
+from typing import NamedTuple
+
+from awsrn_fast.config import Config
+
+
+class Phase(NamedTuple):
+    """Part of the training with one patch and batch size; ``start`` is its first iteration."""
+
+    start: int
+    patch: int
+    batch: int
+
+
+CURRICULUM = ((0.0, 32, 32), (0.3, 48, 16), (0.7, 64, 8))
+"""Start as a share of the iterations, LR patch side, batch: small and many first, large and few at the end."""
+
+SGDR_CYCLES = 4
+HALVINGS = 5
+
+
+def phases(config: Config) -> list[Phase]:
+    """The phases of a run, in order."""
+    if not config.curriculum:
+        return [Phase(0, config.patch, config.batch)]
+    return [Phase(round(share * config.iterations), patch, batch) for share, patch, batch in CURRICULUM]
+
+
+def phase_at(iteration: int, config: Config) -> Phase:
+    """The phase that an iteration, counted from 0, belongs to."""
+    return [phase for phase in phases(config) if phase.start <= iteration][-1]
+
+
+def cycle_ends(config: Config) -> list[int]:
+    """Iterations done at the end of each SGDR cycle; the weights are at a minimum there, so they are validated."""
+    if not config.sgdr:
+        return [config.iterations]
+    return sorted({-(-config.iterations * (i + 1) // SGDR_CYCLES) for i in range(SGDR_CYCLES)})
+
+
+def learning_rate(iteration: int, config: Config) -> float:
+    """Learning rate of an iteration, counted from 0.
+
+    With SGDR: cosine from lr to lr_min, restarted four times. Without: halved at every fifth of the iterations, as the
+    public recipe does.
+    """
+    if not config.sgdr:
+        return config.lr * 0.5 ** min(HALVINGS * iteration // config.iterations, HALVINGS - 1)
+    length = config.iterations / SGDR_CYCLES
+    position = (iteration % length) / length
+    return config.lr_min + 0.5 * (config.lr - config.lr_min) * (1 + cos(pi * position))
