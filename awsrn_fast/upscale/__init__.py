@@ -1,0 +1,10 @@
+"""Upscaling image files: ``python -m awsrn_fast.upscale``, and its parts as wrappers that compose."""
+
+from __future__ import annotations
+
+from .enhance import enhance
+from .ensemble import SelfEnsemble
+from .placement import Placed
+from .tiling import Tiler
+
+__all__ = ["Placed", "SelfEnsemble", "Tiler", "enhance"]

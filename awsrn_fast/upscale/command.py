@@ -1,0 +1,148 @@
+"""``python -m awsrn_fast.upscale``: image files and folders through a trained network."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+
+import awsrn_fast
+from awsrn_fast import cli, images
+from awsrn_fast.errors import RunError, UserError
+
+from .enhance import enhance, passes
+from .ensemble import SelfEnsemble
+from .placement import Placed
+from .plan import SUFFIXES, Job, plan
+from .report import Report
+from .tiling import TILE, Tiler
+
+EPILOG = """
+Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
+Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
+Formats: PNG, JPEG, WebP, TIFF, BMP. Exit status: 0 all done, 1 some images failed (the others are done), 2 wrong
+usage (nothing done), 130 interrupted. No file is ever left half-written.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(
+        prog="python -m awsrn_fast.upscale", description="Upscale image files with a trained network.", epilog=EPILOG
+    )
+    p.add_argument("inputs", nargs="+", metavar="IN", help="image files, or folders (with all that lies below)")
+    p.add_argument("-o", "--out", required=True, metavar="OUT",
+                   help="file for one image; folder for several images or a folder (made if missing)")  # fmt: skip
+    p.add_argument(
+        "--weights", required=True, metavar="W", help="weights file: .safetensors, or .pth of the public code"
+    )
+    p.add_argument("--tile", type=_not_negative, default=TILE, metavar="N",
+                   help="side of a tile in input pixels; smaller takes less memory, 0 never tiles; images of up to NxN "
+                        "pixels go through whole (default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
+    )
+    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
+                   help="arithmetic of the network; the 16-bit types are faster where the hardware has them, at a "
+                        "cost of up to half a gray level (default: %(default)s)")  # fmt: skip
+    p.add_argument("--self-ensemble", action="store_true",
+                   help="average over 8 flips and quarter turns: a little better, 8 times the work")  # fmt: skip
+    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
+    p.add_argument("--format", choices=sorted(SUFFIXES), help="write this format (default: that of each input)")
+    p.add_argument("--quality", type=_quality, default=95, metavar="Q",
+                   help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default: %(default)s)")  # fmt: skip
+    p.add_argument("--max-pixels", type=_positive, default=images.MAX_PIXELS, metavar="N",
+                   help="refuse inputs with more pixels than this (default: %(default)s)")  # fmt: skip
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
+    args = parser().parse_args(argv)
+    jobs = plan(args.inputs, args.out, args.format, args.overwrite)
+    device = choose_device(args.device)
+    model = awsrn_fast.load(args.weights).fuse()
+    tiler = Tiler(Placed(model, device, getattr(torch, args.dtype)), args.tile or None)
+    network = SelfEnsemble(tiler) if args.self_ensemble else tiler
+    sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
+    with Report(cli.console, sizes, tiler.facts.scale) as report:
+        for job in jobs:
+            report.begin(job)
+            try:
+                _upscale(job, network, tiler, report, args.quality, args.max_pixels)
+            except UserError as error:
+                report.failed(str(error))
+            except (MemoryError, RuntimeError) as error:
+                if not cli.is_out_of_memory(error):
+                    raise
+                report.failed(f"{job.source}: out of memory; try --tile {max((args.tile or TILE) // 2, 1)}")
+    return report.close()
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name, or the first GPU (else the CPU) for "auto". Raises UserError where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--device {name} cannot be used here: {reason}") from error
+    return device
+
+
+def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, quality: int, max_pixels: int) -> None:
+    picture = images.read(job.source, max_pixels)
+    scale = tiler.facts.scale
+    height, width = picture.size
+    images.check_writable(job.target, picture, (scale * height, scale * width))
+    runs = passes(picture) * getattr(network, "passes", 1)
+    tiler.on_tile = lambda pixels: report.advance(pixels / runs)
+    try:
+        large = enhance(picture, network, scale)
+    except RunError as error:
+        raise RunError(f"{job.source}: {error}") from error
+    images.write(job.target, large, quality)
+    report.done(job, picture.size, large.size, _remarks(job, large))
+
+
+def _remarks(job: Job, picture: images.Picture) -> tuple[str, ...]:
+    format = images.FORMATS[job.target.suffix.lower()]
+    remarks = list(picture.notes)
+    if format != picture.format:
+        remarks.append(f"{picture.format} inside, written as {format}")
+    if format == "BMP" and picture.icc:
+        remarks.append("BMP keeps no colour profile")
+    return tuple(remarks)
+
+
+def _pixels_or_none(job: Job, max_pixels: int) -> int:
+    try:
+        return images.pixels(job.source, max_pixels)
+    except RunError:
+        return 0  # reported when its turn comes
+
+
+def _not_negative(text: str) -> int:
+    return _number(text, 0)
+
+
+def _positive(text: str) -> int:
+    return _number(text, 1)
+
+
+def _quality(text: str) -> int:
+    return _number(text, 1, 100)
+
+
+def _number(text: str, low: int, high: int | None = None) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number is needed, not {text!r}") from None
+    if value < low or (high is not None and value > high):
+        limits = f"at least {low}" if high is None else f"{low} to {high}"
+        raise argparse.ArgumentTypeError(f"must be {limits}, got {value}")
+    return value

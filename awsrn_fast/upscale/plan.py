@@ -1,0 +1,150 @@
+"""Which file becomes which: all that can be wrong with the paths is found before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from awsrn_fast.errors import UserError
+from awsrn_fast.images import FORMATS
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+"""Suffix that each value of --format writes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to read and the file to write."""
+
+    source: Path
+    target: Path
+
+
+def plan(inputs: Sequence[str | os.PathLike], out: str | os.PathLike, format: str | None, overwrite: bool) -> list[Job]:
+    """The jobs, in the order of the inputs and by name within a folder.
+
+    One file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
+    there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
+    Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; a file without one of
+    the known suffixes becomes PNG. Within a folder only known suffixes count; hidden files, and ``out`` itself where
+    it lies within, are left out.
+
+    Raises:
+        UserError: a missing input, no image at all, ``out`` unfit, two inputs with the same target, a target that is
+            an input, or one that exists without ``overwrite``.
+    """
+    sources = [Path(name) for name in inputs]
+    for source in sources:
+        if not source.exists():
+            raise UserError(f"no such file or folder: {source}")
+    folder_wanted = len(sources) > 1 or sources[0].is_dir()
+    if folder_wanted or _names_folder(out):
+        jobs = _into_folder(sources, Path(out), format)
+    else:
+        jobs = [Job(sources[0], _single_target(Path(out), format))]
+    if not jobs:
+        raise UserError(f"no images in {', '.join(map(str, sources))} (looked for {' '.join(FORMATS)})")
+    jobs = list(dict.fromkeys(jobs))
+    _refuse_shared_targets(jobs)
+    _refuse_targets_that_exist(jobs, overwrite)
+    _refuse_unwritable(jobs)
+    return jobs
+
+
+def _names_folder(out: str | os.PathLike) -> bool:
+    text = os.fspath(out)
+    ends_open = text.endswith(("/", os.sep)) or Path(text).name in ("", "..")
+    return ends_open or Path(text).is_dir() or not Path(text).suffix
+
+
+def _single_target(out: Path, format: str | None) -> Path:
+    kind = FORMATS.get(out.suffix.lower())
+    if kind is None:
+        raise UserError(
+            f"cannot write {out}: the suffix must be one of {' '.join(FORMATS)}, or end it with / for a folder"
+        )
+    if format is not None and kind != FORMATS[SUFFIXES[format]]:
+        raise UserError(f"--format {format} does not fit the name {out}: leave out one of the two")
+    return out
+
+
+def _into_folder(sources: list[Path], out: Path, format: str | None) -> list[Job]:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; several images need a folder")
+    if out.suffix.lower() in FORMATS and not out.is_dir():
+        raise UserError(f"{out} names one image; several images need a folder")
+    jobs = []
+    for source in sources:
+        files = _images_below(source, out) if source.is_dir() else [(source, Path(source.name))]
+        for file, relative in files:
+            known = relative.suffix.lower() in FORMATS
+            suffix = SUFFIXES[format] if format else relative.suffix if known else ".png"
+            jobs.append(Job(file, out / relative.with_suffix(suffix)))
+    return jobs
+
+
+def _images_below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    root = folder.resolve()
+    skipped = out.resolve() if out.resolve() != root else None
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != skipped)
+        for name in sorted(files):
+            file = here / name
+            if not name.startswith(".") and file.suffix.lower() in FORMATS:
+                yield file, file.relative_to(folder)
+
+
+def _refuse_shared_targets(jobs: list[Job]) -> None:
+    taken: dict[str, Path] = {}
+    for job in jobs:
+        # Names that differ in case only are one file on some systems.
+        key = str(job.target).casefold()
+        if key in taken and not _same(taken[key], job.source):
+            raise UserError(
+                f"{taken[key]} and {job.source} would both become {job.target}: rename one, leave out --format, "
+                "or upscale them into different folders"
+            )
+        taken[key] = job.source
+
+
+def _same(first: Path, second: Path) -> bool:
+    return first.resolve() == second.resolve()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _refuse_targets_that_exist(jobs: list[Job], overwrite: bool) -> None:
+    inputs = {_identity(job.source): job.source for job in jobs}
+    present = []
+    for job in jobs:
+        identity = _identity(job.target)
+        if identity is None:
+            continue
+        if identity in inputs:
+            raise UserError(f"{job.target} would overwrite the input {inputs[identity]}: choose another -o")
+        if job.target.is_dir():
+            raise UserError(f"{job.target} is a folder; an image of that name cannot be written")
+        present.append(job.target)
+    if present and not overwrite:
+        more = f" (and {len(present) - 1} more)" if len(present) > 1 else ""
+        raise UserError(f"{present[0]} exists{more}: give --overwrite to replace, or choose another -o")
+
+
+def _refuse_unwritable(jobs: list[Job]) -> None:
+    for folder in dict.fromkeys(job.target.parent for job in jobs):
+        there = folder
+        while not there.exists():
+            there = there.parent
+        if not there.is_dir():
+            raise UserError(f"cannot write into {folder}: {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise UserError(f"cannot write into {folder}: no permission for {there}")

@@ -1,0 +1,91 @@
+"""What the user sees: a bar on a terminal, a line per file elsewhere, failures again at the end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from .plan import Job
+
+
+class _Speed(ProgressColumn):
+    """Output pixels a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed * task.fields['area'] / 1e6:.2f} MP/s")
+
+
+class Report:
+    """Context around all jobs.
+
+    Args:
+        console: where to.
+        sizes: input pixels of each job (0 where unknown), for the time left.
+        scale: upscaling factor.
+    """
+
+    def __init__(self, console: Console, sizes: list[int], scale: int):
+        self.console, self.sizes, self.scale = console, sizes, scale
+        self.failures: list[str] = []
+        self._index = 0
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[images]}"),
+            _Speed(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=sum(sizes), area=scale**2, images=f"0/{len(sizes)} images")
+
+    def __enter__(self) -> Report:
+        self._start = time.perf_counter()
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._bar.stop()
+
+    def begin(self, job: Job) -> None:
+        self._began = time.perf_counter()
+        self._bar.update(self._task, description=job.source.name)
+
+    def advance(self, pixels: float) -> None:
+        """Input pixels that are done."""
+        self._bar.advance(self._task, pixels)
+
+    def done(self, job: Job, before: tuple[int, int], after: tuple[int, int], notes: tuple[str, ...]) -> None:
+        """One image written; sizes are (height, width)."""
+        seconds = time.perf_counter() - self._began
+        sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
+        speed = after[0] * after[1] / 1e6 / seconds
+        remark = f" ({'; '.join(notes)})" if notes else ""
+        self._line(f"{job.source} -> {job.target}: {sizes}, {seconds:.1f} s, {speed:.2f} MP/s{remark}")
+
+    def failed(self, message: str) -> None:
+        self.failures.append(message)
+        self._line(f"failed: {message}", "red")
+
+    def close(self) -> int:
+        """Print the summary; the exit status."""
+        seconds = time.perf_counter() - self._start
+        good = len(self.sizes) - len(self.failures)
+        self.console.print(f"{good} of {len(self.sizes)} images upscaled x{self.scale} in {seconds:.1f} s")
+        for message in self.failures:
+            self.console.print(f"[bold red]failed:[/] {escape(message)}", soft_wrap=True)
+        return 1 if self.failures else 0
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._index += 1
+        self._bar.update(
+            self._task, completed=sum(self.sizes[: self._index]), images=f"{self._index}/{len(self.sizes)} images"
+        )
+        self.console.print(escape(f"[{self._index}/{len(self.sizes)}] {text}"), style=style, soft_wrap=True)
