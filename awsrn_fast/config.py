@@ -13,84 +13,60 @@ SAMPLE = "sample"
 """Name of the embedded photographs where a data folder is expected."""
 
 
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class Config:
-    """A training run.
+    """A training run; every field is an option of ``python -m awsrn_fast.train`` and a key of its YAML file."""
 
-    Args:
-        variant: network, such as improved-s or awsrn-full.
-        scale: upscaling factor, 2, 3, 4 or 8.
-        data: folders of training images, searched with their subfolders, or DIV2K's layout; "sample" is the
-            embedded photographs.
-        valid: folders of validation images; empty: some images of the training data are held out.
-        out: the run's folder.
-        resume: go on with the run in that folder.
-        iterations: optimiser steps in all.
-        checkpoint_every: steps between checkpoints.
-        validate_every: steps between validations; 0: at checkpoints.
-        log_every: steps between rows of metrics.csv.
-        seed: of weights, samples and augmentation.
-        device: auto, cpu, cuda, cuda:1, ...
-        dtype: auto, float32, bfloat16 or float16 (with gradient scaling).
-        channels_last: memory format of the network.
-        compile: use torch.compile.
-        workers: processes that cut patches; -1: none on a CPU, 4 beside a GPU.
-        lr: peak learning rate.
-        lr_min: learning rate at the end of a cycle.
-        sgdr: cosine with warm restarts, four cycles; off: halved at every fifth of the iterations.
-        curriculum: LR patch 32, 48, 64 with batch 32, 16, 8 from 0, 30 and 70 % on; off: patch and batch.
-        patch: LR patch side without the curriculum.
-        batch: patches of a step without the curriculum.
-        fass: draw a part of the patches from the hardest ones.
-        fass_fraction: that part.
-        ema: decay of the averaged weights that are validated and kept; 0: the plain weights.
-        clip: largest norm of the gradient; 0: not clipped.
-        blur: Gaussian blur before shrinking, sigma in HR pixels.
-        noise: Gaussian noise on the LR image, sigma in grey levels.
-        jpeg: JPEG quality of the LR image, 1 to 95; 0: none.
-        lrfu: fusion in the improved network's blocks, "hierarchical" or the baseline's "concat".
-        gap: means for the improved network's gates, of a unit's "input" or of its "residual".
-        block: side of the blocks of the non-local fusion; 0: every position.
-        halo: reach of the non-local fusion beyond its block.
-        tensorboard: write TensorBoard events, too.
-        init: weights file to start from.
-    """
-
-    variant: str = "improved-s"
-    scale: int = 4
-    data: list[str] = field(default_factory=lambda: [SAMPLE])
-    valid: list[str] = field(default_factory=list)
-    out: str = ""
-    resume: bool = False
-    iterations: int = 100_000
-    checkpoint_every: int = 1000
-    validate_every: int = 0
-    log_every: int = 20
-    seed: int = 0
-    device: str = "auto"
-    dtype: str = "auto"
-    channels_last: bool = True
-    compile: bool = False
-    workers: int = -1
-    lr: float = 1e-3
-    lr_min: float = 1e-7
-    sgdr: bool = True
-    curriculum: bool = True
-    patch: int = 48
-    batch: int = 16
-    fass: bool = True
-    fass_fraction: float = 0.5
-    ema: float = 0.999
-    clip: float = 1.0
-    blur: float = 0.0
-    noise: float = 0.0
-    jpeg: int = 0
-    lrfu: Literal["hierarchical", "concat"] = "hierarchical"
-    gap: Literal["input", "residual"] = "input"
-    block: int = 32
-    halo: int = 8
-    tensorboard: bool = False
-    init: str = ""
+    variant: str = _option("improved-s", "network, such as improved-s or awsrn-full")
+    scale: int = _option(4, "upscaling factor, 2, 3, 4 or 8")
+    data: tuple[str, ...] = _option(
+        (SAMPLE,),
+        "folders of training images with their subfolders, or DIV2K's layout; sample: the embedded photographs",
+    )
+    valid: tuple[str, ...] = _option(
+        (), "folders of validation images; empty: some images of the training data are held out"
+    )
+    out: str = _option("", "the run's folder")
+    resume: bool = _option(False, "go on with the run in that folder")
+    iterations: int = _option(100_000, "optimiser steps in all")
+    checkpoint_every: int = _option(1000, "steps between checkpoints")
+    validate_every: int = _option(0, "steps between validations; 0: at checkpoints")
+    log_every: int = _option(20, "steps between rows of metrics.csv")
+    seed: int = _option(0, "of weights, samples and augmentation")
+    device: str = _option("auto", "auto, cpu, cuda, or one of several such as cuda:1")
+    dtype: str = _option("auto", "auto, float32, bfloat16 or float16 (with gradient scaling)")
+    channels_last: bool = _option(True, "memory format of the network")
+    compile: bool = _option(False, "use torch.compile")
+    workers: int = _option(-1, "processes that cut patches; -1: none on a CPU, 4 beside a GPU")
+    lr: float = _option(1e-3, "peak learning rate")
+    lr_min: float = _option(1e-7, "learning rate at the end of a cycle")
+    sgdr: bool = _option(True, "cosine with warm restarts, four cycles; off: halved at every fifth of the iterations")
+    curriculum: bool = _option(
+        True, "LR patch 32, 48, 64 with batch 32, 16, 8 from 0, 30 and 70 % on; off: patch and batch"
+    )
+    patch: int = _option(48, "LR patch side without the curriculum")
+    batch: int = _option(16, "patches of a step without the curriculum")
+    fass: bool = _option(True, "draw a part of the patches from the hardest ones")
+    fass_fraction: float = _option(0.5, "that part")
+    ema: float = _option(0.999, "decay of the averaged weights that are validated and kept; 0: the plain weights")
+    clip: float = _option(1.0, "largest norm of the gradient; 0: not clipped")
+    blur: float = _option(0.0, "Gaussian blur before shrinking, sigma in HR pixels")
+    noise: float = _option(0.0, "Gaussian noise on the LR image, sigma in grey levels")
+    jpeg: int = _option(0, "JPEG quality of the LR image, 1 to 95; 0: none")
+    lrfu: Literal["hierarchical", "concat"] = _option(
+        "hierarchical", "fusion in the improved network's blocks, hierarchical or the baseline's concat"
+    )
+    gap: Literal["input", "residual"] = _option(
+        "input", "means for the improved network's gates, of a unit's input or of its residual"
+    )
+    block: int = _option(32, "side of the blocks of the non-local fusion; 0: every position")
+    halo: int = _option(8, "reach of the non-local fusion beyond its block")
+    tensorboard: bool = _option(False, "write TensorBoard events, too")
+    init: str = _option("", "weights file to start from")
 
     @property
     def run_folder(self) -> str:
@@ -153,7 +129,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Defaults by name; the configuration file and the command line come after them."""
 
-CHANGEABLE_ON_RESUME = ("resume", "out", "iterations", "checkpoint_every", "log_every", "device", "workers", "tensorboard")
+CHANGEABLE_ON_RESUME = (
+    "resume",
+    "out",
+    "iterations",
+    "checkpoint_every",
+    "log_every",
+    "device",
+    "workers",
+    "tensorboard",
+)
 """Fields that a resumed run may change; the others decide what the run computes."""
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import sys
 from pathlib import Path
+from typing import Any, get_type_hints
 
 import torch
 import yaml
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         f"{config.variant} x{config.scale}: {learner.model.facts.parameters:,} parameters, {len(photos)} training and "
         f"{len(validation)} validation images, {device.type}, {str(dtype).removeprefix('torch.')}, into {folder}"
     )
-    write_text(folder / "config.yaml", yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    write_text(folder / "config.yaml", _as_yaml(config))
     trainer = Trainer(config, learner, photos, validator, folder, dtype)
     if not trainer.run():
         console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
@@ -63,10 +65,9 @@ def read_config(arguments: list[str]) -> Config:
     Raises:
         UserError: an option that is out of range, or one that a resumed run cannot change.
     """
-    arguments = [_underscored(argument) for argument in arguments]
     known, _ = _early_parser().parse_known_args(arguments)
     parser = _parser()
-    if known.preset:
+    if known.preset in PRESETS:
         parser.set_defaults(PRESETS[known.preset])
     if not known.resume:
         return _checked(parser, arguments)
@@ -75,11 +76,11 @@ def read_config(arguments: list[str]) -> Config:
     if not path.is_file():
         raise UserError(f"no run to resume in {named.run_folder}: there is no {path}; name it by --out")
     try:
-        before = Config(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (TypeError, yaml.YAMLError) as error:
+        before = Config(**{k: _frozen(v) for k, v in yaml.safe_load(path.read_text(encoding="utf-8")).items()})
+    except (TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     resumed = _parser()
-    resumed.set_defaults(dataclasses.asdict(before))
+    resumed.set_defaults(yaml.safe_load(_as_yaml(before)))
     config = _checked(resumed, arguments)
     changed = difference(before, config)
     if changed:
@@ -91,10 +92,24 @@ def read_config(arguments: list[str]) -> Config:
 
 
 def _checked(parser: ArgumentParser, arguments: list[str]) -> Config:
-    values = parser.parse_args(arguments).as_dict()
-    config = Config(**{field.name: values[field.name] for field in dataclasses.fields(Config)})
+    try:
+        values = parser.parse_args(arguments).as_dict()
+    except argparse.ArgumentError as error:
+        reason = re.sub(r'Parser key "(\w+)": ', r"--\1: ", " ".join(str(error).split()))
+        reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
+        raise UserError(f"{reason} (python -m awsrn_fast.train --help lists the options)") from error
+    config = Config(**{field.name: _frozen(values[field.name]) for field in dataclasses.fields(Config)})
     config.check()
     return config
+
+
+def _as_yaml(config: Config) -> str:
+    values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
+    return yaml.safe_dump(values | {"resume": False}, sort_keys=False)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _network(config: Config) -> SuperResolution:
@@ -124,28 +139,25 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python -m awsrn_fast.train",
         description="Train AWSRN or its improved form. Without options: improved-s x4 on the embedded photographs.",
+        exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with options; the command line comes after it")
     parser.add_argument("--preset", choices=PRESETS, help="defaults by name: quick ends in a few minutes on a CPU")
-    parser.add_class_arguments(Config, skip={"data", "valid", "resume"})
-    defaults = Config()
-    parser.add_argument("--data", nargs="+", type=str, default=defaults.data, help="folders of training images")
-    parser.add_argument("--valid", nargs="+", type=str, default=defaults.valid, help="folders of validation images")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    types = get_type_hints(Config)
+    for field in dataclasses.fields(Config):
+        option, text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        if field.name == "resume":
+            parser.add_argument(option, action="store_true", help=text)
+        elif isinstance(field.default, tuple):
+            parser.add_argument(option, nargs="+", type=str, default=list(field.default), metavar="DIR", help=text)
+        else:
+            parser.add_argument(option, type=types[field.name], default=field.default, help=text)
     return parser
 
 
 def _early_parser() -> argparse.ArgumentParser:
     """Reads the two options that decide on the defaults of all others."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset", choices=PRESETS)
+    parser.add_argument("--preset")
     parser.add_argument("--resume", action="store_true")
     return parser
-
-
-def _underscored(argument: str) -> str:
-    """``--checkpoint-every=5`` -> ``--checkpoint_every=5``, the field's name."""
-    if not argument.startswith("--"):
-        return argument
-    name, equals, value = argument.partition("=")
-    return "--" + name[2:].replace("-", "_") + equals + value

@@ -56,7 +56,7 @@ class _Batches(Dataset):
         return self.sampler.batch(iteration, phase.patch, phase.batch)
 
 
-def _open(folders: list[str], config: Config, split: str | None) -> Photos:
+def _open(folders: tuple[str, ...], config: Config, split: str | None) -> Photos:
     degradation = Degradation(blur=config.blur, noise=config.noise, jpeg=config.jpeg or None)
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
     photos = open_photos(paths, config.scale, degradation=degradation, split=split)

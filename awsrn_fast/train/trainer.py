@@ -115,8 +115,8 @@ class Trainer:
         console.print(f"[yellow]step {self.learner.iteration}: the loss is not finite; step skipped[/]")
         if self.failures >= GIVE_UP_AFTER:
             raise RunError(
-                f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration}: the run has "
-                f"diverged. The last good checkpoint is {self.folder / 'last.safetensors'}; try a lower --lr or "
+                f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration}: the run "
+                f"has diverged. The last good checkpoint is {self.folder / 'last.safetensors'}; try a lower --lr or "
                 f"--dtype float32"
             )
 
@@ -140,7 +140,8 @@ class Trainer:
         self.metrics.add(learner.iteration, val_psnr=result.psnr)
         save_samples(self.folder / "samples" / f"{learner.iteration:07d}.png", result.pictures)
         console.print(
-            f"iteration {learner.iteration}: validation PSNR {result.psnr:.2f} dB, bicubic {self.validator.bicubic:.2f} dB"
+            f"iteration {learner.iteration}: validation PSNR {result.psnr:.2f} dB, "
+            f"bicubic {self.validator.bicubic:.2f} dB"
         )
         if result.psnr > learner.best:
             learner.best = result.psnr
