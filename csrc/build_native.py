@@ -29,6 +29,7 @@ AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512d
 # Narrowest first: the last one that the CPU runs is the one chosen at load.
 X86_ISAS = {"avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS, "avx512_bf16": [*AVX512_FLAGS, "-mavx512bf16"]}
 DEFAULT_ARCHS = "7.5;8.0;8.6;8.9;9.0"
+DEFAULT_CUDA = Path("/usr/local/cuda")
 
 CXX_PROBE = "#include <Python.h>\n#include <omp.h>\n#include <vector>\nint probe() { return omp_get_max_threads(); }\n"
 CUDA_PROBE = "#include <cuda_runtime.h>\n__global__ void probe() {}\n"
@@ -108,7 +109,7 @@ def find_cuda() -> Path:
     """The toolkit's folder: where bin/nvcc has its headers beside it (a wrapper script in PATH has not)."""
     named = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
     in_path = shutil.which("nvcc")
-    roots = [*named, Path("/usr/local/cuda"), *([Path(in_path).resolve().parent.parent] if in_path else [])]
+    roots = [*named, DEFAULT_CUDA, *([Path(in_path).resolve().parent.parent] if in_path else [])]
     for root in roots:
         if (root / "bin/nvcc").exists() and (root / "include/cuda_runtime.h").exists():
             return root
