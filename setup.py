@@ -29,7 +29,7 @@ class BuildNative(build_ext):
     def run(self) -> None:
         libraries, lines = build_native.plan()
         for name, line in lines.items():
-            self.announce(f"awsrn_fast: {name} library {line}", level=3)
+            print(f"awsrn_fast: {name} library {line}", flush=True)
 
         build_lib = Path(self.build_lib).resolve()
         # Not build_temp: an editable install makes a new one each time, and nothing would be reused.
