@@ -64,10 +64,12 @@ def write(path: str | os.PathLike, picture: Picture, quality: int = 95) -> None:
         elif format == "WEBP":
             options |= {"quality": quality, "lossless": quality == 100, "exact": True}
         elif format == "TIFF":
-            options |= {"compression": "tiff_deflate", "big_tiff": samples.nbytes > 2**31}
+            # libtiff, which compresses, cannot write EXIF's sub-directories; Pillow's own writer can.
+            compression = "raw" if _has_directories(picture.exif) else "tiff_deflate"
+            options |= {"compression": compression, "big_tiff": samples.nbytes > 2**31}
         try:
             image.save(beside, format=format, **options)
-        except (ValueError, SystemError, struct.error) as error:
+        except (ValueError, RuntimeError, SystemError, struct.error) as error:
             raise RunError(f"cannot write {path}: {error}") from error
 
 
@@ -76,6 +78,10 @@ def _format_of(path: Path) -> str:
         return FORMATS[path.suffix.lower()]
     except KeyError:
         raise RunError(f"cannot write {path}: the suffix must be one of {' '.join(FORMATS)}") from None
+
+
+def _has_directories(exif: Image.Exif | None) -> bool:
+    return exif is not None and any(tag in exif for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
 
 
 def _exif_bytes(picture: Picture) -> bytes | None:

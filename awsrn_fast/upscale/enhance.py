@@ -75,7 +75,7 @@ def _pooled(values: np.ndarray) -> np.ndarray:
 
 
 def _run(color: np.ndarray, network: Network) -> np.ndarray:
-    x = torch.from_numpy(np.ascontiguousarray(color.transpose(2, 0, 1)))[None]
+    x = torch.from_numpy(np.array(color.transpose(2, 0, 1), order="C"))[None]
     y = network(x)[0]
     if not torch.isfinite(y).all():
         raise RunError("the network gave values that are not finite; try --dtype float32")

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import png
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+import awsrn_fast
+from awsrn_fast.checkpoint import save_weights
+from awsrn_fast.errors import UserError
+from awsrn_fast.models import create
+from awsrn_fast.upscale.command import main
+
+
+class Bicubic(nn.Module):
+    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0)
+
+    def fuse(self) -> Bicubic:
+        return self
+
+    def forward(self, x):
+        return F.interpolate(x, scale_factor=2, mode="bicubic")
+
+
+@pytest.fixture
+def bicubic(monkeypatch) -> None:
+    monkeypatch.setattr(awsrn_fast, "load", lambda weights: Bicubic())
+
+
+def picture(path: Path, size: tuple[int, int] = (12, 9), mode: str = "RGB") -> np.ndarray:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    array = np.random.default_rng(1).integers(0, 256, (size[1], size[0], bands)).astype(np.uint8)
+    image = Image.fromarray(array[..., 0] if bands == 1 else array)
+    image.save(path)
+    return np.asarray(image)
+
+
+def upscale(*arguments: object) -> int:
+    return main([*map(str, arguments), "--weights", "unused", "--device", "cpu"])
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def test_a_bad_file_is_reported_and_the_others_are_done(tmp_path, bicubic, capsys):
+    picture(tmp_path / "in/a.png")
+    picture(tmp_path / "in/sub/c.jpg", mode="L")
+    (tmp_path / "in/b[1].png").write_bytes(b"no image")
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert files_in(tmp_path / "out") == ["a.png", "sub/c.jpg"]
+    assert Image.open(tmp_path / "out/sub/c.jpg").mode == "L"
+    said = capsys.readouterr().err
+    assert "[1/3]" in said and "12x9 to 24x18" in said
+    last = said.strip().splitlines()[-2:]
+    assert last[0].startswith("2 of 3 images upscaled x2")
+    assert last[1].startswith("failed: ") and "b[1].png: not an image of a known format" in last[1]
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (13, 5)])
+def test_modes_and_odd_sizes(tmp_path, bicubic, mode, size):
+    picture(tmp_path / "a.png", size, mode)
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "b.png") == 0
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.mode == mode and image.size == (2 * size[0], 2 * size[1])
+
+
+def test_sixteen_bits_are_not_cut(tmp_path, bicubic):
+    ramp = np.linspace(20000, 20200, 64).astype(np.uint16)[None, :, None].repeat(8, 0).repeat(3, 2)
+    with open(tmp_path / "a.png", "wb") as file:
+        png.Writer(64, 8, greyscale=False, bitdepth=16).write(file, ramp.reshape(8, -1).tolist())
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "b.png") == 0
+    _, _, rows, info = png.Reader(filename=str(tmp_path / "b.png")).read()
+    assert info["bitdepth"] == 16 and len(set(next(iter(rows)))) > 60  # in 8 bits the ramp is one level
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "b.jpg") == 1
+
+
+def test_tiles_and_self_ensemble(tmp_path, bicubic):
+    picture(tmp_path / "a.png", (40, 30))
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "whole.png", "--tile", 0) == 0
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "tiles.png", "--tile", 16) == 0
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "mean.png", "--tile", 16, "--self-ensemble") == 0
+    whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)
+    for name in ("tiles.png", "mean.png"):  # bicubic commutes with flips and turns
+        assert abs(np.asarray(Image.open(tmp_path / name)) - whole).max() <= 1
+
+
+def test_orientation_and_remarks(tmp_path, bicubic, capsys):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (10, 4), "red").quantize(4).save(tmp_path / "a.png", exif=exif)
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert upscale(tmp_path / "a.jpg", "-o", tmp_path / "b.jpg") == 0
+    assert "(palette converted to RGB; PNG inside, written as JPEG)" in capsys.readouterr().err
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.size == (8, 20) and image.format == "JPEG"
+
+
+def test_wrong_usage_writes_nothing(tmp_path, bicubic):
+    picture(tmp_path / "a.png")
+    cases = [
+        ([tmp_path / "gone.png", "-o", tmp_path / "out"], "no such file"),
+        ([tmp_path / "a.png", "-o", tmp_path / "a.png"], "would overwrite the input"),
+        ([tmp_path / "a.png", "-o", tmp_path / "b.png", "--device", "warp"], "--device warp cannot be used here"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(UserError, match=message) as caught:
+            main([*map(str, arguments), "--weights", "unused"])
+        assert caught.value.status == 2
+    for option, value in (("--tile", "-1"), ("--quality", "101"), ("--max-pixels", "many"), ("--dtype", "int8")):
+        with pytest.raises(SystemExit) as ended:
+            upscale(tmp_path / "a.png", "-o", tmp_path / "b.png", option, value)
+        assert ended.value.code == 2
+    assert files_in(tmp_path) == ["a.png"]
+
+
+def test_missing_weights_are_wrong_usage(tmp_path):
+    picture(tmp_path / "a.png")
+    with pytest.raises(UserError, match="no weights file") as caught:
+        main([str(tmp_path / "a.png"), "-o", str(tmp_path / "b.png"), "--weights", str(tmp_path / "gone.safetensors")])
+    assert caught.value.status == 2
+
+
+def test_interrupt_leaves_only_whole_files(tmp_path, bicubic, monkeypatch):
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "in" / name)
+    write = Image.Image.save
+
+    def stop_in_the_second(self, path, *arguments, **options):
+        write(self, path, *arguments, **options)
+        if "done" in state:
+            raise KeyboardInterrupt
+        state.add("done")
+
+    state: set[str] = set()
+    monkeypatch.setattr(Image.Image, "save", stop_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        upscale(tmp_path / "in", "-o", tmp_path / "out")
+    assert files_in(tmp_path / "out") == ["a.png"]
+
+
+def test_out_of_memory_is_that_files_failure(tmp_path, bicubic, monkeypatch, capsys):
+    picture(tmp_path / "in/a.png", (40, 40))
+    picture(tmp_path / "in/b.png")
+    forward = Bicubic.forward
+
+    def small_only(self, x):
+        if x.shape[2] > 30:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, x)
+
+    monkeypatch.setattr(Bicubic, "forward", small_only)
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert files_in(tmp_path / "out") == ["b.png"]
+    assert "a.png: out of memory; try --tile 256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("variant", ["awsrn-s", "improved-s"])
+def test_real_network_as_a_command(tmp_path, variant):
+    torch.manual_seed(0)
+    model = create(variant, 2)
+    save_weights(tmp_path / "w.safetensors", model)
+    pixels = picture(tmp_path / "in/a.png", (37, 21))
+    command = [sys.executable, "-m", "awsrn_fast.upscale", "in", "-o", "out", "--weights", "w.safetensors"]
+    root = Path(awsrn_fast.__file__).parents[1]
+    done = subprocess.run(
+        [*command, "--device", "cpu"], cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "" and "37x21 to 74x42" in done.stderr
+    x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        expected = model.eval()(x)[0].permute(1, 2, 0).clamp(0, 1).mul(255).numpy()
+    written = np.asarray(Image.open(tmp_path / "out/a.png"))
+    assert abs(written - expected).max() < 0.51
+    again = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    assert again.returncode == 2 and "exists: give --overwrite" in again.stderr and "Traceback" not in again.stderr
