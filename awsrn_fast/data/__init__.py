@@ -11,9 +11,12 @@ from .cache import Photo, Photos, cache_folder, open_photos
 from .degrade import Degradation, make_lr
 from .folder import find_images, find_lr, read_rgb
 from .resize import crop_to_multiple, downscale, upscale
+from .sampler import Patch, PatchSampler
 
 __all__ = [
     "Degradation",
+    "Patch",
+    "PatchSampler",
     "Photo",
     "Photos",
     "cache_folder",

@@ -28,7 +28,7 @@ from .resize import crop_to_multiple
 FORMAT = 1
 """Raised whenever what is stored changes, so that files of older versions are not taken for it."""
 
-_WORKERS = min(4, os.cpu_count() or 1)
+WORKERS = min(4, os.cpu_count() or 1)
 _A_DAY = 24 * 3600
 # Pillow's pixel limit and Python's warning filters, which reading changes for a moment, belong to the whole process.
 _decoding = threading.Lock()
@@ -60,13 +60,15 @@ class Photos(Sequence[Photo]):
         self.skipped = list(skipped)
         """A line for each image that could not be used."""
         self.remarks = list(remarks)
-        """Lines the user should see."""
+        """Lines that the user should see."""
         self._entries = list(entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Photo:
+    def __getitem__(self, index: int | slice) -> Photo | list[Photo]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
         entry = self._entries[index]
         lr = mapped(entry.lr)
         height, width = lr.shape[:2]
@@ -125,12 +127,12 @@ def open_photos(
         return _prepare(image.path, scale, degradation or Degradation(), lr_folder, folder)
 
     results: list[_Entry | str] = []
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         for result in pool.map(prepare, found):
             results.append(result)
             if progress:
                 progress(len(results), len(found))
-    entries = {image: result for image, result in zip(found, results) if isinstance(result, _Entry)}
+    entries = {image: result for image, result in zip(found, results, strict=True) if isinstance(result, _Entry)}
     skipped = [result for result in results if isinstance(result, str)]
     if not entries:
         raise UserError(f"none of the {len(found)} images can be used; the first: {skipped[0]}")

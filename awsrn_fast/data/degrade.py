@@ -37,7 +37,7 @@ class Degradation:
     @property
     def key(self) -> str:
         """Name for file names; different settings have different ones."""
-        return f"b{self.blur!r}-n{self.noise!r}-j{self.jpeg or 0}" if self != Degradation() else "bicubic"
+        return f"b{float(self.blur)!r}-n{float(self.noise)!r}-j{self.jpeg or 0}" if self != Degradation() else "bicubic"
 
 
 def make_lr(hr: np.ndarray, scale: int, degradation: Degradation | None = None) -> np.ndarray:
