@@ -60,6 +60,7 @@ def read(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
         with _opened(path, max_pixels) as image:
             _refuse_what_would_lose(path, image)
             image.load()
+            format = image.format
             exif = image.getexif()
             upright = _UPRIGHT.get(exif.get(_BASE.Orientation, 1), lambda a: a)
             picture = _sixteen_bit(path, image) if _is_sixteen_bit(path, image) else _eight_bit(image)
@@ -72,6 +73,7 @@ def read(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
         alpha=None if picture.alpha is None else upright(picture.alpha),
         icc=icc,
         exif=kept_exif,
+        format="JPEG" if format == "MPO" else format,
         notes=notes + icc_notes + exif_notes,
     )
 
@@ -136,7 +138,7 @@ def _sixteen_bit(path: Path, image: Image.Image) -> Picture:
         samples = np.asarray(image).astype(np.uint16)[..., None]
         if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
             samples = 65535 - samples
-    return _picture(samples, image, 16, image.info.get("icc_profile"), ())
+    return _picture(samples, 16, image.info.get("icc_profile"), ())
 
 
 def _eight_bit(image: Image.Image) -> Picture:
@@ -153,7 +155,7 @@ def _eight_bit(image: Image.Image) -> Picture:
             notes.append(f"{name} converted to {target}")
         image = image if image.mode == target else image.convert(target)
     samples = np.asarray(image)
-    return _picture(samples if samples.ndim == 3 else samples[..., None], image, 8, icc, tuple(notes))
+    return _picture(samples if samples.ndim == 3 else samples[..., None], 8, icc, tuple(notes))
 
 
 def _target_mode(image: Image.Image) -> str:
@@ -173,12 +175,11 @@ def _rgb_from_cmyk(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, 
     return image.convert("RGB"), None, "CMYK without a profile converted to RGB by plain arithmetic"
 
 
-def _picture(samples: np.ndarray, image: Image.Image, depth: int, icc: bytes | None, notes: tuple) -> Picture:
+def _picture(samples: np.ndarray, depth: int, icc: bytes | None, notes: tuple) -> Picture:
     values = samples.astype(np.float32) / np.float32(2**depth - 1)
     has_alpha = values.shape[2] in (2, 4)
-    format = "JPEG" if image.format == "MPO" else image.format or "PNG"
     color, alpha = (values[..., :-1], values[..., -1]) if has_alpha else (values, None)
-    return Picture(color, alpha, depth, icc, format=format, notes=notes)
+    return Picture(color, alpha, depth, icc, notes=notes)
 
 
 def _fitting_profile(picture: Picture) -> tuple[bytes | None, tuple[str, ...]]:

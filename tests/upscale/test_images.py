@@ -187,6 +187,7 @@ def test_transparent_colour_becomes_alpha(tmp_path, mode):
 def test_cmyk_is_converted_with_a_note(tmp_path):
     Image.new("CMYK", (4, 4), (0, 255, 255, 0)).save(tmp_path / "in.tif")
     picture = images.read(tmp_path / "in.tif")
+    assert picture.format == "TIFF"
     assert picture.notes == ("CMYK without a profile converted to RGB by plain arithmetic",)
     np.testing.assert_array_equal(picture.color[0, 0], [1, 0, 0])
 
