@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import RunError
@@ -32,7 +32,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(FileNotFoundError, NotADirectoryError):  # the latter would hide the reason above
+            beside.unlink()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -1,0 +1,1 @@
+"""``python -m awsrn_fast.evaluate``: PSNR and SSIM of a network, or of bicubic, on benchmark sets."""
