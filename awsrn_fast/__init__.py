@@ -13,9 +13,9 @@ if (Path(__path__[0]).parent / "setup.py").is_file():
 
 __version__ = "0.1.0"
 
-from . import nn, ops  # noqa: E402
-from .backends import explain, use_backend  # noqa: E402
-from .checkpoint import load  # noqa: E402
-from .models import AWSRN, ImprovedAWSRN  # noqa: E402
+from . import nn, ops
+from .backends import explain, use_backend
+from .checkpoint import load
+from .models import AWSRN, ImprovedAWSRN
 
 __all__ = ["AWSRN", "ImprovedAWSRN", "explain", "load", "nn", "ops", "use_backend"]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from .errors import UserError
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress, tables and remarks. Standard error, so that standard output stays free for data."""
 
 

@@ -106,13 +106,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "variant": "improved-s",
         "scale": 4,
-        "iterations": 400,
-        "checkpoint_every": 100,
+        "iterations": 1000,
+        "checkpoint_every": 250,
         "curriculum": False,
         "patch": 32,
         "batch": 8,
-        "sgdr": False,
-        "ema": 0.98,
+        "ema": 0.99,
     },
     # The recipe of the improved network's paper (MPTS).
     "mpts": {},

@@ -22,7 +22,8 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"no device {name!r} here ({reason}): use auto, cpu, or cuda with a CUDA build of torch") from error
+        advice = "use auto, cpu, or cuda with a CUDA build of torch"
+        raise UserError(f"no device {name!r} here ({reason}): {advice}") from error
     return device
 
 

@@ -10,11 +10,11 @@ from .residual import AWRU, LFB, LRFU, ConcatLRFU
 __all__ = [
     "AWMS",
     "AWRU",
+    "LFB",
+    "LRFU",
     "ChannelAttention",
     "ConcatLRFU",
     "DWPWAttention",
-    "LFB",
-    "LRFU",
     "NonLocal",
     "Scale",
     "WNConv2d",

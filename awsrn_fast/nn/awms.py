@@ -30,7 +30,7 @@ class AWMS(nn.Module):
             self.add_module(f"scale_k{k}", Scale(1 / len(kernels)))
 
     def merged(self) -> tuple[Tensor, Tensor]:
-        """Weight ``[3 * scale**2, C, K, K]`` and bias of the one convolution that equals all branches; K the largest."""
+        """Weight ``[3 * scale**2, C, K, K]`` and bias of the one convolution that equals all branches."""
         if "weight" in self._buffers:
             return self.weight, self.bias
         weight = bias = 0

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from awsrn_fast import ops
 
-from .attention import ChannelAttention, squeezed
+from .attention import ChannelAttention
 from .conv import Scale, WNConv2d
 
 Gap = Literal["input", "residual"]

@@ -47,11 +47,12 @@ def progress_bar() -> Progress:
     """The bar of a run: iterations, PSNR, loss, learning rate, images/s, time left."""
     return Progress(
         TextColumn("[bold]{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
 
 

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import awsrn_fast
+from awsrn_fast.data import sample_folder
+from awsrn_fast.errors import RunError, UserError
+from awsrn_fast.train import trainer as trainer_module
+from awsrn_fast.train.command import main, read_config
+from awsrn_fast.train.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch) -> None:
+    monkeypatch.setenv("AWSRN_FAST_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Four small cuts of an embedded photograph."""
+    folder = tmp_path_factory.mktemp("photos")
+    whole = np.asarray(Image.open(sample_folder() / "train" / "raccoon.jpg"))
+    for i in range(4):
+        Image.fromarray(whole[200 + 70 * i :][:64, 300:380]).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def options(photos: Path, tmp_path: Path) -> list[str]:
+    sizes = "--variant awsrn-sd --scale 2 --curriculum false --patch 8 --batch 2 --iterations 8 --checkpoint-every 4"
+    rest = ["--log-every", "2", "--device", "cpu", "--dtype", "float32"]
+    return [*sizes.split(), *rest, "--data", str(photos), "--out", str(tmp_path / "run")]
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with open(run / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_all_its_files(options: list[str], tmp_path: Path) -> None:
+    assert main(options) == 0
+    run = tmp_path / "run"
+    names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
+    assert names == {
+        *("config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "state.pt"),
+        *(f"samples/{i:07d}.png" for i in (2, 4, 6, 8)),  # the ends of the learning rate's cycles
+    }
+    assert list(rows(run)[0]) == ["iteration", "loss", "lr", "images_per_s", "val_psnr"]
+    assert [r["iteration"] for r in rows(run) if r["loss"]] == ["2", "4", "6", "8"]
+    assert all(float(r["val_psnr"]) > 5 for r in rows(run) if r["val_psnr"])
+    assert awsrn_fast.load(run / "best.safetensors").facts.variant == "awsrn-sd"
+    assert Image.open(run / "samples" / "0000008.png").size[0] == 4 * 80
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    assert (saved["patch"], saved["fass"], saved["variant"]) == (8, True, "awsrn-sd")
+    again = read_config(["--config", str(run / "config.yaml"), "--out", str(tmp_path / "other")])
+    assert again.variant == "awsrn-sd" and again.patch == 8
+
+
+def test_an_interrupted_run_resumes_to_the_same_weights(options, tmp_path, monkeypatch) -> None:
+    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    step = Trainer._step
+
+    def step_then_ctrl_c(self, *batch):
+        loss = step(self, *batch)
+        if self.learner.iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "_step", step_then_ctrl_c)
+        assert main(options) == 130
+    assert main(["--out", str(tmp_path / "run"), "--resume"]) == 0
+    for name in ("last.safetensors", "best.safetensors"):
+        whole, resumed = (awsrn_fast.load(tmp_path / run / name).state_dict() for run in ("whole", "run"))
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    columns = ("iteration", "lr", "val_psnr")
+    whole, resumed = (
+        [[r[c] for c in columns] for r in rows(tmp_path / run) if int(r["iteration"]) in (2, 4, 8)]
+        for run in ("whole", "run")
+    )
+    assert whole == resumed
+
+
+def test_what_a_run_cannot_do_is_said_before_it_starts(options, tmp_path) -> None:
+    def refused(arguments: list[str], message: str) -> None:
+        with pytest.raises(UserError, match=message) as error:
+            main(arguments)
+        assert "\n" not in str(error.value)
+
+    refused(["--variant", "awsrn-xl"], "--variant is 'awsrn-xl': must be one of awsrn-full")
+    refused(["--patches", "3"], "unrecognized arguments: --patches")
+    refused(["--lr", "fast"], "--lr: Expected a float")
+    refused([*options, "--device", "cuda:99"], "no device 'cuda:99'")
+    refused([*options, "--dtype", "float16"], "dtype float16 is for GPUs")
+    refused(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")], "nowhere")
+    refused(["--out", str(tmp_path / "nothing"), "--resume"], "no run to resume in .*nothing")
+    (tmp_path / "wrong.yaml").write_text("variannt: awsrn-s\n")
+    refused(["--config", str(tmp_path / "wrong.yaml")], "'variannt' is not accepted")
+    assert main(options) == 0
+    refused(options, "holds a run already: add --resume")
+    refused(["--out", str(tmp_path / "run"), "--resume", "--lr", "0.1"], "started with another --lr")
+    (tmp_path / "run" / "state.pt").write_bytes(b"cut")
+    refused(["--out", str(tmp_path / "run"), "--resume"], "cannot read training state")
+
+
+def test_broken_images_are_skipped_with_a_line(options, tmp_path, photos, capsys) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for path in photos.iterdir():
+        (mixed / path.name).write_bytes(path.read_bytes())
+    (mixed / "broken.png").write_bytes(b"not an image")
+    assert main([*options, "--data", str(mixed)]) == 0
+    said = capsys.readouterr().err
+    assert "broken.png" in said and "skipped" in said
+
+
+def test_steps_without_a_finite_loss_change_nothing_and_many_end_the_run(options, monkeypatch, capsys) -> None:
+    before = {}
+    original = trainer_module.batches
+
+    def poisoned(bad):
+        def batches(*arguments):
+            for i, (lr, hr) in enumerate(original(*arguments)):
+                yield (lr * float("nan") if bad(i) else lr), hr
+
+        return batches
+
+    monkeypatch.setattr(trainer_module, "batches", poisoned(lambda i: i == 3))
+    step = Trainer._step
+
+    def watched(self, *batch):
+        before[self.learner.iteration] = [p.detach().clone() for p in self.learner.model.parameters()]
+        return step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    assert main(options) == 0
+    assert all(torch.equal(a, b) for a, b in zip(before[3], before[4], strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(before[4], before[5], strict=True))
+    assert "1 steps were skipped" in capsys.readouterr().err
+
+    monkeypatch.setattr(trainer_module, "batches", poisoned(lambda i: True))
+    monkeypatch.setattr(trainer_module, "GIVE_UP_AFTER", 3)
+    with pytest.raises(RunError, match="3 steps in a row without a finite loss, up to step 3: the run has diverged"):
+        main([*options[:-1], options[-1] + "-other"])
+
+
+def test_quick_preset_beats_bicubic(tmp_path) -> None:
+    command = [sys.executable, "-m", "awsrn_fast.train", "--preset", "quick", "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = re.search(r"best validation PSNR ([\d.]+) dB, ([\d.]+) dB better than bicubic \(([\d.]+) dB\)", done.stderr)
+    assert found, done.stderr
+    assert float(found[1]) > float(found[3]) + 0.2
