@@ -13,6 +13,7 @@ from awsrn_fast.errors import RunError, UserError
 
 from .enhance import enhance, passes
 from .ensemble import SelfEnsemble
+from .memory import check_fits
 from .placement import Placed
 from .plan import SUFFIXES, Job, plan
 from .report import Report
@@ -44,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
         "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
     )
     p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-                   help="arithmetic of the network; the 16-bit types are faster where the hardware has them, at a "
-                        "cost of up to half a gray level (default: %(default)s)")  # fmt: skip
+                   help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
+                        "less precise: differences of a gray level (default: %(default)s)")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",
                    help="average over 8 flips and quarter turns: a little better, 8 times the work")  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
@@ -101,6 +102,7 @@ def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, q
     runs = passes(picture) * getattr(network, "passes", 1)
     tiler.on_tile = lambda pixels: report.advance(pixels / runs)
     try:
+        check_fits(picture, scale)
         large = enhance(picture, network, scale)
     except RunError as error:
         raise RunError(f"{job.source}: {error}") from error

@@ -18,6 +18,7 @@ from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.errors import UserError
 from awsrn_fast.models import create
 from awsrn_fast.upscale.command import main
+from awsrn_fast.upscale.memory import available
 
 
 class Bicubic(nn.Module):
@@ -163,6 +164,20 @@ def test_out_of_memory_is_that_files_failure(tmp_path, bicubic, monkeypatch, cap
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
     assert files_in(tmp_path / "out") == ["b.png"]
     assert "a.png: out of memory; try --tile 256" in capsys.readouterr().err
+
+
+def test_result_larger_than_the_memory_is_refused_before_the_work(tmp_path, bicubic, monkeypatch, capsys):
+    picture(tmp_path / "in/a.png", (40, 50))
+    picture(tmp_path / "in/b.png")
+    monkeypatch.setattr("awsrn_fast.upscale.memory.available", lambda: 4 * 2000 * 15 - 1)
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
+    assert files_in(tmp_path / "out") == ["b.png"]
+    assert "a.png: the result of 80x100 pixels needs at least" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
+def test_available_memory_is_a_sensible_number():
+    assert 2**20 < available() < 2**50
 
 
 @pytest.mark.parametrize("variant", ["awsrn-s", "improved-s"])
