@@ -14,7 +14,7 @@ import torch
 import awsrn_fast
 from awsrn_fast import backends, native, ops
 
-PACKAGES = ("torch", "triton", "numpy", "pillow", "safetensors", "torchmetrics", "nvidia-ml-py")
+PACKAGES = ("torch", "triton", "numpy", "pillow", "safetensors", "nvidia-ml-py")
 
 
 def report() -> dict[str, Any]:
