@@ -138,16 +138,14 @@ def _measure_one(
 ) -> dict[Path, np.ndarray]:
     """Add an image's scores; its results by where they are saved below the folder for them."""
     lr, hr = image_set.pair(image, scale)
-    pictures = {}
-    for ending, method in methods.items():
-        name = image_set.name + ending
-        picture = method(lr)
-        try:
-            results.add(name, image, score(picture, hr, scale))
-        except UserError as error:
-            raise UserError(f"{image_set.files[image]}: {error}") from error
-        pictures[Path(name, f"{image}.png")] = picture
-    return pictures
+    pictures = {image_set.name + ending: method(lr) for ending, method in methods.items()}
+    try:
+        scores = {name: score(picture, hr, scale) for name, picture in pictures.items()}
+    except UserError as error:
+        raise UserError(f"{image_set.files[image]}: {error}") from error
+    for name, measured in scores.items():
+        results.add(name, image, measured)
+    return {Path(name, f"{image}.png"): picture for name, picture in pictures.items()}
 
 
 def _save(pictures: dict[Path, np.ndarray], folder: Path | None) -> None:
