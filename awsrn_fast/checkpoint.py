@@ -78,9 +78,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot read weights {path}: {reason}; a state dict saved by torch.save is needed") from error
+    except OSError as error:
+        raise UserError(f"cannot read weights {path}: {error.strerror or error}") from error
+    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError) as error:
+        # Not torch's own words: they recommend weights_only=False, which lets the file run code.
+        raise UserError(
+            f"cannot read weights {path}: not a file of tensors alone; save model.state_dict() by torch.save, or check "
+            "that the file is complete"
+        ) from error
     for name in NESTED:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

@@ -5,11 +5,13 @@ Exit status: 0 all done, 1 some of the work failed, 2 wrong usage, 130 interrupt
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 
 from .errors import UserError
 
@@ -19,6 +21,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's ``main`` and end the process with its status; known failures print one line."""
+    # As Ctrl-C does, so that what is half done is put away on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         status = main() or 0
     except UserError as error:
@@ -27,6 +31,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
         _complain("interrupted")
+    except OSError as error:
+        status = 1
+        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -36,11 +43,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    console.print(f"[bold red]error:[/] {_escape(message)}", soft_wrap=True)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
+    console.print(f"[bold red]error:[/] {escape(message)}")
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,11 +19,12 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError as error:  # torch's sentence lists twenty kinds of devices
+        raise UserError(f"no device {name!r}: use auto, cpu, cuda or cuda:N") from error
+    try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        advice = "use auto, cpu, or cuda with a CUDA build of torch"
-        raise UserError(f"no device {name!r} here ({reason}): {advice}") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
 
 

@@ -6,15 +6,16 @@ where the public evaluation script takes the 'valid' part in fp64; separable fil
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .errors import UserError
+
+Network = Callable[[Tensor], Tensor]
 
 _WINDOW = 11
 _SIGMA = 1.5
@@ -26,12 +27,6 @@ class Score:
     psnr: float
     """dB; infinite for equal images."""
     ssim: float
-
-
-class Upscaler(Protocol):
-    """What is measured: [N, 3, H, W] in [0, 1] to [N, 3, S * H, S * W]."""
-
-    def __call__(self, x: Tensor) -> Tensor: ...
 
 
 def score(result: np.ndarray, hr: np.ndarray, scale: int) -> Score:
@@ -66,44 +61,15 @@ def to_uint8(image: Tensor) -> np.ndarray:
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
-def to_tensor(image: np.ndarray, device: str | torch.device = "cpu") -> Tensor:
-    """uint8 [H, W, 3] to fp32 [1, 3, H, W] in [0, 1], channels last in memory."""
-    return torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255
-
-
-def super_resolve(
-    model: Upscaler, lr: np.ndarray, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> np.ndarray:
+def super_resolve(network: Network, lr: np.ndarray) -> np.ndarray:
     """Run a network on one image: uint8 [H, W, 3] to uint8 [S * H, S * W, 3].
 
     Args:
-        model: in eval mode, on ``device``.
+        network: [1, 3, H, W] fp32 in [0, 1] on the CPU to [1, 3, S * H, S * W], such as an
+            :class:`awsrn_fast.inference.Placed`.
         lr: the image.
-        device: where the model is.
-        dtype: fp32, or bf16 or fp16 for autocast.
     """
-    return to_uint8(run(model, to_tensor(lr, device), dtype))
-
-
-def self_ensemble(
-    model: Upscaler, lr: np.ndarray, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> np.ndarray:
-    """:func:`super_resolve` averaged over the eight flips and quarter turns (EDSR's "+" figures)."""
-    x = to_tensor(lr, device)
-    total = torch.zeros(())
-    for turns in range(4):
-        for flip in (False, True):
-            turned = x.rot90(turns, (2, 3))
-            y = run(model, turned.flip(3) if flip else turned, dtype).float()
-            total = total.to(y.device) + (y.flip(3) if flip else y).rot90(-turns, (2, 3))
-    return to_uint8(total / 8)
-
-
-def run(model: Upscaler, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``model(x)`` without gradients, under autocast where ``dtype`` is not fp32."""
-    autocast = nullcontext() if dtype == torch.float32 else torch.autocast(x.device.type, dtype)
-    with torch.inference_mode(), autocast:
-        return model(x)
+    return to_uint8(network(torch.tensor(lr).permute(2, 0, 1)[None].float() / 255))
 
 
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -18,7 +18,8 @@ from awsrn_fast.data import upscale
 from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing, write_text
-from awsrn_fast.metrics import score, self_ensemble, super_resolve
+from awsrn_fast.inference import Placed, SelfEnsemble
+from awsrn_fast.metrics import score, super_resolve
 from awsrn_fast.models import SCALES
 
 from .results import Results
@@ -95,15 +96,14 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
         return {"": partial(upscale, scale=args.scale)}, args.scale
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
-    model = awsrn_fast.load(args.weights, device)
+    model = awsrn_fast.load(args.weights)
     scale = model.facts.scale
     if args.scale not in (None, scale):
         raise UserError(f"{args.weights} is for x{scale}: it cannot be measured with --scale {args.scale}")
-    options = {"device": device, "dtype": dtype}
-    fused = model.fuse()
-    methods = {"": partial(super_resolve, fused, **options)}
+    network = Placed(model.fuse(), device, dtype)
+    methods = {"": partial(super_resolve, network)}
     if args.self_ensemble:
-        methods[ENSEMBLE] = partial(self_ensemble, fused, **options)
+        methods[ENSEMBLE] = partial(super_resolve, SelfEnsemble(network))
     return methods, scale
 
 

@@ -60,8 +60,10 @@ def _open(folders: tuple[str, ...], config: Config, split: str | None) -> Photos
     degradation = Degradation(blur=config.blur, noise=config.noise, jpeg=config.jpeg or None)
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
     photos = open_photos(paths, config.scale, degradation=degradation, split=split)
+    for line in photos.remarks:
+        console.print(line)
     for line in photos.skipped:
-        console.print(f"[yellow]skipped:[/] {line}", soft_wrap=True)
+        console.print(f"[yellow]skipped:[/] {line}")
     if photos.skipped:
         console.print(f"{len(photos.skipped)} of {len(photos.skipped) + len(photos)} images skipped")
     return photos

@@ -9,6 +9,7 @@ import torch
 
 from awsrn_fast.data import Photos
 from awsrn_fast.data.resize import upscale
+from awsrn_fast.inference import Placed
 from awsrn_fast.metrics import score, super_resolve
 from awsrn_fast.models import SuperResolution
 
@@ -39,10 +40,10 @@ class Validator:
         self.bicubic = float(np.mean(self.bicubic_each))
 
     def __call__(self, model: SuperResolution) -> Validation:
-        fused = model.fuse(clamp=True)
+        network = Placed(model.fuse(), self.device)
         psnrs, first = [], None
         for i, photo in enumerate(self.photos):
-            result = super_resolve(fused, np.asarray(photo.lr), self.device, torch.float32)
+            result = super_resolve(network, np.asarray(photo.lr))
             psnrs.append(self._psnr(i, result))
             first = result if first is None else first
         lr, hr = np.asarray(self.photos[0].lr), np.asarray(self.photos[0].hr)

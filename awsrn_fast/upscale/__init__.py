@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from .enhance import enhance
-from .ensemble import SelfEnsemble
-from .placement import Placed
 from .tiling import Tiler
 
-__all__ = ["Placed", "SelfEnsemble", "Tiler", "enhance"]
+__all__ = ["Tiler", "enhance"]

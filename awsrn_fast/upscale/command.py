@@ -9,12 +9,12 @@ import torch
 
 import awsrn_fast
 from awsrn_fast import cli, images
+from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
 from awsrn_fast.errors import RunError, UserError
+from awsrn_fast.inference import Placed, SelfEnsemble
 
 from .enhance import enhance, passes
-from .ensemble import SelfEnsemble
 from .memory import check_fits
-from .placement import Placed
 from .plan import SUFFIXES, Job, plan
 from .report import Report
 from .tiling import TILE, Tiler
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
     )
-    p.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
+    p.add_argument("--dtype", choices=tuple(DTYPES), default="float32",
                    help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
                         "less precise: differences of a gray level (default: %(default)s)")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",
@@ -62,9 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
     args = parser().parse_args(argv)
     jobs = plan(args.inputs, args.out, args.format, args.overwrite)
-    device = choose_device(args.device)
+    device = pick_device(args.device)
     model = awsrn_fast.load(args.weights).fuse()
-    tiler = Tiler(Placed(model, device, getattr(torch, args.dtype)), args.tile or None)
+    tiler = Tiler(Placed(model, device, pick_dtype(args.dtype, device)), args.tile or None)
     network = SelfEnsemble(tiler) if args.self_ensemble else tiler
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     with Report(cli.console, sizes, tiler.facts.scale) as report:
@@ -79,19 +79,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                     raise
                 report.failed(f"{job.source}: out of memory; try --tile {max((args.tile or TILE) // 2, 1)}")
     return report.close()
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of that name, or the first GPU (else the CPU) for "auto". Raises UserError where there is none."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"--device {name} cannot be used here: {reason}") from error
-    return device
 
 
 def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, quality: int, max_pixels: int) -> None:

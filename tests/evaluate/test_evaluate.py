@@ -15,7 +15,8 @@ from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.data import crop_to_multiple, downscale, upscale
 from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.evaluate.command import main
-from awsrn_fast.metrics import score, self_ensemble, super_resolve
+from awsrn_fast.inference import Placed, SelfEnsemble
+from awsrn_fast.metrics import score, super_resolve
 from awsrn_fast.models import create
 
 
@@ -77,11 +78,11 @@ def test_bicubic_in_all_forms(sets, tmp_path, capsys):
 
 def test_a_network_at_its_own_scale_and_its_self_ensemble_apart(sets, weights, tmp_path):
     assert main([weights, "--data", sets[0], "--json", str(tmp_path / "f.json"), "--self-ensemble"]) == 0
-    model = awsrn_fast.load(weights)
+    network = Placed(awsrn_fast.load(weights))
     content = json.loads((tmp_path / "f.json").read_text())
     assert list(content) == ["One", "One+"]
-    for name, method in (("One", super_resolve), ("One+", self_ensemble)):
-        _, expected = _expected(41, 60, 0, 2, lambda lr, method=method: method(model, lr))
+    for name, form in (("One", network), ("One+", SelfEnsemble(network))):
+        _, expected = _expected(41, 60, 0, 2, lambda lr, form=form: super_resolve(form, lr))
         # Fused weights differ within fp32 rounding, which may turn single levels.
         assert content[name]["images"]["0"]["psnr"] == pytest.approx(expected.psnr, abs=0.01)
     assert content["One"]["psnr"] != content["One+"]["psnr"]

@@ -8,7 +8,8 @@ import torch
 
 from awsrn_fast.data import crop_to_multiple, downscale, find_images, read_rgb, upscale
 from awsrn_fast.errors import UserError
-from awsrn_fast.metrics import luma, score, self_ensemble, super_resolve, to_uint8
+from awsrn_fast.inference import Placed, SelfEnsemble
+from awsrn_fast.metrics import luma, score, super_resolve, to_uint8
 
 BICUBIC = {
     "Set5": {2: 33.67, 3: 30.40, 4: 28.43, 8: 24.40},
@@ -83,25 +84,31 @@ def test_to_uint8_clamps_then_rounds():
     assert to_uint8(values[0]).shape == (1, 6, 3)
 
 
-def _nearest(x):
-    return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+class Nearest(torch.nn.Module):
+    facts = None
+
+    def forward(self, x):
+        return x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+
+class MarksItsCorner(Nearest):
+    def forward(self, x):
+        y = super().forward(x) * 0
+        y[..., 0, 0] = 0.8
+        return y
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_super_resolve_and_self_ensemble_keep_pixels_in_place(dtype):
     lr = _noise(5, 7)
     expected = lr.repeat(2, 0).repeat(2, 1)
-    np.testing.assert_array_equal(super_resolve(_nearest, lr, dtype=dtype), expected)
-    np.testing.assert_array_equal(self_ensemble(_nearest, lr, dtype=dtype), expected)
+    network = Placed(Nearest(), dtype=dtype)
+    np.testing.assert_array_equal(super_resolve(network, lr), expected)
+    np.testing.assert_array_equal(super_resolve(SelfEnsemble(network), lr), expected)
 
 
 def test_self_ensemble_averages_the_eight_views():
-    def marks_its_corner(x):
-        y = _nearest(x) * 0
-        y[..., 0, 0] = 0.8
-        return y
-
-    out = self_ensemble(marks_its_corner, _noise(4, 4))[..., 0]
+    out = super_resolve(SelfEnsemble(MarksItsCorner()), _noise(4, 4))[..., 0]
     corners = [out[0, 0], out[0, -1], out[-1, 0], out[-1, -1]]
     assert corners == [51] * 4  # each corner of the result comes first in two of the eight views
     assert out.sum() == 4 * 51

@@ -102,7 +102,7 @@ def test_what_a_run_cannot_do_is_said_before_it_starts(options, tmp_path) -> Non
     refused(["--variant", "awsrn-xl"], "--variant is 'awsrn-xl': must be one of awsrn-full")
     refused(["--patches", "3"], "unrecognized arguments: --patches")
     refused(["--lr", "fast"], "--lr: Expected a float")
-    refused([*options, "--device", "cuda:99"], "no device 'cuda:99'")
+    refused([*options, "--device", "cuda:99"], "device 'cuda:99' cannot be used here")
     refused([*options, "--dtype", "float16"], "dtype float16 is for GPUs")
     refused(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")], "nowhere")
     refused(["--out", str(tmp_path / "nothing"), "--resume"], "no run to resume in .*nothing")

@@ -1,4 +1,4 @@
-"""Where and in which precision a network runs, apart from where the picture lies."""
+"""How a network is run on pictures: wrappers that compose, each ``[N, 3, H, W] -> [N, 3, sH, sW]`` like the network."""
 
 from __future__ import annotations
 
@@ -27,3 +27,28 @@ class Placed(nn.Module):
         autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
         with torch.no_grad(), autocast:
             return self.model(x).float().cpu()
+
+
+class SelfEnsemble(nn.Module):
+    """Mean over the eight flips and quarter turns of ``x``, each turned back (Timofte et al., CVPR 2016).
+
+    Goes outside a tiling wrapper, so that every view is tiled from its own (0, 0), as a whole image would be.
+    """
+
+    passes = 8
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.facts = model.facts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, fp32."""
+        total: Tensor | None = None
+        for flip in (False, True):
+            seen = x.flip(3) if flip else x
+            for turns in range(4):
+                y = torch.rot90(self.model(torch.rot90(seen, turns, (2, 3)).contiguous()), -turns, (2, 3)).float()
+                y = y.flip(3) if flip else y
+                total = y.clone() if total is None else total.add_(y)
+        return total.div_(8)
