@@ -1,0 +1,90 @@
+"""An op is a row: the same name everywhere, and the README's table says which cells there are."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import awsrn_fast
+from awsrn_fast import backends, ops
+from awsrn_fast.ops._cases import Case
+
+ROOT = Path(__file__).resolve().parents[2]
+COLUMNS = ("reference", "native", "cuda", "triton")
+
+
+@pytest.mark.parametrize("op", ops.ROWS)
+def test_every_row_has_its_files(op: str) -> None:
+    folder = ROOT / "awsrn_fast" / "ops" / op
+    present = {path.stem for path in folder.glob("*.py")}
+    assert {"__init__", "reference", "cases"} <= present
+    assert (ROOT / "tests" / "ops" / f"test_{op}.py").is_file()
+    assert ("autograd" in present) == bool(set(backends.registered(op)) - {"reference"})
+    assert (ROOT / "csrc" / "cpu" / f"{op}.cpp").is_file() == ("native" in backends.registered(op))
+
+
+@pytest.mark.parametrize("op", ops.ROWS)
+def test_reference_takes_what_the_public_function_takes(op: str) -> None:
+    function = ops.ROWS[op]
+    assert list(inspect.signature(function).parameters) == list(inspect.signature(function.reference).parameters)
+
+
+def test_no_row_is_left_out() -> None:
+    folders = {p.parent.name for p in (ROOT / "awsrn_fast" / "ops").glob("*/reference.py")}
+    assert folders == set(ops.ROWS)
+
+
+def test_readme_table_names_every_cell() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.+)\|$", text, re.MULTILINE))
+    assert set(rows) == set(ops.ROWS)
+    for op, cells in rows.items():
+        claimed = {name for name, cell in zip(COLUMNS, cells.split("|"), strict=True) if cell.strip() != "-"}
+        assert claimed == set(backends.registered(op)), op
+
+
+class TestChoice:
+    def test_a_backend_that_cannot_run_says_why(self) -> None:
+        mean, w1, w2 = torch.rand(1, 8), torch.rand(4, 8), torch.rand(8, 4)
+        with (
+            awsrn_fast.use_backend("triton"),
+            pytest.raises(backends.BackendError, match="channel_attention: backend 'triton' was asked for and cannot"),
+        ):
+            ops.channel_attention(mean, w1, None, w2, None)
+        ops.channel_attention(mean, w1, None, w2, None)
+
+    def test_unknown_names_are_errors(self) -> None:
+        with pytest.raises(ValueError, match="no backend 'fast'"), awsrn_fast.use_backend("fast"):
+            pass
+        with pytest.raises(ValueError, match="no op 'blur'"), awsrn_fast.use_backend(blur="native"):
+            pass
+        with pytest.raises(ValueError, match="no op 'blur'"):
+            awsrn_fast.explain("blur")
+
+    def test_order_by_architecture(self) -> None:
+        def order(device: str, capability: tuple[int, int] | None) -> tuple[str, ...]:
+            return backends.order(backends.Call(device, capability, torch.float16, (1, 32, 8, 8)))
+
+        assert order("cpu", None) == ("native", "reference")
+        assert order("cuda", (7, 5)) == ("cuda", "reference")
+        assert order("cuda", (8, 6)) == ("cuda", "triton", "reference")
+        assert order("xpu", None) == ("triton", "reference")
+
+    def test_explain_gives_a_reason_for_every_backend_that_does_not_run(self) -> None:
+        for op in ops.ROWS:
+            explanation = awsrn_fast.explain(op)
+            assert explanation.chosen in ("native", "reference")
+            assert set(explanation.against) == set(backends.NAMES) - {explanation.chosen}
+            assert all(explanation.against.values())
+        turing = backends.Call("cuda", (7, 5), torch.float16, (1, 32, 48, 48))
+        assert "not offered on cuda sm_75" in str(awsrn_fast.explain("awms", turing))
+
+    def test_cases_are_the_same_numbers_in_every_dtype(self) -> None:
+        case = Case("one", {"x": (3, 4), "w": (2, 3), "none": None}, {"scale": 2})
+        exact, rounded = case.make(torch.float64), case.make(torch.bfloat16)
+        assert torch.equal(exact["x"].bfloat16(), rounded["x"])
+        assert rounded["none"] is None and rounded["scale"] == 2
