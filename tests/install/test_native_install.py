@@ -56,11 +56,17 @@ def run_installed(target: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def package_files(package: Path) -> set[str]:
+    files = (path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {str(path.relative_to(package)) for path in files if path.suffix not in (".so", ".json")}
+
+
 def test_sdist_holds_the_sources_and_nothing_built(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"setup.py", "LICENSE", "kernels/__init__.py", "csrc/bindings.cpp", "csrc/bindings_cuda.cpp"} <= names
     assert {"csrc/build_native.py", "csrc/cpu/vec.h", "awsrn_fast/source_id.py"} <= names
+    assert package_files(ROOT / "awsrn_fast") <= {name.removeprefix("awsrn_fast/") for name in names}
     assert [name for name in names if name.endswith((".so", ".o", ".pyc", "_build_info.json"))] == []
 
 
@@ -75,6 +81,7 @@ def test_install_from_the_sdist(sdist: Path, tmp_path: Path) -> None:
     assert Path(facts["native"]["cpu"]["file"]).is_relative_to(tmp_path)
     assert facts["native"]["cuda"]["reason"] == "not built: AWSRN_FAST_CUDA=0"
     run_installed(tmp_path / "site", "-c", "import awsrn_fast.kernels")
+    assert package_files(ROOT / "awsrn_fast") <= package_files(tmp_path / "site/awsrn_fast")
 
 
 def test_install_without_a_compiler(sdist: Path, tmp_path: Path) -> None:
