@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -14,6 +15,8 @@ from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, sample_folder
 
 from .schedule import phase_at
+
+_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def open_training(config: Config) -> Photos:
@@ -28,7 +31,8 @@ def open_validation(config: Config) -> Photos:
 
 def batches(photos: Photos, config: Config, start: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """``(lr [B, 3, P, P], hr [B, 3, s*P, s*P])`` in [0, 1] on ``device`` for every iteration from ``start`` on."""
-    sampler = PatchSampler(photos, config.seed, fass_fraction=config.fass_fraction if config.fass else 0.0)
+    with console.status("measuring which patches are hard, once"):
+        sampler = PatchSampler(photos, config.seed, fass_fraction=config.fass_fraction if config.fass else 0.0)
     automatic = 0 if device.type == "cpu" else 4
     loader = DataLoader(
         _Batches(sampler, config),
@@ -59,7 +63,13 @@ class _Batches(Dataset):
 def _open(folders: tuple[str, ...], config: Config, split: str | None) -> Photos:
     degradation = Degradation(blur=config.blur, noise=config.noise, jpeg=config.jpeg or None)
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
-    photos = open_photos(paths, config.scale, degradation=degradation, split=split)
+    with Progress(*_COLUMNS, console=console, transient=True) as bar:
+        task = bar.add_task("decoding images, once", total=None)
+
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        photos = open_photos(paths, config.scale, degradation=degradation, split=split, progress=advance)
     for line in photos.remarks:
         console.print(line)
     for line in photos.skipped:

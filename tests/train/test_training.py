@@ -93,6 +93,18 @@ def test_an_interrupted_run_resumes_to_the_same_weights(options, tmp_path, monke
     assert whole == resumed
 
 
+def test_tensorboard_and_a_start_from_other_weights(options, tmp_path) -> None:
+    assert main(options) == 0
+    start = ["--init", str(tmp_path / "run" / "last.safetensors")]
+    assert main([*options, "--out", str(tmp_path / "next"), *start, "--lr", "1e-12", "--tensorboard", "true"]) == 0
+    before, after = (awsrn_fast.load(tmp_path / run / "last.safetensors") for run in ("run", "next"))
+    for a, b in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    assert list((tmp_path / "next").glob("events.out.tfevents.*"))
+    with pytest.raises(UserError, match="last.safetensors is awsrn-sd x2: not the network to train"):
+        main([*options, "--out", str(tmp_path / "third"), *start, "--variant", "awsrn-s"])
+
+
 def test_what_a_run_cannot_do_is_said_before_it_starts(options, tmp_path) -> None:
     def refused(arguments: list[str], message: str) -> None:
         with pytest.raises(UserError, match=message) as error:
