@@ -11,8 +11,15 @@ from awsrn_fast import backends, native
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
 
+# Written out: how much of list[bool] and X | None torch reads from annotations depends on its version.
+SCHEMA = "(Tensor x, Tensor f, Tensor? gate, Tensor x_scale, Tensor res_scale) -> (Tensor, Tensor)"
+BWD_SCHEMA = (
+    "(Tensor? grad_y, Tensor? grad_mean, Tensor x, Tensor f, Tensor? gate, Tensor x_scale, Tensor res_scale, "
+    "bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+)
 
-@torch.library.custom_op("awsrn_fast::gated_residual", mutates_args=(), device_types="cpu")
+
+@torch.library.custom_op("awsrn_fast::gated_residual", mutates_args=(), device_types="cpu", schema=SCHEMA)
 def gated_residual(
     x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -33,7 +40,7 @@ def _(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Ten
     )
 
 
-@torch.library.custom_op("awsrn_fast::gated_residual_bwd", mutates_args=(), device_types="cpu")
+@torch.library.custom_op("awsrn_fast::gated_residual_bwd", mutates_args=(), device_types="cpu", schema=BWD_SCHEMA)
 def gated_residual_bwd(
     grad_y: Tensor | None,
     grad_mean: Tensor | None,
