@@ -5,6 +5,7 @@ Exit status: 0 all done, 1 some of the work failed, 2 wrong usage, 130 interrupt
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from .errors import UserError
+from .errors import RunError, UserError
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress, tables and remarks. Standard error, so that standard output stays free for data."""
@@ -27,7 +28,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         status = main() or 0
     except UserError as error:
         status = error.status
-        _complain(str(error))
+        # Started by torchrun, every process finds the same mistake in the same command line: say it once.
+        if status == RunError.status or os.environ.get("RANK", "0") == "0":
+            _complain(str(error))
     except KeyboardInterrupt:
         status = 130
         _complain("interrupted")

@@ -32,6 +32,7 @@ class Config:
     )
     out: str = _option("", "the run's folder")
     resume: bool = _option(False, "go on with the run in that folder")
+    rewind: bool = _option(False, "with --resume: go on from the checkpoint before the last one")
     iterations: int = _option(100_000, "optimiser steps in all")
     checkpoint_every: int = _option(1000, "steps between checkpoints")
     validate_every: int = _option(0, "steps between validations; 0: at checkpoints")
@@ -65,6 +66,7 @@ class Config:
     )
     block: int = _option(32, "side of the blocks of the non-local fusion; 0: every position")
     halo: int = _option(8, "reach of the non-local fusion beyond its block")
+    profile: int = _option(0, "write trace.json of this many steps after the first four, for chrome://tracing; 0: none")
     tensorboard: bool = _option(False, "write TensorBoard events, too")
     init: str = _option("", "weights file to start from")
 
@@ -94,7 +96,7 @@ class Config:
         }
         for name in ("iterations", "checkpoint_every", "log_every", "patch", "batch"):
             rules[name] = (getattr(self, name) >= 1, "at least 1")
-        for name in ("validate_every", "lr_min", "clip", "blur", "noise", "block", "halo", "seed"):
+        for name in ("validate_every", "lr_min", "clip", "blur", "noise", "block", "halo", "seed", "profile"):
             rules[name] = (getattr(self, name) >= 0, "at least 0")
         for name, (good, allowed) in rules.items():
             if not good:
@@ -129,14 +131,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Defaults by name; the configuration file and the command line come after them."""
 
 CHANGEABLE_ON_RESUME = (
-    "resume",
-    "out",
-    "iterations",
-    "checkpoint_every",
-    "log_every",
-    "device",
-    "workers",
-    "tensorboard",
+    *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every"),
+    *("device", "workers", "profile", "tensorboard"),
 )
 """Fields that a resumed run may change; the others decide what the run computes."""
 

@@ -21,8 +21,11 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.models import SuperResolution, create
 
+from .distributed import joined, local_device
 from .loader import open_training, open_validation
-from .state import Learner
+from .schedule import phases
+from .state import NAME, PREVIOUS, Learner, has_state, read_state
+from .step import Step
 from .trainer import Trainer
 from .validation import Validator
 
@@ -32,29 +35,33 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     config = read_config(arguments)
     folder = Path(config.run_folder)
-    state = folder / "state.pt"
-    if state.exists() and not config.resume:
+    if has_state(folder) and not config.resume:
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
-    device = pick_device(config.device)
+    device = pick_device(local_device(config.device))
     dtype = pick_dtype(config.dtype, device)
     learner = Learner(_network(config).to(device), config.ema, scale_gradients=dtype == torch.float16)
     if config.channels_last:
         learner.model.to(memory_format=torch.channels_last)
-    if config.resume:
-        learner.load(state)
-    photos, validation = open_training(config), open_validation(config)
-    validator = Validator(validation, config.scale, device)
-    console.print(
-        f"{config.variant} x{config.scale}: {learner.model.facts.parameters:,} parameters, {len(photos)} training and "
-        f"{len(validation)} validation images, {device.type}, {str(dtype).removeprefix('torch.')}, into {folder}"
-    )
-    write_text(folder / "config.yaml", _as_yaml(config))
-    trainer = Trainer(config, learner, photos, validator, folder, dtype)
-    if not trainer.run():
-        console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
-        return 130
-    _conclude(trainer, folder)
-    return 0
+    with joined(device) as world:
+        for phase in phases(config):
+            world.share(phase.batch)
+        if config.resume:
+            _resume(learner, folder, config.rewind)
+        photos, validation = open_training(config, world), open_validation(config, world)
+        validator = Validator(validation, config.scale, device)
+        if world.is_first:
+            console.print(
+                f"{config.variant} x{config.scale}: {learner.model.facts.parameters:,} parameters, {len(photos)} "
+                f"training and {len(validation)} validation images, {world.size} x {device.type}, "
+                f"{str(dtype).removeprefix('torch.')}, into {folder}"
+            )
+            write_text(folder / "config.yaml", _as_yaml(config))
+        step = Step(config, learner, dtype, world)
+        trainer = Trainer(config, learner, step, photos, validator, folder, world)
+        finished = trainer.run()
+        if world.is_first:
+            _conclude(trainer, folder, finished)
+    return 0 if finished else 130
 
 
 def read_config(arguments: list[str]) -> Config:
@@ -105,7 +112,7 @@ def _checked(parser: ArgumentParser, arguments: list[str]) -> Config:
 
 def _as_yaml(config: Config) -> str:
     values = {name: list(v) if isinstance(v, tuple) else v for name, v in dataclasses.asdict(config).items()}
-    return yaml.safe_dump(values | {"resume": False}, sort_keys=False)
+    return yaml.safe_dump(values | {"resume": False, "rewind": False}, sort_keys=False)
 
 
 def _frozen(value: Any) -> Any:
@@ -123,16 +130,39 @@ def _network(config: Config) -> SuperResolution:
     return model.train()
 
 
-def _conclude(trainer: Trainer, folder: Path) -> None:
-    best, bicubic = trainer.learner.best, trainer.validator.bicubic
-    verdict = "better than" if best > bicubic else "NOT better than"
+def _resume(learner: Learner, folder: Path, rewind: bool) -> None:
+    """Load the run's state, or with ``rewind`` the one before; say what is not as it was."""
+    path, previous = folder / NAME, folder / PREVIOUS
+    if rewind or not path.exists():  # a kill between the two renames of a save leaves the previous one alone
+        path = previous
+    try:
+        differences = learner.load(path)
+    except UserError as error:
+        if path == previous or not previous.exists():
+            raise
+        good = read_state(previous)["iteration"]
+        raise UserError(f"{error}. The state before it, of iteration {good}, is good: add --rewind") from error
+    for line in differences:
+        console.print(f"[yellow]not the machine that wrote the state, results may differ in bits: {line}[/]")
+    console.print(f"going on from iteration {learner.iteration} of {path}")
+
+
+def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
+    learner, bicubic = trainer.learner, trainer.validator.bicubic
+    if learner.skipped or learner.overflows:
+        console.print(
+            f"[yellow]{learner.skipped} steps were skipped for a loss or gradient that was not finite, "
+            f"{learner.overflows} by the gradient scaler[/]"
+        )
+    console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
+    if not finished:
+        console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
+        return
+    verdict = "better than" if learner.best > bicubic else "NOT better than"
     console.print(
-        f"best validation PSNR {best:.2f} dB, {abs(best - bicubic):.2f} dB {verdict} bicubic ({bicubic:.2f} dB); "
-        f"weights: {folder / 'best.safetensors'}, pictures: {folder / 'samples'}",
-        soft_wrap=True,
+        f"best validation PSNR {learner.best:.2f} dB, {abs(learner.best - bicubic):.2f} dB {verdict} bicubic "
+        f"({bicubic:.2f} dB); weights: {folder / 'best.safetensors'}, pictures: {folder / 'samples'}"
     )
-    if trainer.learner.skipped:
-        console.print(f"[yellow]{trainer.learner.skipped} steps were skipped for a loss that was not finite[/]")
 
 
 def _parser() -> ArgumentParser:
@@ -146,7 +176,7 @@ def _parser() -> ArgumentParser:
     types = get_type_hints(Config)
     for field in dataclasses.fields(Config):
         option, text = "--" + field.name.replace("_", "-"), field.metadata["help"]
-        if field.name == "resume":
+        if field.name in ("resume", "rewind"):
             parser.add_argument(option, action="store_true", help=text)
         elif isinstance(field.default, tuple):
             parser.add_argument(option, nargs="+", type=str, default=list(field.default), metavar="DIR", help=text)

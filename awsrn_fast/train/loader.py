@@ -14,32 +14,39 @@ from awsrn_fast.cli import console
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, sample_folder
 
+from .distributed import World
 from .schedule import phase_at
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
-def open_training(config: Config) -> Photos:
+def open_training(config: Config, world: World) -> Photos:
     """The photographs to learn from; broken images are named and left out."""
-    return _open(config.data, config, "train")
+    return _open(config.data, config, "train", world)
 
 
-def open_validation(config: Config) -> Photos:
+def open_validation(config: Config, world: World) -> Photos:
     """The photographs to validate on: ``valid``, or those that the training data hold out."""
-    return _open(config.valid, config, None) if config.valid else _open(config.data, config, "valid")
+    return _open(config.valid, config, None, world) if config.valid else _open(config.data, config, "valid", world)
 
 
-def batches(photos: Photos, config: Config, start: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """``(lr [B, 3, P, P], hr [B, 3, s*P, s*P])`` in [0, 1] on ``device`` for every iteration from ``start`` on."""
+def batches(
+    photos: Photos, config: Config, start: int, device: torch.device, world: World
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """``(lr [B, 3, P, P], hr [B, 3, s*P, s*P])`` in [0, 1] on ``device`` for every iteration from ``start`` on.
+
+    B is this process's share of the batch; together the processes draw what one would.
+    """
     with console.status("measuring which patches are hard, once"):
         sampler = PatchSampler(photos, config.seed, fass_fraction=config.fass_fraction if config.fass else 0.0)
     automatic = 0 if device.type == "cpu" else 4
     loader = DataLoader(
-        _Batches(sampler, config),
+        _Batches(sampler, config, world),
         batch_size=None,  # an item is a whole batch already
         sampler=range(start, config.iterations),
         num_workers=automatic if config.workers < 0 else config.workers,
         pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # of its own: it would draw from the global one, which a resumed run restores
     )
     for pair in loader:
         lr, hr = (t.to(device, non_blocking=True).float().div_(255) for t in pair)
@@ -49,27 +56,30 @@ def batches(photos: Photos, config: Config, start: int, device: torch.device) ->
 class _Batches(Dataset):
     """Batch by iteration: a pure function of the seed and the iteration, so that workers hold no state."""
 
-    def __init__(self, sampler: PatchSampler, config: Config) -> None:
-        self.sampler, self.config = sampler, config
+    def __init__(self, sampler: PatchSampler, config: Config, world: World) -> None:
+        self.sampler, self.config, self.world = sampler, config, world
 
     def __len__(self) -> int:
         return self.config.iterations
 
     def __getitem__(self, iteration: int) -> tuple[Tensor, Tensor]:
         phase = phase_at(iteration, self.config)
-        return self.sampler.batch(iteration, phase.patch, phase.batch)
+        share = self.world.share(phase.batch)
+        return self.sampler.batch(iteration, phase.patch, share, first=self.world.rank * share)
 
 
-def _open(folders: tuple[str, ...], config: Config, split: str | None) -> Photos:
+def _open(folders: tuple[str, ...], config: Config, split: str | None, world: World) -> Photos:
     degradation = Degradation(blur=config.blur, noise=config.noise, jpeg=config.jpeg or None)
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
-    with Progress(*_COLUMNS, console=console, transient=True) as bar:
+    with Progress(*_COLUMNS, console=console, transient=True, disable=not world.is_first) as bar:
         task = bar.add_task("decoding images, once", total=None)
 
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
         photos = open_photos(paths, config.scale, degradation=degradation, split=split, progress=advance)
+    if not world.is_first:
+        return photos
     for line in photos.remarks:
         console.print(line)
     for line in photos.skipped:

@@ -43,7 +43,7 @@ class Metrics:
             self.events.flush()
 
 
-def progress_bar() -> Progress:
+def progress_bar(visible: bool) -> Progress:
     """The bar of a run: iterations, PSNR, loss, learning rate, images/s, time left."""
     return Progress(
         TextColumn("[bold]{task.description}"),
@@ -52,7 +52,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.fields[figures]}"),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (visible and console.is_terminal),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+import awsrn_fast
+from awsrn_fast import native
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.models import SuperResolution
 
-FORMAT = 1
+FORMAT = 2
+NAME, PREVIOUS = "state.pt", "state.previous.pt"
 
 
 class Learner:
@@ -35,48 +39,102 @@ class Learner:
         """Steps done."""
         self.best = float("-inf")
         """Highest validation PSNR so far."""
+        self.psnr: float | None = None
+        """The last validation's."""
         self.skipped = 0
-        """Steps left out for a loss that was not finite."""
+        """Steps left out for a loss or gradient that was not finite."""
+        self.overflows = 0
+        """Steps left out by the gradient scaler while it looked for its scale."""
+        self.losses: list[float] = []
+        """Since the last row of metrics.csv."""
 
     @property
     def averaged(self) -> SuperResolution:
         """The network that is validated and kept."""
         return self.model if self.average is None else self.average.module
 
-    def save(self, path: Path) -> None:
-        """Write everything to ``path``, whole or not at all."""
+    def save(self, folder: Path) -> None:
+        """Write everything to the folder's ``state.pt``, whole or not at all; the one before stays beside it."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        counters = {"iteration": self.iteration, "best": self.best, "skipped": self.skipped}
+        counters = {name: getattr(self, name) for name in _COUNTERS}
         network = {"network": self.model.network, "hyper": self.model.hyper}
-        content = {"format": FORMAT, "random": torch.get_rng_state(), **network, **counters, **parts}
-        with replacing(path) as beside:
-            torch.save(content, beside)
+        content = {"format": FORMAT, "random": _random_states(), "machine": machine(self.model.mean.device)}
+        with replacing(folder / NAME) as beside:
+            torch.save(content | network | counters | parts, beside)
+            if (folder / NAME).exists():
+                os.replace(folder / NAME, folder / PREVIOUS)
 
-    def load(self, path: Path) -> None:
-        """Take everything from ``path``.
+    def load(self, path: Path) -> list[str]:
+        """Take everything from a file that :meth:`save` wrote.
+
+        Returns:
+            In what this machine differs from the one that wrote it, a line each: results may then differ.
 
         Raises:
             UserError: the file is missing, cut short, or of another network.
         """
-        if not path.is_file():
-            raise UserError(f"no training state {path}: nothing to resume; start the run without --resume")
-        try:
-            content = torch.load(path, map_location=self.model.mean.device, weights_only=True)
-        except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"cannot read training state {path}: {reason}") from error
-        if content.get("format") != FORMAT:
-            raise UserError(f"{path} is no training state of this version (format {FORMAT})")
+        content = read_state(path)
         if content["network"] != self.model.network or content["hyper"] != self.model.hyper:
             raise UserError(f"{path} belongs to another network: {content['network']} {content['hyper']}")
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
-        torch.set_rng_state(content["random"].cpu())
-        self.iteration, self.best, self.skipped = content["iteration"], content["best"], content["skipped"]
+        for name in _COUNTERS:
+            setattr(self, name, content[name])
+        _restore_random_states(content["random"])
+        now = machine(self.model.mean.device)
+        return [f"{key}: {old} then, {now[key]} now" for key, old in content["machine"].items() if now[key] != old]
 
     def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler]:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
         return parts if self.average is None else parts | {"average": self.average}
+
+
+_COUNTERS = ("iteration", "best", "psnr", "skipped", "overflows", "losses")
+
+
+def has_state(folder: Path) -> bool:
+    """Whether a run in this folder has come to a checkpoint."""
+    return (folder / NAME).exists() or (folder / PREVIOUS).exists()
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The content of a training state.
+
+    Raises:
+        UserError: the file is missing, cut short, or of another version.
+    """
+    if not path.is_file():
+        raise UserError(f"no training state {path}: nothing to resume; start the run without --resume")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
+        raise UserError(f"cannot read training state {path}: it is cut short or no training state") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is no training state of this version (format {FORMAT})")
+    return content
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What must be the same for the same bits: versions, device, threads, instruction set."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
+    return {
+        "awsrn_fast": awsrn_fast.__version__,
+        "torch": str(torch.__version__),
+        "device": name,
+        "threads": str(torch.get_num_threads()),
+        "instruction set": f"{torch.backends.cpu.get_cpu_capability()} {native.isa}",
+    }
+
+
+def _random_states() -> dict[str, Any]:
+    # The samples need none, they are functions of seed and iteration; this is for whatever a layer may draw.
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+
+
+def _restore_random_states(states: dict[str, Any]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available() and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])
 
 
 def _average(decay: float):

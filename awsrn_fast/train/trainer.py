@@ -6,10 +6,11 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast.checkpoint import save_weights
@@ -17,11 +18,14 @@ from awsrn_fast.cli import console
 from awsrn_fast.config import Config
 from awsrn_fast.data import Photos
 from awsrn_fast.errors import RunError
+from awsrn_fast.files import replacing
 
+from .distributed import World
 from .loader import batches
 from .report import Metrics, progress_bar, save_samples
 from .schedule import cycle_ends, learning_rate
 from .state import Learner
+from .step import Step
 from .validation import Validator
 
 GIVE_UP_AFTER = 50
@@ -34,40 +38,50 @@ class Trainer:
     Args:
         config: the run.
         learner: network, optimiser and counters, new or as resumed.
+        step: learns from one batch.
         photos: training photographs.
         validator: measures the averaged weights.
         folder: the run's folder.
-        dtype: of the autocast; float32: none.
+        world: the processes of the run; the first one writes and speaks.
     """
 
     def __init__(
-        self, config: Config, learner: Learner, photos: Photos, validator: Validator, folder: Path, dtype: torch.dtype
+        self,
+        config: Config,
+        learner: Learner,
+        step: Step,
+        photos: Photos,
+        validator: Validator,
+        folder: Path,
+        world: World,
     ) -> None:
-        self.config, self.learner, self.photos, self.validator = config, learner, photos, validator
-        self.folder, self.dtype = folder, dtype
+        self.config, self.learner, self.step, self.photos, self.validator = config, learner, step, photos, validator
+        self.folder, self.world = folder, world
         self.device = learner.model.mean.device
-        self.network = torch.compile(learner.model) if config.compile else learner.model
-        self.metrics = Metrics(folder / "metrics.csv", learner.iteration, folder if config.tensorboard else None)
-        self.psnr: float | None = None
+        events = folder if config.tensorboard else None
+        self.metrics = Metrics(folder / "metrics.csv", learner.iteration, events) if world.is_first else None
         self.failures = 0
-        self.last_validated = -1
+        self.waited = 0.0
+        """Share of the time that was spent waiting for data."""
 
     def run(self) -> bool:
         """Train to the last iteration; False if Ctrl-C or SIGTERM ended it before, with everything saved."""
         config, learner = self.config, self.learner
-        start, done_before = time.perf_counter(), learner.iteration
-        losses: list[Tensor] = []
-        images, since = 0, start
-        with _interruption() as interrupted, progress_bar() as bar:
-            task = bar.add_task(config.variant, total=config.iterations, completed=done_before, figures="")
-            for lr_image, hr_image in batches(self.photos, config, learner.iteration, self.device):
-                losses.append(self._step(lr_image, hr_image))
-                images += len(lr_image)
+        images, since = 0, time.perf_counter()
+        with contextlib.ExitStack() as stack:
+            interrupted = stack.enter_context(_interruption(self.world))
+            bar = stack.enter_context(progress_bar(self.world.is_first))
+            trace = stack.enter_context(_profiler(config.profile if self.world.is_first else 0, self.folder))
+            task = bar.add_task(config.variant, total=config.iterations, completed=learner.iteration, figures="")
+            for lr_image, hr_image in self._batches():
+                self._learn(lr_image, hr_image)
+                if trace is not None:
+                    trace.step()
+                images += len(lr_image) * self.world.size
                 if learner.iteration % config.log_every == 0 or learner.iteration == config.iterations:
-                    mean = torch.stack(losses).mean().item()
                     now = time.perf_counter()
-                    self._log(bar, task, mean, images / (now - since))
-                    losses, images, since = [], 0, now
+                    bar.update(task, figures=self._log(images / (now - since)))
+                    images, since = 0, now
                 if self._is_due(learner.iteration):
                     self._validate()
                     self._checkpoint()
@@ -75,44 +89,37 @@ class Trainer:
                 elif learner.iteration % config.checkpoint_every == 0:
                     self._checkpoint()
                 bar.update(task, completed=learner.iteration)
-                if interrupted and learner.iteration < config.iterations:
+                if any(self.world.any(bool(interrupted))) and learner.iteration < config.iterations:
                     self._checkpoint()
                     return False
-        if self.last_validated != learner.iteration:
-            self._validate()
-            self._checkpoint()
         return True
 
-    def _step(self, lr_image: Tensor, hr_image: Tensor) -> Tensor:
-        """One optimiser step; the loss, detached. A loss that is not finite changes nothing."""
-        config, learner = self.config, self.learner
-        for group in learner.optimizer.param_groups:
-            group["lr"] = learning_rate(learner.iteration, config)
-        if config.channels_last:
-            lr_image = lr_image.contiguous(memory_format=torch.channels_last)
-        learner.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self.network(lr_image)
-        loss = F.l1_loss(output.float(), hr_image)
-        learner.iteration += 1
-        if not torch.isfinite(loss):
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches of the iterations that are left; measures how long each is waited for."""
+        source = batches(self.photos, self.config, self.learner.iteration, self.device, self.world)
+        start, waited = time.perf_counter(), 0.0
+        while True:
+            asked = time.perf_counter()
+            batch = next(source, None)
+            now = time.perf_counter()
+            waited += now - asked
+            self.waited = waited / max(now - start, 1e-9)
+            if batch is None:
+                return
+            yield batch
+
+    def _learn(self, lr_image: Tensor, hr_image: Tensor) -> None:
+        loss = self.step(lr_image, hr_image)
+        if loss is None:
             self._skip()
-            return loss.detach().new_zeros(())
+            return
         self.failures = 0
-        learner.scaler.scale(loss).backward()
-        learner.scaler.unscale_(learner.optimizer)
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(learner.model.parameters(), config.clip)
-        learner.scaler.step(learner.optimizer)
-        learner.scaler.update()
-        if learner.average is not None:
-            learner.average.update_parameters(learner.model)
-        return loss.detach()
+        self.learner.losses.append(self.world.mean(loss).item())
 
     def _skip(self) -> None:
         self.learner.skipped += 1
         self.failures += 1
-        console.print(f"[yellow]step {self.learner.iteration}: the loss is not finite; step skipped[/]")
+        self._say(f"[yellow]step {self.learner.iteration}: loss or gradient is not finite; step skipped[/]")
         if self.failures >= GIVE_UP_AFTER:
             raise RunError(
                 f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration}: the run "
@@ -120,14 +127,19 @@ class Trainer:
                 f"--dtype float32"
             )
 
-    def _log(self, bar, task, loss: float, images_per_s: float) -> None:
-        rate = learning_rate(self.learner.iteration - 1, self.config)
-        self.metrics.add(self.learner.iteration, loss=loss, lr=rate, images_per_s=images_per_s)
-        psnr = "" if self.psnr is None else f"PSNR {self.psnr:.2f} "
+    def _log(self, images_per_s: float) -> str:
+        """Write a row of metrics; the figures for the progress bar."""
+        learner = self.learner
+        rate = learning_rate(learner.iteration - 1, self.config)
+        loss = fmean(learner.losses) if learner.losses else float("nan")
+        learner.losses = []
+        if self.metrics is not None:
+            self.metrics.add(learner.iteration, loss=loss, lr=rate, images_per_s=images_per_s)
+        psnr = "" if learner.psnr is None else f"PSNR {learner.psnr:.2f} "
         figures = f"{psnr}loss {loss:.4f} lr {rate:.1e} {images_per_s:.1f} images/s"
-        bar.update(task, figures=figures)
         if not console.is_terminal:
-            console.print(f"{self.learner.iteration}/{self.config.iterations} {figures}")
+            self._say(f"{learner.iteration}/{self.config.iterations} {figures}")
+        return figures
 
     def _is_due(self, iteration: int) -> bool:
         every = self.config.validate_every or self.config.checkpoint_every
@@ -135,30 +147,36 @@ class Trainer:
 
     def _validate(self) -> None:
         learner = self.learner
+        if self.metrics is None:
+            return
         result = self.validator(learner.averaged)
-        self.psnr, self.last_validated = result.psnr, learner.iteration
+        learner.psnr = result.psnr
         self.metrics.add(learner.iteration, val_psnr=result.psnr)
         save_samples(self.folder / "samples" / f"{learner.iteration:07d}.png", result.pictures)
-        console.print(
-            f"iteration {learner.iteration}: validation PSNR {result.psnr:.2f} dB, "
-            f"bicubic {self.validator.bicubic:.2f} dB"
-        )
+        bicubic = self.validator.bicubic
+        self._say(f"iteration {learner.iteration}: validation PSNR {result.psnr:.2f} dB, bicubic {bicubic:.2f} dB")
         if result.psnr > learner.best:
             learner.best = result.psnr
             self._save_weights("best.safetensors")
 
     def _checkpoint(self) -> None:
-        self._save_weights("last.safetensors")
-        self.learner.save(self.folder / "state.pt")
+        if self.world.is_first:
+            self._save_weights("last.safetensors")
+            self.learner.save(self.folder)
 
     def _save_weights(self, name: str) -> None:
-        facts = {"iteration": self.learner.iteration, "iterations": self.config.iterations, "data": self.config.data}
-        facts |= {"val_psnr": self.psnr, "bicubic_psnr": self.validator.bicubic, "seed": self.config.seed}
-        save_weights(self.folder / name, self.learner.averaged, training=facts)
+        learner = self.learner
+        facts = {"iteration": learner.iteration, "iterations": self.config.iterations, "data": self.config.data}
+        facts |= {"val_psnr": learner.psnr, "bicubic_psnr": self.validator.bicubic, "seed": self.config.seed}
+        save_weights(self.folder / name, learner.averaged, training=facts)
+
+    def _say(self, message: str) -> None:
+        if self.world.is_first:
+            console.print(message)
 
 
 @contextlib.contextmanager
-def _interruption() -> Iterator[list[int]]:
+def _interruption(world: World) -> Iterator[list[int]]:
     """A list that is no longer empty once Ctrl-C or SIGTERM came; the second one ends the process at once."""
     received: list[int] = []
 
@@ -166,7 +184,8 @@ def _interruption() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        console.print("stopping after this step, with a checkpoint; once more to stop at once")
+        if world.is_first:
+            console.print("stopping after this step, with a checkpoint; once more to stop at once")
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -174,3 +193,21 @@ def _interruption() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _profiler(steps: int, folder: Path) -> Iterator[torch.profiler.profile | None]:
+    """A profiler that writes trace.json of ``steps`` steps, after some that warm everything up; None for 0 steps."""
+    if not steps:
+        yield None
+        return
+    schedule = torch.profiler.schedule(wait=2, warmup=2, active=steps, repeat=1)
+    ready = partial(_write_trace, folder / "trace.json")
+    with torch.profiler.profile(schedule=schedule, on_trace_ready=ready) as trace:
+        yield trace
+
+
+def _write_trace(path: Path, trace: torch.profiler.profile) -> None:
+    with replacing(path) as beside:
+        trace.export_chrome_trace(str(beside))
+    console.print(f"profile written: {path}")

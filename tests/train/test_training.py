@@ -19,7 +19,8 @@ from awsrn_fast.data import sample_folder
 from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.train import trainer as trainer_module
 from awsrn_fast.train.command import main, read_config
-from awsrn_fast.train.trainer import Trainer
+from awsrn_fast.train.state import read_state
+from awsrn_fast.train.step import Step
 
 
 @pytest.fixture(autouse=True)
@@ -49,12 +50,28 @@ def rows(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def assert_same_run(whole: Path, resumed: Path) -> None:
+    """Weights, average, optimiser, counters and every column but time, bit for bit."""
+    for name in ("last.safetensors", "best.safetensors"):
+        before, after = (awsrn_fast.load(run / name).state_dict() for run in (whole, resumed))
+        assert all(torch.equal(before[key], after[key]) for key in before)
+    before, after = (read_state(run / "state.pt") for run in (whole, resumed))
+    for part in ("model", "average"):
+        assert all(torch.equal(before[part][key], after[part][key]) for key in before[part])
+    for slot, moments in before["optimizer"]["state"].items():
+        assert all(torch.equal(moments[key], after["optimizer"]["state"][slot][key]) for key in moments)
+    assert all(before[key] == after[key] for key in ("iteration", "best", "psnr", "skipped", "losses"))
+    assert torch.equal(before["random"]["cpu"], after["random"]["cpu"])
+    timeless = ("iteration", "loss", "lr", "val_psnr")
+    assert [[r[c] for c in timeless] for r in rows(whole)] == [[r[c] for c in timeless] for r in rows(resumed)]
+
+
 def test_a_run_leaves_all_its_files(options: list[str], tmp_path: Path) -> None:
     assert main(options) == 0
     run = tmp_path / "run"
     names = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
     assert names == {
-        *("config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "state.pt"),
+        *("config.yaml", "metrics.csv", "best.safetensors", "last.safetensors", "state.pt", "state.previous.pt"),
         *(f"samples/{i:07d}.png" for i in (2, 4, 6, 8)),  # the ends of the learning rate's cycles
     }
     assert list(rows(run)[0]) == ["iteration", "loss", "lr", "images_per_s", "val_psnr"]
@@ -70,27 +87,41 @@ def test_a_run_leaves_all_its_files(options: list[str], tmp_path: Path) -> None:
 
 def test_an_interrupted_run_resumes_to_the_same_weights(options, tmp_path, monkeypatch) -> None:
     assert main([*options, "--out", str(tmp_path / "whole")]) == 0
-    step = Trainer._step
+    original = Step.__call__
 
     def step_then_ctrl_c(self, *batch):
-        loss = step(self, *batch)
+        loss = original(self, *batch)
         if self.learner.iteration == 5:
             os.kill(os.getpid(), signal.SIGINT)
         return loss
 
     with monkeypatch.context() as patched:
-        patched.setattr(Trainer, "_step", step_then_ctrl_c)
+        patched.setattr(Step, "__call__", step_then_ctrl_c)
         assert main(options) == 130
     assert main(["--out", str(tmp_path / "run"), "--resume"]) == 0
-    for name in ("last.safetensors", "best.safetensors"):
-        whole, resumed = (awsrn_fast.load(tmp_path / run / name).state_dict() for run in ("whole", "run"))
-        assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    columns = ("iteration", "lr", "val_psnr")
-    whole, resumed = (
-        [[r[c] for c in columns] for r in rows(tmp_path / run) if int(r["iteration"]) in (2, 4, 8)]
-        for run in ("whole", "run")
-    )
-    assert whole == resumed
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_run_rewinds_to_the_checkpoint_before(options, tmp_path, capsys) -> None:
+    assert main([*options, "--out", str(tmp_path / "whole")]) == 0
+    assert main(options) == 0
+    (tmp_path / "run" / "state.pt").write_bytes(b"cut")
+    assert main(["--out", str(tmp_path / "run"), "--resume", "--rewind"]) == 0
+    assert "going on from iteration 6" in capsys.readouterr().err
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_another_machine_is_said(options, tmp_path, capsys, monkeypatch) -> None:
+    assert main(options) == 0
+    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
+    assert main(["--out", str(tmp_path / "run"), "--resume", "--rewind"]) == 0
+    assert re.search(r"results may differ in bits: threads: \d+ then, 77 now", capsys.readouterr().err)
+
+
+def test_profile_writes_a_trace_with_the_named_ranges(options, tmp_path) -> None:
+    assert main([*options, "--profile", "2"]) == 0
+    trace = (tmp_path / "run" / "trace.json").read_text()
+    assert all(f'"{name}"' in trace for name in ("forward", "backward", "update"))
 
 
 def test_tensorboard_and_a_start_from_other_weights(options, tmp_path) -> None:
@@ -150,13 +181,13 @@ def test_steps_without_a_finite_loss_change_nothing_and_many_end_the_run(options
         return batches
 
     monkeypatch.setattr(trainer_module, "batches", poisoned(lambda i: i == 3))
-    step = Trainer._step
+    original_step = Step.__call__
 
     def watched(self, *batch):
         before[self.learner.iteration] = [p.detach().clone() for p in self.learner.model.parameters()]
-        return step(self, *batch)
+        return original_step(self, *batch)
 
-    monkeypatch.setattr(Trainer, "_step", watched)
+    monkeypatch.setattr(Step, "__call__", watched)
     assert main(options) == 0
     assert all(torch.equal(a, b) for a, b in zip(before[3], before[4], strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(before[4], before[5], strict=True))

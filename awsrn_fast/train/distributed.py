@@ -1,0 +1,106 @@
+"""Several processes, one run: ``torchrun --nproc-per-node N -m awsrn_fast.train``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from awsrn_fast.errors import RunError, UserError
+
+# Longer than any validation on the first process; a process that dies is noticed at once all the same: torchrun ends
+# the others, and gloo sees the connection close.
+TIMEOUT = timedelta(minutes=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes of a run: ``rank`` is this one's number of ``size``."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes the files and speaks to the user."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> int:
+        """This process's part of a batch, the same for all.
+
+        Raises:
+            UserError: the batch cannot be shared evenly; gradients would not be those of one process.
+        """
+        if batch % self.size:
+            raise UserError(f"a batch of {batch} patches cannot be shared by {self.size} processes: choose a multiple")
+        return batch // self.size
+
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag, whether it is set in any process; all processes get the same answer."""
+        if self.size == 1:
+            return list(flags)
+        votes = torch.tensor([float(flag) for flag in flags], device=_device())
+        self._reduce(votes, dist.ReduceOp.MAX)
+        return [bool(vote) for vote in votes.tolist()]
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a number over the processes."""
+        if self.size == 1:
+            return value
+        total = value.detach().clone()
+        self._reduce(total, dist.ReduceOp.SUM)
+        return total / self.size
+
+    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp) -> None:
+        with lost_peer():
+            dist.all_reduce(tensor, operation)
+
+
+@contextlib.contextmanager
+def joined(device: torch.device) -> Iterator[World]:
+    """The world that torchrun's environment variables describe; one process without them."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield World(dist.get_rank(), size)
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(name: str) -> str:
+    """The device of this process: with several on a machine, each takes a GPU of its own."""
+    local = os.environ.get("LOCAL_RANK")
+    automatic = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+    return f"cuda:{local}" if local is not None and automatic else name
+
+
+@contextlib.contextmanager
+def lost_peer() -> Iterator[None]:
+    """Turn the many errors that a dead peer causes into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_communication(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise RunError(f"another process of this run has ended, so this one stops, too ({reason})") from error
+
+
+def _is_communication(error: RuntimeError) -> bool:
+    names = ("gloo", "NCCL", "Connection", "peer")
+    return isinstance(error, dist.DistError) or any(name in str(error) for name in names)
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
