@@ -6,10 +6,10 @@ from pathlib import Path
 from pkgutil import extend_path
 
 # Started from the repository root, Python imports this source tree: the built libraries are then in the installed
-# package, and awsrn_fast.kernels is the folder kernels/ beside it.
-__path__ = extend_path(__path__, __name__)
+# package, and awsrn_fast.kernels is the folder kernels/ beside it. An installed package has all of its own, and must
+# not take another installation's libraries.
 if (Path(__path__[0]).parent / "setup.py").is_file():
-    __path__.append(str(Path(__path__[0]).parent))
+    __path__ = [*extend_path(__path__, __name__), str(Path(__path__[0]).parent)]
 
 __version__ = "0.1.0"
 

@@ -60,7 +60,7 @@ def test_unknown_instruction_set_is_an_error(cpu) -> None:
 
 
 def test_a_library_of_other_sources_is_not_loaded(cpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not (ROOT / "csrc").samefile(native._CSRC):
+    if native._CSRC != ROOT / "csrc":
         pytest.skip("the installed package is under test, not the source tree")
     monkeypatch.setattr(native, "source_id", lambda csrc: "other")
     module, reason = native._load("cpu")
