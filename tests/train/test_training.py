@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import os
 import re
 import signal
@@ -8,62 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
 from PIL import Image
+from runs import assert_same_run, rows
 
 import awsrn_fast
-from awsrn_fast.data import sample_folder
 from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.train import trainer as trainer_module
 from awsrn_fast.train.command import main, read_config
-from awsrn_fast.train.state import read_state
 from awsrn_fast.train.step import Step
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch) -> None:
-    monkeypatch.setenv("AWSRN_FAST_CACHE", str(tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory) -> Path:
-    """Four small cuts of an embedded photograph."""
-    folder = tmp_path_factory.mktemp("photos")
-    whole = np.asarray(Image.open(sample_folder() / "train" / "raccoon.jpg"))
-    for i in range(4):
-        Image.fromarray(whole[200 + 70 * i :][:64, 300:380]).save(folder / f"{i}.png")
-    return folder
-
-
-@pytest.fixture
-def options(photos: Path, tmp_path: Path) -> list[str]:
-    sizes = "--variant awsrn-sd --scale 2 --curriculum false --patch 8 --batch 2 --iterations 8 --checkpoint-every 4"
-    rest = ["--log-every", "2", "--device", "cpu", "--dtype", "float32"]
-    return [*sizes.split(), *rest, "--data", str(photos), "--out", str(tmp_path / "run")]
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with open(run / "metrics.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def assert_same_run(whole: Path, resumed: Path) -> None:
-    """Weights, average, optimiser, counters and every column but time, bit for bit."""
-    for name in ("last.safetensors", "best.safetensors"):
-        before, after = (awsrn_fast.load(run / name).state_dict() for run in (whole, resumed))
-        assert all(torch.equal(before[key], after[key]) for key in before)
-    before, after = (read_state(run / "state.pt") for run in (whole, resumed))
-    for part in ("model", "average"):
-        assert all(torch.equal(before[part][key], after[part][key]) for key in before[part])
-    for slot, moments in before["optimizer"]["state"].items():
-        assert all(torch.equal(moments[key], after["optimizer"]["state"][slot][key]) for key in moments)
-    assert all(before[key] == after[key] for key in ("iteration", "best", "psnr", "skipped", "losses"))
-    assert torch.equal(before["random"]["cpu"], after["random"]["cpu"])
-    timeless = ("iteration", "loss", "lr", "val_psnr")
-    assert [[r[c] for c in timeless] for r in rows(whole)] == [[r[c] for c in timeless] for r in rows(resumed)]
 
 
 def test_a_run_leaves_all_its_files(options: list[str], tmp_path: Path) -> None:
