@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .errors import UserError
+from .losses import STAGES
+from .losses.discriminator import PATCH
+from .losses.vgg import FILE_NAME, check_layers
 from .models import SCALES, VARIANTS
 
 SAMPLE = "sample"
 """Name of the embedded photographs where a data folder is expected."""
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+def _option(default: Any, text: str, metavar: str = "DIR") -> Any:
+    return field(default=default, metadata={"help": text, "metavar": metavar})
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,33 @@ class Config:
     halo: int = _option(8, "reach of the non-local fusion beyond its block")
     profile: int = _option(0, "write trace.json of this many steps after the first four, for chrome://tracing; 0: none")
     tensorboard: bool = _option(False, "write TensorBoard events, too")
-    init: str = _option("", "weights file to start from")
+    init: str = _option("", "weights file to start from; stages G and G-literal need those of a run in stage P")
+    stage: Literal["P", "G", "G-literal"] = _option(
+        "P", "what is minimised: P, L1 alone, for PSNR; G, with VGG and GAN losses, for looks; G-literal, those alone"
+    )
+    vgg_weights: str = _option("", f"torchvision's VGG19 weights, {FILE_NAME}, for the VGG loss")
+    perceptual_layers: tuple[str, ...] = _option(
+        ("conv5_4",), "convolutions of VGG19 that the VGG loss compares, before their ReLU, conv1_1 to conv5_4", "LAYER"
+    )
+    perceptual_norm: Literal["l2", "l1"] = _option(
+        "l2", "norm of the VGG loss: l2, squared as in eq. 13, or l1, which stage G takes unless told otherwise"
+    )
+    discriminator_lr: float = _option(1e-4, "peak learning rate of the discriminator; it follows the same schedule")
 
     @property
     def run_folder(self) -> str:
         """``out``, or a folder named by the network."""
         return self.out or f"runs/{self.variant}-x{self.scale}"
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether a discriminator is trained beside the network."""
+        return STAGES[self.stage].adversarial > 0
+
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Of Adam, in this stage."""
+        return (0.9, 0.99) if self.is_adversarial else (0.9, 0.999)
 
     @property
     def network_options(self) -> dict[str, Any]:
@@ -93,14 +117,36 @@ class Config:
             "jpeg": (0 <= self.jpeg <= 95, "0 (none) or a quality from 1 to 95"),
             "lr": (self.lr > 0, "above 0"),
             "workers": (self.workers >= -1, "-1 (automatic) or more"),
+            "discriminator_lr": (self.discriminator_lr > 0, "above 0"),
         }
         for name in ("iterations", "checkpoint_every", "log_every", "patch", "batch"):
             rules[name] = (getattr(self, name) >= 1, "at least 1")
         for name in ("validate_every", "lr_min", "clip", "blur", "noise", "block", "halo", "seed", "profile"):
             rules[name] = (getattr(self, name) >= 0, "at least 0")
+        rules |= self._stage_rules()
         for name, (good, allowed) in rules.items():
             if not good:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}: must be {allowed}")
+        check_layers(self.perceptual_layers)
+
+    def _stage_rules(self) -> dict[str, tuple[bool, str]]:
+        if not self.is_adversarial:
+            return {"vgg_weights": (not self.vgg_weights, "left out in stage P, which has no VGG loss; add --stage G")}
+        side = PATCH // self.scale if self.scale in SCALES else self.patch
+        judged = f"the discriminator of stage {self.stage} judges HR patches of {PATCH} pixels"
+        return {
+            "curriculum": (not self.curriculum, f"false: {judged}"),
+            "patch": (self.patch == side, f"{side} at x{self.scale}: {judged}"),
+            "init": (bool(self.init), f"the weights of a run in stage P: stage {self.stage} starts from them"),
+            "vgg_weights": (bool(self.vgg_weights), f"torchvision's VGG19 weights, the file {FILE_NAME}"),
+        }
+
+
+def stage_defaults(stage: str, scale: int) -> dict[str, Any]:
+    """What a stage takes where nothing else is asked for; it comes after the preset."""
+    if stage == "P" or scale not in SCALES:
+        return {}
+    return {"lr": 1e-4, "curriculum": False, "patch": PATCH // scale, "perceptual_norm": STAGES[stage].norm}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -132,7 +178,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 CHANGEABLE_ON_RESUME = (
     *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every"),
-    *("device", "workers", "profile", "tensorboard"),
+    *("device", "workers", "profile", "tensorboard", "vgg_weights"),
 )
 """Fields that a resumed run may change; the others decide what the run computes."""
 

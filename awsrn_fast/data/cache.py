@@ -74,6 +74,10 @@ class Photos(Sequence[Photo]):
         height, width = lr.shape[:2]
         return Photo(entry.path.stem, lr, mapped(entry.hr)[: height * self.scale, : width * self.scale])
 
+    def only(self, indices: Sequence[int]) -> Photos:
+        """Some of the photos."""
+        return Photos([self._entries[i] for i in indices], self.scale, self.skipped, self.remarks)
+
     @property
     def files(self) -> list[Path]:
         """The image files, in the order of the photos."""

@@ -15,14 +15,17 @@ from jsonargparse import ArgumentParser
 
 from awsrn_fast.checkpoint import load
 from awsrn_fast.cli import console
-from awsrn_fast.config import PRESETS, Config, difference
+from awsrn_fast.config import PRESETS, Config, difference, stage_defaults
+from awsrn_fast.data import Photos
 from awsrn_fast.devices import pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.models import SuperResolution, create
 
-from .distributed import joined, local_device
+from .adversarial import AdversarialStep, large_enough
+from .distributed import World, joined, local_device
 from .loader import open_training, open_validation
+from .opponent import Opponent
 from .schedule import phases
 from .state import NAME, PREVIOUS, Learner, has_state, read_state
 from .step import Step
@@ -39,7 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
     device = pick_device(local_device(config.device))
     dtype = pick_dtype(config.dtype, device)
-    learner = Learner(_network(config).to(device), config.ema, scale_gradients=dtype == torch.float16)
+    learner = Learner(_network(config).to(device), config.ema, dtype == torch.float16, config.betas)
+    if config.is_adversarial:
+        learner.opponent = Opponent(config, device)
     if config.channels_last:
         learner.model.to(memory_format=torch.channels_last)
     with joined(device) as world:
@@ -48,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
         if config.resume:
             _resume(learner, folder, config.rewind)
         photos, validation = open_training(config, world), open_validation(config, world)
+        if config.is_adversarial:
+            photos = _for_opponent(photos, config, learner.opponent, world)
         validator = Validator(validation, config.scale, device)
         if world.is_first:
             console.print(
@@ -56,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
                 f"{str(dtype).removeprefix('torch.')}, into {folder}"
             )
             write_text(folder / "config.yaml", _as_yaml(config))
-        step = Step(config, learner, dtype, world)
+        step = (AdversarialStep if config.is_adversarial else Step)(config, learner, dtype, world)
         trainer = Trainer(config, learner, step, photos, validator, folder, world)
         finished = trainer.run()
         if world.is_first:
@@ -65,7 +72,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def read_config(arguments: list[str]) -> Config:
-    """The configuration of a command line: class defaults, preset, ``--config`` file, options, in rising order.
+    """The configuration of a command line: class defaults, preset, the stage's, ``--config`` file, options, in rising
+    order.
 
     With ``--resume`` the run's own config.yaml stands in for preset and defaults.
 
@@ -76,9 +84,10 @@ def read_config(arguments: list[str]) -> Config:
     parser = _parser()
     if known.preset in PRESETS:
         parser.set_defaults(PRESETS[known.preset])
+    named = _parsed(parser, arguments)
     if not known.resume:
+        parser.set_defaults(stage_defaults(named.stage, named.scale))
         return _checked(parser, arguments)
-    named = _checked(parser, arguments)
     path = Path(named.run_folder, "config.yaml")
     if not path.is_file():
         raise UserError(f"no run to resume in {named.run_folder}: there is no {path}; name it by --out")
@@ -99,15 +108,19 @@ def read_config(arguments: list[str]) -> Config:
 
 
 def _checked(parser: ArgumentParser, arguments: list[str]) -> Config:
+    config = _parsed(parser, arguments)
+    config.check()
+    return config
+
+
+def _parsed(parser: ArgumentParser, arguments: list[str]) -> Config:
     try:
         values = parser.parse_args(arguments).as_dict()
     except argparse.ArgumentError as error:
         reason = re.sub(r'Parser key "(\w+)": ', r"--\1: ", " ".join(str(error).split()))
         reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
         raise UserError(f"{reason} (python -m awsrn_fast.train --help lists the options)") from error
-    config = Config(**{field.name: _frozen(values[field.name]) for field in dataclasses.fields(Config)})
-    config.check()
-    return config
+    return Config(**{field.name: _frozen(values[field.name]) for field in dataclasses.fields(Config)})
 
 
 def _as_yaml(config: Config) -> str:
@@ -122,7 +135,7 @@ def _frozen(value: Any) -> Any:
 def _network(config: Config) -> SuperResolution:
     torch.manual_seed(config.seed)
     model = create(config.variant, config.scale, **config.network_options)
-    if config.init:
+    if config.init and not config.resume:
         start = load(config.init)
         if (start.network, start.hyper) != (model.network, model.hyper):
             raise UserError(f"--init {config.init} is {start.facts.variant} x{start.scale}: not the network to train")
@@ -142,9 +155,20 @@ def _resume(learner: Learner, folder: Path, rewind: bool) -> None:
             raise
         good = read_state(previous)["iteration"]
         raise UserError(f"{error}. The state before it, of iteration {good}, is good: add --rewind") from error
+    if learner.opponent is not None:
+        learner.opponent.check_resumed()
     for line in differences:
         console.print(f"[yellow]not the machine that wrote the state, results may differ in bits: {line}[/]")
     console.print(f"going on from iteration {learner.iteration} of {path}")
+
+
+def _for_opponent(photos: Photos, config: Config, opponent: Opponent, world: World) -> Photos:
+    """The photos that the discriminator can judge; says which losses are minimised and what is left out."""
+    photos, remark = large_enough(photos, config.patch)
+    if world.is_first:
+        for line in (*opponent.describe(), *([remark] if remark else [])):
+            console.print(line)
+    return photos
 
 
 def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
@@ -163,6 +187,11 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
         f"best validation PSNR {learner.best:.2f} dB, {abs(learner.best - bicubic):.2f} dB {verdict} bicubic "
         f"({bicubic:.2f} dB); weights: {folder / 'best.safetensors'}, pictures: {folder / 'samples'}"
     )
+    if trainer.config.is_adversarial:
+        console.print(
+            f"stage {trainer.config.stage} trains for looks, which PSNR does not measure: its result is "
+            f"{folder / 'last.safetensors'}"
+        )
 
 
 def _parser() -> ArgumentParser:
@@ -175,11 +204,11 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--preset", choices=PRESETS, help="defaults by name: quick ends in a few minutes on a CPU")
     types = get_type_hints(Config)
     for field in dataclasses.fields(Config):
-        option, text = "--" + field.name.replace("_", "-"), field.metadata["help"]
+        option, text, metavar = "--" + field.name.replace("_", "-"), field.metadata["help"], field.metadata["metavar"]
         if field.name in ("resume", "rewind"):
             parser.add_argument(option, action="store_true", help=text)
         elif isinstance(field.default, tuple):
-            parser.add_argument(option, nargs="+", type=str, default=list(field.default), metavar="DIR", help=text)
+            parser.add_argument(option, nargs="+", type=str, default=list(field.default), metavar=metavar, help=text)
         else:
             parser.add_argument(option, type=types[field.name], default=field.default, help=text)
     return parser

@@ -24,19 +24,22 @@ class Metrics:
         path: the file.
         iteration: steps done by the checkpoint that the run goes on from; 0: a new run.
         tensorboard: folder for TensorBoard events, or None.
+        columns: of another file than metrics.csv; the first is "iteration".
     """
 
-    def __init__(self, path: Path, iteration: int, tensorboard: Path | None) -> None:
-        self.path = path
-        kept = [row for row in _rows(path) if int(row["iteration"]) <= iteration] if iteration else []
-        write_text(path, _as_csv(kept))
+    def __init__(
+        self, path: Path, iteration: int, tensorboard: Path | None, columns: tuple[str, ...] = COLUMNS
+    ) -> None:
+        self.path, self.columns = path, columns
+        kept = [row for row in _rows(path, columns) if int(row["iteration"]) <= iteration] if iteration else []
+        write_text(path, _as_csv(kept, columns))
         self.events = None if tensorboard is None else _events(tensorboard, iteration)
 
     def add(self, iteration: int, **values: float) -> None:
         """Append a row; columns without a value stay empty."""
         row = {"iteration": iteration, **{name: f"{value:.6g}" for name, value in values.items()}}
         with open(self.path, "a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS, restval="").writerow(row)
+            csv.DictWriter(file, self.columns, restval="").writerow(row)
         if self.events is not None:
             for name, value in values.items():
                 self.events.add_scalar(name, value, iteration)
@@ -76,16 +79,16 @@ def save_samples(path: Path, pictures: dict[str, np.ndarray], side: int = 384) -
         sheet.save(beside)
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with open(path, newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if None not in row and row["val_psnr"] is not None]
+        return [row for row in csv.DictReader(file) if None not in row and row[columns[-1]] is not None]
 
 
-def _as_csv(rows: list[dict[str, str]]) -> str:
+def _as_csv(rows: list[dict[str, str]], columns: tuple[str, ...]) -> str:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS)
+    writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

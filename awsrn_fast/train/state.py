@@ -16,6 +16,8 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.models import SuperResolution
 
+from .opponent import Opponent
+
 FORMAT = 2
 NAME, PREVIOUS = "state.pt", "state.previous.pt"
 
@@ -27,14 +29,19 @@ class Learner:
         model: network in its training form, on its device.
         ema: decay of the average; 0: the average is the network itself.
         scale_gradients: for fp16.
+        betas: of Adam.
     """
 
-    def __init__(self, model: SuperResolution, ema: float, scale_gradients: bool) -> None:
+    def __init__(
+        self, model: SuperResolution, ema: float, scale_gradients: bool, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
         device = model.mean.device
         self.model = model
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=(0.9, 0.999), eps=1e-8, fused=True)
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=1e-8, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=scale_gradients)
         self.average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_average(ema)) if ema else None
+        self.opponent: Opponent | None = None
+        """In the adversarial stages."""
         self.iteration = 0
         """Steps done."""
         self.best = float("-inf")
@@ -84,9 +91,10 @@ class Learner:
         now = machine(self.model.mean.device)
         return [f"{key}: {old} then, {now[key]} now" for key, old in content["machine"].items() if now[key] != old]
 
-    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler]:
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | Opponent]:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        return parts if self.average is None else parts | {"average": self.average}
+        parts |= {"average": self.average, "opponent": self.opponent}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 _COUNTERS = ("iteration", "best", "psnr", "skipped", "overflows", "losses")

@@ -24,8 +24,13 @@ class Step:
         world: the processes that share a batch; gradients are averaged over them.
     """
 
+    columns: tuple[str, ...] = ()
+    """Names of the figures that a step takes down beside the loss."""
+
     def __init__(self, config: Config, learner: Learner, dtype: torch.dtype, world: World) -> None:
         self.config, self.learner, self.dtype, self.world = config, learner, dtype, world
+        self.optimizers = [(learner.optimizer, config)]
+        """Each with the configuration that holds its learning rate."""
         self.device = learner.model.mean.device
         network = learner.model
         if world.size > 1:
@@ -43,39 +48,65 @@ class Step:
             nothing was changed.
         """
         learner = self.learner
-        for group in learner.optimizer.param_groups:
-            group["lr"] = learning_rate(learner.iteration, self.config)
+        for optimizer, schedule in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(learner.iteration, schedule)
+            optimizer.zero_grad(set_to_none=True)
         learner.iteration += 1
-        learner.optimizer.zero_grad(set_to_none=True)
+        losses = self.gradients(lr_image, hr_image)
+        return losses[0] if self._update(losses) else None
+
+    def figures(self) -> dict[str, float]:
+        """Means, over the steps since the last call, of what the step takes down; empty if there were none."""
+        return {}
+
+    def gradients(self, lr_image: Tensor, hr_image: Tensor) -> list[Tensor]:
+        """Compute the gradients; the losses that they come from, detached, the network's first."""
         loss = self.loss(lr_image, hr_image)
+        self.backward(loss)
+        return [loss.detach()]
+
+    def backward(self, loss: Tensor) -> None:
+        """Gradients of a loss, scaled where the dtype needs it."""
         with torch.profiler.record_function("backward"), lost_peer():
-            learner.scaler.scale(loss).backward()
-        return loss.detach() if self._update(loss) else None
+            self.learner.scaler.scale(loss).backward()
 
     def loss(self, lr_image: Tensor, hr_image: Tensor) -> Tensor:
         """Mean absolute error of the network's output, in fp32."""
+        output = self.output(lr_image)
+        return F.l1_loss(output, hr_image.to(output.dtype))
+
+    def output(self, lr_image: Tensor) -> Tensor:
+        """The network's output, in fp32 or wider."""
         with torch.profiler.record_function("forward"):
             if self.config.channels_last:
                 lr_image = lr_image.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            with self.autocast():
                 output = self.network(lr_image)
-            output = output if output.dtype == torch.float64 else output.float()
-            return F.l1_loss(output, hr_image.to(output.dtype))
+            return output if output.dtype == torch.float64 else output.float()
 
-    def _update(self, loss: Tensor) -> bool:
+    def autocast(self) -> torch.autocast:
+        """The context that computes in the run's dtype."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _update(self, losses: list[Tensor]) -> bool:
         """Change the weights; False, and nothing changed, if loss or gradient is not finite."""
         learner = self.learner
         with torch.profiler.record_function("update"):
-            learner.scaler.unscale_(learner.optimizer)
             limit = self.config.clip or float("inf")
-            norm = torch.nn.utils.clip_grad_norm_(learner.model.parameters(), limit)
+            norms = []
+            for optimizer, _ in self.optimizers:
+                learner.scaler.unscale_(optimizer)
+                weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+                norms.append(torch.nn.utils.clip_grad_norm_(weights, limit))
             # With scaled gradients an infinite norm is the scaler's own affair: it skips the step and scales less.
-            finite = torch.isfinite(loss if learner.scaler.is_enabled() else loss + norm)
+            finite = torch.isfinite(sum(losses if learner.scaler.is_enabled() else losses + norms))
             if any(self.world.any(not finite.item())):
                 learner.scaler.update()
                 return False
             before = learner.scaler.get_scale()
-            learner.scaler.step(learner.optimizer)
+            for optimizer, _ in self.optimizers:
+                learner.scaler.step(optimizer)
             learner.scaler.update()
             learner.overflows += learner.scaler.get_scale() < before
             if learner.average is not None:

@@ -28,6 +28,9 @@ from .state import Learner
 from .step import Step
 from .validation import Validator
 
+SHOWN = ("perceptual", "adversarial", "discriminator")
+"""Of losses.csv, what has a place in the progress line."""
+
 GIVE_UP_AFTER = 50
 """Steps in a row without a finite loss that end the run."""
 
@@ -60,6 +63,9 @@ class Trainer:
         self.device = learner.model.mean.device
         events = folder if config.tensorboard else None
         self.metrics = Metrics(folder / "metrics.csv", learner.iteration, events) if world.is_first else None
+        self.parts = None
+        if world.is_first and step.columns:
+            self.parts = Metrics(folder / "losses.csv", learner.iteration, events and events / "losses", step.columns)
         self.failures = 0
         self.waited = 0.0
         """Share of the time that was spent waiting for data."""
@@ -135,8 +141,12 @@ class Trainer:
         learner.losses = []
         if self.metrics is not None:
             self.metrics.add(learner.iteration, loss=loss, lr=rate, images_per_s=images_per_s)
+        parts = self.step.figures()
+        if self.parts is not None and parts:
+            self.parts.add(learner.iteration, **parts)
+        shown = "".join(f"{name} {value:.3g} " for name, value in parts.items() if name in SHOWN)
         psnr = "" if learner.psnr is None else f"PSNR {learner.psnr:.2f} "
-        figures = f"{psnr}loss {loss:.4f} lr {rate:.1e} {images_per_s:.1f} images/s"
+        figures = f"{psnr}loss {loss:.4f} {shown}lr {rate:.1e} {images_per_s:.1f} images/s"
         if not console.is_terminal:
             self._say(f"{learner.iteration}/{self.config.iterations} {figures}")
         return figures
@@ -168,6 +178,7 @@ class Trainer:
         learner = self.learner
         facts = {"iteration": learner.iteration, "iterations": self.config.iterations, "data": self.config.data}
         facts |= {"val_psnr": learner.psnr, "bicubic_psnr": self.validator.bicubic, "seed": self.config.seed}
+        facts["stage"] = self.config.stage
         save_weights(self.folder / name, learner.averaged, training=facts)
 
     def _say(self, message: str) -> None:
