@@ -44,7 +44,9 @@ class Config:
     device: str = _option("auto", "auto, cpu, cuda, or one of several such as cuda:1")
     dtype: str = _option("auto", "auto, float32, bfloat16 or float16 (with gradient scaling)")
     channels_last: bool = _option(True, "memory format of the network")
-    compile: bool = _option(False, "use torch.compile")
+    compile: Literal["none", "default", "graphs"] = _option(
+        "none", "torch.compile of the network: none, default, or graphs, which replays it as CUDA graphs"
+    )
     workers: int = _option(-1, "processes that cut patches; -1: none on a CPU, 4 beside a GPU")
     lr: float = _option(1e-3, "peak learning rate")
     lr_min: float = _option(1e-7, "learning rate at the end of a cycle")

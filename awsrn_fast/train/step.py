@@ -13,6 +13,8 @@ from .distributed import World, lost_peer
 from .schedule import learning_rate
 from .state import Learner
 
+_MODES = {"default": "default", "graphs": "reduce-overhead"}
+
 
 class Step:
     """Stage P: one step on the L1 loss.
@@ -35,7 +37,7 @@ class Step:
         network = learner.model
         if world.size > 1:
             network = DistributedDataParallel(network, broadcast_buffers=False)
-        self.network = torch.compile(network) if config.compile else network
+        self.network = network if config.compile == "none" else torch.compile(network, mode=_MODES[config.compile])
 
     def __call__(self, lr_image: Tensor, hr_image: Tensor) -> Tensor | None:
         """Learn from one batch.

@@ -162,3 +162,12 @@ def test_quick_preset_beats_bicubic(tmp_path) -> None:
     found = re.search(r"best validation PSNR ([\d.]+) dB, ([\d.]+) dB better than bicubic \(([\d.]+) dB\)", done.stderr)
     assert found, done.stderr
     assert float(found[1]) > float(found[3]) + 0.2
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_the_same(options, tmp_path) -> None:
+    assert main([*options, "--compile", "default"]) == 0
+    assert main([*options, "--out", str(tmp_path / "eager")]) == 0
+    compiled, eager = (awsrn_fast.load(tmp_path / run / "last.safetensors").state_dict() for run in ("run", "eager"))
+    for key in eager:
+        torch.testing.assert_close(compiled[key], eager[key], rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""AWSRN as its paper and public checkpoints define it, written with stock torch layers to compare against.
+"""AWSRN as its paper and public checkpoints define it, with stock torch layers: the peer of tests and benchmarks.
 
 Its state-dict keys, arithmetic on 0..255 and separate branches are those that the published weights rely on.
 """
