@@ -9,7 +9,7 @@ from typing import Any, Literal
 from .errors import UserError
 from .losses import STAGES
 from .losses.discriminator import PATCH
-from .losses.vgg import FILE_NAME, check_layers
+from .losses.vgg import FILE_NAME, SOURCE, check_layers
 from .models import SCALES, VARIANTS
 
 SAMPLE = "sample"
@@ -75,7 +75,9 @@ class Config:
     tensorboard: bool = _option(False, "write TensorBoard events, too")
     init: str = _option("", "weights file to start from; stages G and G-literal need those of a run in stage P")
     stage: Literal["P", "G", "G-literal"] = _option(
-        "P", "what is minimised: P, L1 alone, for PSNR; G, with VGG and GAN losses, for looks; G-literal, those alone"
+        "P",
+        "what is minimised: P, L1 alone, for PSNR; G, with VGG and GAN losses, for looks; G-literal, those alone. The "
+        "last two bring --lr 1e-4, --curriculum false and a --patch of 192 HR pixels",
     )
     vgg_weights: str = _option("", f"torchvision's VGG19 weights, {FILE_NAME}, for the VGG loss")
     perceptual_layers: tuple[str, ...] = _option(
@@ -140,7 +142,7 @@ class Config:
             "curriculum": (not self.curriculum, f"false: {judged}"),
             "patch": (self.patch == side, f"{side} at x{self.scale}: {judged}"),
             "init": (bool(self.init), f"the weights of a run in stage P: stage {self.stage} starts from them"),
-            "vgg_weights": (bool(self.vgg_weights), f"torchvision's VGG19 weights, the file {FILE_NAME}"),
+            "vgg_weights": (bool(self.vgg_weights), f"a local file: {SOURCE}"),
         }
 
 

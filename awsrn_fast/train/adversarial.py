@@ -24,7 +24,8 @@ from .step import Step
 class AdversarialStep(Step):
     """Stages G and G-literal; arguments as for :class:`Step`, of a learner that has an opponent.
 
-    Both gradients are taken at the weights from before the step, and both networks are changed or none.
+    Both gradients are taken at the weights from before the step, and both networks are changed or none (but for the
+    gradient scaler, which skips the one whose gradient overflowed).
     """
 
     columns = ("iteration", "pixel", "perceptual", "adversarial", "discriminator", "real", "fake")
@@ -34,7 +35,7 @@ class AdversarialStep(Step):
         self.opponent = learner.opponent
         self.optimizers.append((self.opponent.optimizer, dataclasses.replace(config, lr=config.discriminator_lr)))
         judge = _Judge(self.opponent.discriminator)
-        self.judge = DistributedDataParallel(judge, broadcast_buffers=False) if world.size > 1 else judge
+        self.judge = DistributedDataParallel(judge) if world.size > 1 else judge
         self._parts: dict[str, Tensor] = {}
 
     def __call__(self, lr_image: Tensor, hr_image: Tensor) -> Tensor | None:

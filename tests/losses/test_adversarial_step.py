@@ -36,12 +36,16 @@ def config(vgg_file) -> Config:
     return found
 
 
-@pytest.fixture
-def step(config) -> AdversarialStep:
+def make_step(config: Config, scale_gradients: bool = False) -> AdversarialStep:
     torch.manual_seed(0)
-    learner = Learner(create(config.variant, config.scale).train(), ema=0.9, scale_gradients=False, betas=config.betas)
+    learner = Learner(create(config.variant, config.scale).train(), 0.9, scale_gradients, config.betas)
     learner.opponent = Opponent(config, torch.device("cpu"))
     return AdversarialStep(config, learner, torch.float32, World())
+
+
+@pytest.fixture
+def step(config) -> AdversarialStep:
+    return make_step(config)
 
 
 @pytest.fixture
@@ -138,11 +142,28 @@ def test_a_step_without_finite_losses_changes_neither(step, batch, which, monkey
     assert step(*batch) is not None
 
 
+def test_scaled_gradients_lead_to_the_same_step(step, batch, config) -> None:
+    scaled = make_step(config, scale_gradients=True)
+    for each in (step, scaled):
+        assert each(*batch) is not None
+    for a, b in zip(gradients_of(step.learner.model), gradients_of(scaled.learner.model), strict=True):
+        assert (a - b).norm() <= 1e-5 * a.norm()
+    plain, found = (gradients_of(each.opponent.discriminator) for each in (step, scaled))
+    assert all((a - b).norm() <= 1e-5 * a.norm() for a, b in zip(plain, found, strict=True))
+    before = weights_of(scaled)
+    scaled.learner.scaler.update(1e38)  # overflows the network's gradients, not the discriminator's smaller ones
+    assert scaled(*batch) is not None
+    after = weights_of(scaled)
+    assert all(torch.equal(value, after["network"][key]) for key, value in before["network"].items())
+    assert not any(torch.equal(value, after["discriminator"][key]) for key, value in before["discriminator"].items())
+    assert scaled.learner.overflows == 1 and scaled.learner.scaler.get_scale() == pytest.approx(0.5e38)
+
+
 def test_the_discriminator_learns_to_tell(step, batch) -> None:
     first = step.gradients(*batch)[1].item()
     for group in step.opponent.optimizer.param_groups:
         group["lr"] = 1e-4
-    for _ in range(3):
+    for _ in range(2):
         step.opponent.optimizer.zero_grad()
         judged = step.gradients(*batch)[1].item()
         step.opponent.optimizer.step()

@@ -157,7 +157,7 @@ class TestConfig:
             assert not (tmp_path / "run").exists()
 
         refused(["--init", ""], "--init is '': must be the weights of a run in stage P: stage G starts from them")
-        refused(["--vgg-weights", ""], "--vgg-weights is '': must be torchvision's VGG19 weights, the file vgg19-dcbb")
+        refused(["--vgg-weights", ""], "--vgg-weights is '': must be a local file: torchvision's VGG19_W.*SHA-256")
         refused(["--curriculum", "true"], "--curriculum is True: must be false: the discriminator of stage G judges HR")
         refused(
             ["--patch", "32"], "--patch is 32: must be 48 at x4: the discriminator of stage G judges HR patches of 192"
