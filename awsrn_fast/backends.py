@@ -54,6 +54,7 @@ class BackendError(RuntimeError):
 _TABLE: dict[str, dict[str, Backend]] = {}
 # A plain global: torch.compile guards on it and compiles anew when it changes; it cannot trace a ContextVar.
 _asked: dict[str, str] = {}
+_planned: tuple[str, tuple[int, int] | None] | None = None
 _EVERY_OP = "*"
 
 
@@ -84,8 +85,26 @@ def order(call: Call) -> tuple[str, ...]:
     return ("triton", "reference")
 
 
+@contextmanager
+def as_if_on(device: str, capability: tuple[int, int] | None = None) -> Iterator[None]:
+    """Choose backends as if all tensors were on ``device``; for fake tensors, whose program runs elsewhere.
+
+    Args:
+        device: device type.
+        capability: CUDA compute capability.
+    """
+    global _planned
+    before, _planned = _planned, (device, capability)
+    try:
+        yield
+    finally:
+        _planned = before
+
+
 def call_of(x: torch.Tensor) -> Call:
     """The facts about the op's first input that a choice may depend on."""
+    if _planned is not None:
+        return Call(*_planned, x.dtype, tuple(x.shape))
     capability = torch.cuda.get_device_capability(x.device) if x.device.type == "cuda" else None
     return Call(x.device.type, capability, x.dtype, tuple(x.shape))
 

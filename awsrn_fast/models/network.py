@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from awsrn_fast import ops
 from awsrn_fast.nn import AWMS, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
@@ -32,6 +33,8 @@ class SuperResolution(nn.Module):
             raise ValueError(f"scale must be 2, 3, 4 or 8, got {scale}")
         self.scale, self.channels = scale, channels
         self.clamp = False
+        self.checkpointing = False
+        """In training keep only what goes into each LFB and compute the rest of it again in the backward pass."""
         self.register_buffer("mean", torch.tensor(RGB_MEAN), persistent=False)
         self.head = nn.ModuleDict({"0": WNConv2d(3, channels, 3)})
         self.body = nn.ModuleList(body)
@@ -50,8 +53,13 @@ class SuperResolution(nn.Module):
     def run_body(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """All LFB: ``[N, C, H, W]`` -> the same shape, and its mean ``[N, C]``."""
         mean = x.mean(dim=(2, 3))
+        recompute = self.checkpointing and self.training and torch.is_grad_enabled()
         for block in self.body:
-            x, mean = block(x, mean)
+            if recompute:
+                # Nothing in a block is drawn at random, so no random state needs to be kept.
+                x, mean = checkpoint(block, x, mean, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x, mean = block(x, mean)
         return x, mean
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,180 @@
+"""Peak memory of a training step or of one picture's inference, run on fake tensors: no data, no arithmetic, no GPU."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from awsrn_fast import backends
+from awsrn_fast.inference import Placed
+from awsrn_fast.models import SuperResolution, create
+
+from .tracking import Tracker
+
+CUDA_BLOCK = 512
+"""torch's CUDA allocator gives out multiples of this (kMinBlockSize in c10/cuda/CUDACachingAllocator.cpp)."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the program will run.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        capability: of the CUDA device; None on a CPU.
+        dtype: of the autocast; torch.float32: none.
+    """
+
+    device: str = "cuda"
+    capability: tuple[int, int] | None = (7, 5)
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Network:
+    """A variant by name, with the arguments that differ from the class's defaults."""
+
+    variant: str
+    scale: int
+    options: dict[str, Any] = field(default_factory=dict)
+    channels_last: bool = True
+    checkpoint_activations: bool = False
+
+    def create(self) -> SuperResolution:
+        with torch.random.fork_rng(devices=[]):
+            model = create(self.variant, self.scale, **self.options)
+        model.checkpointing = self.checkpoint_activations
+        return model.to(memory_format=torch.channels_last) if self.channels_last else model
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes that the allocator has given out at the peak, by what they hold.
+
+    Attributes:
+        weights: parameters and buffers.
+        average: the averaged weights (EMA).
+        optimizer: both moments of Adam.
+        batch: input, and target in training.
+        work: gradients, saved activations and temporaries.
+        largest: the largest single tensor; part of the others.
+    """
+
+    weights: int
+    average: int
+    optimizer: int
+    batch: int
+    work: int
+    largest: int
+
+    @property
+    def peak(self) -> int:
+        """All of them together."""
+        return self.weights + self.average + self.optimizer + self.batch + self.work
+
+
+def predict_training(network: Network, target: Target, batch: int, patch: int, ema: bool = True) -> Prediction:
+    """Peak of a step of stage P: forward, L1, backward, clipping, fused Adam, average.
+
+    The step is a later one: the optimiser's state is there already. It is eager; ``torch.compile`` rarely needs more.
+
+    Args:
+        network: what is trained.
+        target: where.
+        batch: samples of a step on one device.
+        patch: side of the LR patches.
+        ema: whether averaged weights are kept.
+    """
+    model = network.create().train()
+    with _tracking(target) as tracker:
+        _emptied(model)
+        parameters = list(model.parameters())
+        weights = tracker.live
+        averaged = [torch.empty_like(p) for p in parameters] if ema else []
+        average = tracker.live - weights
+        optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
+        for parameter in parameters:
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        moments = tracker.live - weights - average
+        lr_image = torch.empty(batch, 3, patch, patch)
+        hr_image = torch.empty(batch, 3, network.scale * patch, network.scale * patch)
+        held = tracker.live - weights - average - moments
+        tracker.restart()
+        _step(model, optimizer, averaged, lr_image, hr_image, network.channels_last, target.dtype)
+        work = tracker.peak - weights - average - moments - held
+        return Prediction(weights, average, moments, held, work, tracker.largest)
+
+
+def _step(model, optimizer, averaged, lr_image, hr_image, channels_last: bool, dtype: torch.dtype) -> None:
+    """What a training step does to memory. The step itself reads numbers back, which fake tensors do not have."""
+    if channels_last:
+        lr_image = lr_image.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        output = model(lr_image)
+    loss = F.l1_loss(output.float(), hr_image)
+    loss.backward()
+    parameters = list(model.parameters())
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    optimizer.step()
+    if averaged:
+        torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 0.1)
+
+
+def predict_inference(network: Network, target: Target, height: int, width: int, batch: int = 1) -> Prediction:
+    """Peak of upscaling one picture, or one tile, with the fused network.
+
+    Args:
+        network: what runs.
+        target: where.
+        height, width: LR pixels that the network sees at once.
+        batch: pictures at once.
+    """
+    placed = Placed(network.create().eval().fuse(), "cpu", target.dtype)
+    with _tracking(target) as tracker:
+        _emptied(placed)
+        weights = tracker.live
+        picture = torch.empty(batch, 3, height, width)
+        held = tracker.live - weights
+        tracker.restart()
+        placed(picture)
+        return Prediction(weights, 0, 0, held, tracker.peak - weights - held, tracker.largest)
+
+
+def _emptied(model: nn.Module) -> nn.Module:
+    """The module with new tensors of the same shapes and layouts in place of its own."""
+    for module in model.modules():
+        for table in (module._parameters, module._buffers):
+            for name, old in table.items():
+                if old is not None:
+                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+                    table[name] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+    return model
+
+
+@contextmanager
+def _tracking(target: Target) -> Iterator[Tracker]:
+    """Fake tensors that are counted as the target's allocator would.
+
+    They are on the CPU whatever the target, since builds of torch without CUDA compute nothing on fake CUDA tensors;
+    sizes and lifetimes are the same. What depends on the device is told: the choice of backends, and the allocator's
+    rounding. Attention has the CPU's flash kernel here; it keeps output and log-sum-exp, as CUDA's kernels do.
+    """
+    tracker = Tracker(CUDA_BLOCK if target.device == "cuda" else 1)
+    with (
+        warnings.catch_warnings(),
+        backends.as_if_on(target.device, target.capability),
+        FakeTensorMode(),
+        tracker,
+    ):
+        warnings.simplefilter("ignore")  # that a GPU runs the reference is said where it does
+        yield tracker

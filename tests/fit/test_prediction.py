@@ -1,0 +1,73 @@
+"""The prediction against what torch's allocator gives out in a real step and a real inference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from awsrn_fast.config import Config
+from awsrn_fast.inference import Placed
+from awsrn_fast.memory import Network, Target, predict_inference, predict_training
+from awsrn_fast.train.distributed import World
+from awsrn_fast.train.state import Learner
+from awsrn_fast.train.step import Step
+
+CPU = {dtype: Target("cpu", None, dtype) for dtype in (torch.float32, torch.bfloat16)}
+
+
+def measured(prepare) -> int:
+    """Peak bytes of the CPU allocator in the function that ``prepare`` returns, with all that it made before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as trace:
+        run = prepare()
+        with record_function("measured"):
+            run()
+    events = sorted(trace.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    start = next(event.start_ns() for event in events if event.name() == "measured")
+    live = peak = 0
+    for event in events:
+        if event.name() == "[memory]":
+            live += event.nbytes()
+            peak = max(peak, live) if event.start_ns() >= start else live
+    return peak
+
+
+def training(network: Network, dtype: torch.dtype, batch: int, patch: int, device: str = "cpu"):
+    def prepare():
+        model = network.create().train().to(device)
+        learner = Learner(model, 0.999, scale_gradients=dtype == torch.float16)
+        step = Step(Config(variant=network.variant, scale=network.scale), learner, dtype, World())
+        images = (torch.rand(batch, 3, k * patch, k * patch, device=device) for k in (1, network.scale))
+        lr_image, hr_image = images
+        step(lr_image, hr_image)
+        return lambda: step(lr_image, hr_image)
+
+    return prepare
+
+
+def inference(network: Network, dtype: torch.dtype, height: int, width: int):
+    def prepare():
+        placed, picture = Placed(network.create().eval().fuse(), "cpu", dtype), torch.rand(1, 3, height, width)
+        return lambda: placed(picture)
+
+    return prepare
+
+
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("dtype", CPU, ids=str)
+@pytest.mark.parametrize(
+    "variant, batch, patch", [("awsrn-s", 4, 32), ("awsrn-sd", 3, 24), ("improved-s", 2, 56), ("improved-m", 2, 24)]
+)
+def test_training_step(variant: str, batch: int, patch: int, dtype: torch.dtype, checkpoint: bool) -> None:
+    network = Network(variant, 4, checkpoint_activations=checkpoint)
+    predicted = predict_training(network, CPU[dtype], batch, patch).peak
+    assert predicted == pytest.approx(measured(training(network, dtype, batch, patch)), rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", CPU, ids=str)
+@pytest.mark.parametrize("variant, scale", [("awsrn-s", 4), ("awsrn-sd", 2), ("improved-s", 4), ("improved-m", 3)])
+@pytest.mark.parametrize("height, width", [(96, 128), (53, 75)])
+def test_inference(variant: str, scale: int, dtype: torch.dtype, height: int, width: int) -> None:
+    network = Network(variant, scale)
+    predicted = predict_inference(network, CPU[dtype], height, width).peak
+    assert predicted == pytest.approx(measured(inference(network, dtype, height, width)), rel=0.1)
