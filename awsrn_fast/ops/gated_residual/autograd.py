@@ -9,6 +9,7 @@ from torch import Tensor
 
 from awsrn_fast import backends, native
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._library import define, differentiable, not_differentiable
 from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
 
 # Written out: how much of list[bool] and X | None torch reads from annotations depends on its version.
@@ -19,10 +20,7 @@ BWD_SCHEMA = (
 )
 
 
-@torch.library.custom_op("awsrn_fast::gated_residual", mutates_args=(), device_types="cpu", schema=SCHEMA)
-def gated_residual(
-    x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor
-) -> tuple[Tensor, Tensor]:
+def _fwd_cpu(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor) -> tuple[Tensor, Tensor]:
     layout = memory_format(x)
     x, f = x.contiguous(memory_format=layout), f.contiguous(memory_format=layout)
     gate, x_scale, res_scale = in_float32(gate), in_float32(x_scale), in_float32(res_scale)
@@ -33,15 +31,12 @@ def gated_residual(
     return y, mean.to(x.dtype)
 
 
-@gated_residual.register_fake
-def _(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x)), x.new_empty(
-        x.shape[:2]
-    )
+def _fwd_fake(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor) -> tuple[Tensor, Tensor]:
+    y = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    return y, x.new_empty(x.shape[:2])
 
 
-@torch.library.custom_op("awsrn_fast::gated_residual_bwd", mutates_args=(), device_types="cpu", schema=BWD_SCHEMA)
-def gated_residual_bwd(
+def _bwd_cpu(
     grad_y: Tensor | None,
     grad_mean: Tensor | None,
     x: Tensor,
@@ -70,8 +65,7 @@ def gated_residual_bwd(
     return tuple(torch.empty(0, dtype=dtype) if grad is None else grad.to(dtype) for grad in grads)
 
 
-@gated_residual_bwd.register_fake
-def _(
+def _bwd_fake(
     grad_y: Tensor | None,
     grad_mean: Tensor | None,
     x: Tensor,
@@ -112,5 +106,8 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None) -> tupl
     return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
 
 
-gated_residual.register_autograd(_backward, setup_context=_setup_context)
+gated_residual = define("gated_residual", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
+gated_residual_bwd = define("gated_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+differentiable(gated_residual, _backward, _setup_context)
+not_differentiable(gated_residual_bwd)
 backends.register("gated_residual", "native", gated_residual, reasons_against)

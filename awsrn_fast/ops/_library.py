@@ -1,0 +1,45 @@
+"""Ops for torch.library: schema, kernels, fake and gradient.
+
+Not torch.library.custom_op: its first call imports torch._dynamo, 2 s that every short run would pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+NAMESPACE = "awsrn_fast"
+
+
+def define(name: str, schema: str, *, cpu: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
+    """Define ``awsrn_fast::<name>``; the kernels change no input, and no output is one.
+
+    Args:
+        schema: arguments and results, without the name.
+        cpu: the kernel for CPU tensors.
+        fake: the same on tensors without values.
+
+    Returns:
+        The op.
+    """
+    full = f"{NAMESPACE}::{name}"
+    torch.library.define(full, schema, tags=torch.Tag.pt2_compliant_tag)
+    torch.library.impl(full, "cpu", cpu)
+    torch.library.register_fake(full, fake)
+    return getattr(getattr(torch.ops, NAMESPACE), name).default
+
+
+def differentiable(op: Callable[..., Any], backward: Callable[..., Any], setup_context: Callable[..., Any]) -> None:
+    """Give an op its gradient; the arguments are torch.library.register_autograd's."""
+    torch.library.register_autograd(op, backward, setup_context=setup_context)
+
+
+def not_differentiable(op: Callable[..., Any]) -> None:
+    """Make a gradient op raise where it is differentiated itself (double backward)."""
+
+    def refuse(ctx: Any, *grads: Any) -> None:
+        raise RuntimeError(f"{op.name()} has no gradient: double backward is not supported; use the reference backend")
+
+    torch.library.register_autograd(op, refuse)
