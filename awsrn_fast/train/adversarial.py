@@ -25,7 +25,7 @@ class AdversarialStep(Step):
     """Stages G and G-literal; arguments as for :class:`Step`, of a learner that has an opponent.
 
     Both gradients are taken at the weights from before the step, and both networks are changed or none (but for the
-    gradient scaler, which skips the one whose gradient overflowed).
+    gradient scaler, which skips the one whose gradient overflowed). Several GPUs take BatchNorm's statistics together.
     """
 
     columns = ("iteration", "pixel", "perceptual", "adversarial", "discriminator", "real", "fake")
@@ -34,6 +34,8 @@ class AdversarialStep(Step):
         super().__init__(config, learner, dtype, world)
         self.opponent = learner.opponent
         self.optimizers.append((self.opponent.optimizer, dataclasses.replace(config, lr=config.discriminator_lr)))
+        if world.size > 1 and self.device.type == "cuda":  # torch has none for CPUs: there each process takes its own
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.opponent.discriminator)
         judge = _Judge(self.opponent.discriminator)
         self.judge = DistributedDataParallel(judge) if world.size > 1 else judge
         self._parts: dict[str, Tensor] = {}

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         for phase in phases(config):
             world.share(phase.batch)
         if config.resume:
-            _resume(learner, folder, config.rewind)
+            _resume(learner, folder, config.rewind, world)
         photos, validation = open_training(config, world), open_validation(config, world)
         if config.is_adversarial:
             photos = _for_opponent(photos, config, learner.opponent, world)
@@ -143,20 +143,23 @@ def _network(config: Config) -> SuperResolution:
     return model.train()
 
 
-def _resume(learner: Learner, folder: Path, rewind: bool) -> None:
+def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
     """Load the run's state, or with ``rewind`` the one before; say what is not as it was."""
     path, previous = folder / NAME, folder / PREVIOUS
     if rewind or not path.exists():  # a kill between the two renames of a save leaves the previous one alone
         path = previous
     try:
-        differences = learner.load(path)
+        content = read_state(path)
     except UserError as error:
         if path == previous or not previous.exists():
             raise
         good = read_state(previous)["iteration"]
         raise UserError(f"{error}. The state before it, of iteration {good}, is good: add --rewind") from error
+    differences = learner.restore(content)
     if learner.opponent is not None:
         learner.opponent.check_resumed()
+    if not world.is_first:
+        return
     for line in differences:
         console.print(f"[yellow]not the machine that wrote the state, results may differ in bits: {line}[/]")
     console.print(f"going on from iteration {learner.iteration} of {path}")

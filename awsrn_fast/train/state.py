@@ -12,7 +12,7 @@ from torch import nn
 
 import awsrn_fast
 from awsrn_fast import native
-from awsrn_fast.errors import UserError
+from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.models import SuperResolution
 
@@ -67,22 +67,25 @@ class Learner:
         network = {"network": self.model.network, "hyper": self.model.hyper}
         content = {"format": FORMAT, "random": _random_states(), "machine": machine(self.model.mean.device)}
         with replacing(folder / NAME) as beside:
-            torch.save(content | network | counters | parts, beside)
+            try:
+                torch.save(content | network | counters | parts, beside)
+            except RuntimeError as error:  # what torch's writer makes of a full disk
+                advice = "no room left? The state before it is untouched: make room and resume"
+                raise RunError(f"cannot write {folder / NAME}: {advice}") from error
             if (folder / NAME).exists():
                 os.replace(folder / NAME, folder / PREVIOUS)
 
-    def load(self, path: Path) -> list[str]:
-        """Take everything from a file that :meth:`save` wrote.
+    def restore(self, content: dict[str, Any]) -> list[str]:
+        """Take everything from what :meth:`save` wrote and :func:`read_state` read.
 
         Returns:
             In what this machine differs from the one that wrote it, a line each: results may then differ.
 
         Raises:
-            UserError: the file is missing, cut short, or of another network.
+            UserError: it is the state of another network.
         """
-        content = read_state(path)
         if content["network"] != self.model.network or content["hyper"] != self.model.hyper:
-            raise UserError(f"{path} belongs to another network: {content['network']} {content['hyper']}")
+            raise UserError(f"the state belongs to another network: {content['network']} {content['hyper']}")
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
         for name in _COUNTERS:

@@ -36,7 +36,7 @@ class Step:
         self.device = learner.model.mean.device
         network = learner.model
         if world.size > 1:
-            network = DistributedDataParallel(network, broadcast_buffers=False)
+            network = DistributedDataParallel(network)
         self.network = network if config.compile == "none" else torch.compile(network, mode=_MODES[config.compile])
 
     def __call__(self, lr_image: Tensor, hr_image: Tensor) -> Tensor | None:

@@ -67,6 +67,7 @@ class Trainer:
         if world.is_first and step.columns:
             self.parts = Metrics(folder / "losses.csv", learner.iteration, events and events / "losses", step.columns)
         self.failures = 0
+        self.last_loss = float("nan")
         self.waited = 0.0
         """Share of the time that was spent waiting for data."""
 
@@ -120,7 +121,8 @@ class Trainer:
             self._skip()
             return
         self.failures = 0
-        self.learner.losses.append(self.world.mean(loss).item())
+        self.last_loss = self.world.mean(loss).item()
+        self.learner.losses.append(self.last_loss)
 
     def _skip(self) -> None:
         self.learner.skipped += 1
@@ -128,8 +130,8 @@ class Trainer:
         self._say(f"[yellow]step {self.learner.iteration}: loss or gradient is not finite; step skipped[/]")
         if self.failures >= GIVE_UP_AFTER:
             raise RunError(
-                f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration}: the run "
-                f"has diverged. The last good checkpoint is {self.folder / 'last.safetensors'}; try a lower --lr or "
+                f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration} (the last "
+                f"finite loss was {self.last_loss:.4g}): the run has diverged. The last good checkpoint is {self.folder / 'last.safetensors'}; try a lower --lr or "
                 f"--dtype float32"
             )
 

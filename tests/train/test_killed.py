@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -9,7 +10,10 @@ import pytest
 from killed_run import POINTS
 from runs import SMALL_RUN, assert_same_run, make_photos
 
+from awsrn_fast.errors import RunError
+from awsrn_fast.models import create
 from awsrn_fast.train.command import main
+from awsrn_fast.train.state import Learner
 
 HERE = Path(__file__).parent
 
@@ -31,3 +35,19 @@ def test_a_killed_run_resumes_bit_equal_to_one_never_stopped(point: str, whole: 
     again = options if point == "before_the_first_checkpoint" else ["--out", str(tmp_path / "run"), "--resume"]
     assert main(again) == 0
     assert_same_run(whole, tmp_path / "run")
+
+
+def test_a_state_that_has_no_room_leaves_the_one_before(options, tmp_path) -> None:
+    assert main(options) == 0
+    run = tmp_path / "run"
+    before = (run / "state.pt").read_bytes()
+    learner = Learner(create("awsrn-sd", 2), ema=0.9, scale_gradients=False, betas=(0.9, 0.999))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*state\.pt"):
+            learner.save(run)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (run / "state.pt").read_bytes() == before
+    assert not list(run.glob("*.part*")) and not list(run.glob(".*.part*"))
