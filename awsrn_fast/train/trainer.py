@@ -131,8 +131,8 @@ class Trainer:
         if self.failures >= GIVE_UP_AFTER:
             raise RunError(
                 f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration} (the last "
-                f"finite loss was {self.last_loss:.4g}): the run has diverged. The last good checkpoint is {self.folder / 'last.safetensors'}; try a lower --lr or "
-                f"--dtype float32"
+                f"finite loss was {self.last_loss:.4g}): the run has diverged. The last good checkpoint is "
+                f"{self.folder / 'last.safetensors'}; try a lower --lr or --dtype float32"
             )
 
     def _log(self, images_per_s: float) -> str:

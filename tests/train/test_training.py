@@ -149,7 +149,7 @@ def test_steps_without_a_finite_loss_change_nothing_and_many_end_the_run(options
 
     monkeypatch.setattr(trainer_module, "batches", poisoned(lambda i: True))
     monkeypatch.setattr(trainer_module, "GIVE_UP_AFTER", 3)
-    with pytest.raises(RunError, match="3 steps in a row without a finite loss, up to step 3 .*: the run has diverged. The last good"):
+    with pytest.raises(RunError, match=r"up to step 3 .*: the run has diverged\. The last good"):
         main([*options[:-1], options[-1] + "-other"])
 
 
