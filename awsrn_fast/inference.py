@@ -6,6 +6,19 @@ import torch
 from torch import Tensor, nn
 
 
+def exact_context(facts: object) -> int:
+    """How far, in input pixels, a tile must see beyond its own part for the same result as the whole image.
+
+    The convolutions reach half the receptive field. Those after the non-local fusion read the neighbouring block,
+    whose keys reach one block and one halo farther; the image's last block, whose keys are shifted inward, one halo
+    more.
+    """
+    context = facts.receptive_field // 2
+    if facts.block is not None:
+        context += facts.block + 2 * facts.halo
+    return context
+
+
 class Placed(nn.Module):
     """Run ``model`` on its own device and in ``dtype``, for pictures in fp32 on the CPU.
 

@@ -101,10 +101,12 @@ def predict_training(network: Network, target: Target, batch: int, patch: int, e
         averaged = [torch.empty_like(p) for p in parameters] if ema else []
         average = tracker.live - weights
         optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
-        for parameter in parameters:
-            parameter.grad = torch.empty_like(parameter)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for p in parameters:
+            optimizer.state[p] = {
+                "step": torch.empty(()),
+                "exp_avg": torch.empty_like(p),
+                "exp_avg_sq": torch.empty_like(p),
+            }
         moments = tracker.live - weights - average
         lr_image = torch.empty(batch, 3, patch, patch)
         hr_image = torch.empty(batch, 3, network.scale * patch, network.scale * patch)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from awsrn_fast.inference import exact_context
+
 TILE = 512
 """Default side of a tile in input pixels; images of up to its square go through whole."""
 
@@ -39,19 +41,6 @@ def spans(length: int, tile: int, context: int, align: int = 1) -> list[Span]:
         low, high = max(0, start - context), min(length, start + step + context)
         cut.append(Span(start, min(start + step, length), low // align * align, high))
     return cut
-
-
-def exact_context(facts: object) -> int:
-    """How far, in input pixels, a tile must see beyond its own part for the same result as the whole image.
-
-    The convolutions reach half the receptive field. Those after the non-local fusion read the neighbouring block,
-    whose keys reach one block and one halo farther; the image's last block, whose keys are shifted inward, one halo
-    more.
-    """
-    context = facts.receptive_field // 2
-    if facts.block is not None:
-        context += facts.block + 2 * facts.halo
-    return context
 
 
 class Tiler(nn.Module):

@@ -1,0 +1,1 @@
+"""What fits in a card's memory: ``python -m awsrn_fast.fit``."""

@@ -1,0 +1,199 @@
+"""The command line of ``python -m awsrn_fast.fit``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from awsrn_fast import cli
+from awsrn_fast.devices import DTYPES
+from awsrn_fast.errors import UserError
+from awsrn_fast.memory import ASSUMED, REASONS, Assumptions, Network, Target, parse_size, show_size
+from awsrn_fast.models import SCALES, VARIANTS
+
+from .answer import Question, Row, answer
+from .cards import DRIVER_SHARE, find_card
+
+EPILOG = f"""
+Peaks come from running the training step and the network on fake tensors: nothing is computed and no GPU is needed.
+Against torch's own allocator they are within 10 %. What cannot be known that way (context, workspace, fragmentation) is
+assumed, printed apart, and can be given. Of a card's memory {DRIVER_SHARE:.1%} is left to the driver. Units are powers
+of 1024, as on the cards. Stage P is what is predicted; the adversarial stages take more. Exit status: 0, or 2 for wrong
+usage. The assembled picture of a tiled image lies in the host's memory, not in the card's.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what fits. Returns 0; raises UserError on wrong usage."""
+    options = _parser().parse_args(arguments)
+    device, name, capability, memory = _device(options)
+    dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16" if capability >= (8, 0) else "float16")
+    if device == "cpu" and dtype == "float16":
+        raise UserError("--dtype float16 is for GPUs; on the CPU use bfloat16 or float32")
+    question = Question(
+        network=Network(options.variant, options.scale),
+        target=Target(device, capability, DTYPES[dtype]),
+        memory=memory,
+        assumed=_assumptions(options, device),
+        batch=options.batch,
+        patch=options.patch,
+        tile=options.tile,
+    )
+    with cli.console.status("predicting"):
+        rows = answer(question)
+    command = _command(question, rows, dtype)
+    if options.json:
+        print(json.dumps(_as_dict(question, rows, name, dtype, command), indent=2))
+    else:
+        _print(question, rows, name, dtype, command)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m awsrn_fast.fit",
+        description="Predict the peak memory of training and upscaling, and the largest batch, patch and tile that fit "
+        "in a card's memory.",
+        epilog=EPILOG,
+    )
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("--gpu", metavar="NAME", help='a card by name, such as "RTX 2080 Ti"')
+    where.add_argument("--memory", metavar="SIZE", help="memory of another device, such as 11GB")
+    p.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda", help="kind of the --memory device (default: %(default)s)"
+    )
+    p.add_argument("--scale", type=int, choices=SCALES, default=4, help="upscaling factor (default: %(default)s)")
+    p.add_argument("--variant", choices=tuple(VARIANTS), default="improved-s", metavar="V",
+                   help=f"{', '.join(VARIANTS)} (default: %(default)s)")  # fmt: skip
+    p.add_argument("--dtype", choices=tuple(DTYPES),
+                   help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
+                        "with --memory, float32 on a CPU)")  # fmt: skip
+    p.add_argument("--batch", type=_positive, default=16, metavar="B", help="samples of a step (default: %(default)s)")
+    p.add_argument("--patch", type=_positive, default=48, metavar="P", help="LR patch side (default: %(default)s)")
+    p.add_argument("--tile", type=_positive, default=512, metavar="T",
+                   help="side of the tiles of large images, LR pixels (default: %(default)s)")  # fmt: skip
+    p.add_argument("--context", metavar="SIZE", help=_assumption_help("context"))
+    p.add_argument("--workspace", metavar="SIZE", help=_assumption_help("workspace"))
+    p.add_argument("--scratch", type=_share, metavar="X", help=_assumption_help("scratch") + ", in largest tensors")
+    p.add_argument("--fragmentation", type=_share, metavar="X", help=_assumption_help("fragmentation") + ", as a share")
+    p.add_argument("--json", action="store_true", help="print JSON instead of a table; sizes in bytes")
+    return p
+
+
+def _device(options: argparse.Namespace) -> tuple[str, str, tuple[int, int] | None, int]:
+    """Device type, name, compute capability and bytes that programs can have."""
+    if options.gpu is not None:
+        if options.device == "cpu":
+            raise UserError("--device cpu goes with --memory, not with --gpu")
+        name, card = find_card(options.gpu)
+        return "cuda", name, card.capability, card.usable
+    size = parse_size(options.memory)
+    if options.device == "cpu":
+        return "cpu", f"CPU with {show_size(size)}", None, size
+    return "cuda", f"GPU with {show_size(size)}", (7, 5), int(size * (1 - DRIVER_SHARE))
+
+
+def _assumptions(options: argparse.Namespace, device: str) -> Assumptions:
+    given = {name: parse_size(size) for name in ("context", "workspace") if (size := getattr(options, name))}
+    given |= {name: x for name in ("scratch", "fragmentation") if (x := getattr(options, name)) is not None}
+    return replace(ASSUMED[device], **given)
+
+
+def _command(question: Question, rows: list[Row], dtype: str) -> str:
+    """The training command to start with: the sizes asked for if they fit, made smaller if not; "" if nothing does."""
+    plain, checkpointed, _ = rows
+    chosen = next((row for row in (plain, checkpointed) if row.fits), None)
+    batch = question.batch if chosen else checkpointed.largest["batch"]
+    if not batch:
+        return ""
+    extra = "" if chosen is plain else " --checkpoint-activations true"
+    return (
+        f"python -m awsrn_fast.train --variant {question.network.variant} --scale {question.network.scale} "
+        f"--dtype {dtype} --curriculum false --patch {question.patch} --batch {batch}{extra}"
+    )
+
+
+def _as_dict(question: Question, rows: list[Row], name: str, dtype: str, command: str) -> dict:
+    assumed = {
+        key: {"value": value, "reason": REASONS[question.target.device][key]}
+        for key, value in asdict(question.assumed).items()
+    }
+    sizes = {"batch": question.batch, "patch": question.patch, "tile": question.tile}
+    network = {"variant": question.network.variant, "scale": question.network.scale, "dtype": dtype}
+    facts = {"device": name, "memory": question.memory, **network, **sizes, "assumed": assumed, "command": command}
+    return facts | {row.name.replace(", ", "_"): row.as_dict() for row in rows}
+
+
+def _print(question: Question, rows: list[Row], name: str, dtype: str, command: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)  # standard output: the table is this command's data
+    network = question.network
+    sizes = [f"{question.batch} patches of {question.patch}"] * 2 + [f"tiles of {question.tile}"]
+    table = Table(
+        title=f"{network.variant} x{network.scale}, {dtype}, on {name}: {show_size(question.memory)} to be had",
+        title_justify="left",
+    )
+    table.add_column("")
+    for row in rows:
+        table.add_column(row.name.replace(", ", ",\n"), justify="right")
+    lines = {
+        "at": sizes,
+        "tensors at the peak": [show_size(row.need.allocated) for row in rows],
+        "fragmentation": [show_size(row.need.margin) for row in rows],
+        "workspace": [show_size(row.need.workspace) for row in rows],
+        "context": [show_size(row.need.context) for row in rows],
+        "in all": [show_size(row.need.total) for row in rows],
+        "fits": ["[green]yes[/]" if row.fits else "[red]no[/]" for row in rows],
+        "largest batch": [_largest(row, "batch") for row in rows],
+        "largest patch": [_largest(row, "patch") for row in rows],
+        "largest tile": [_largest(row, "tile") for row in rows],
+    }
+    for label, cells in lines.items():
+        table.add_row(label, *cells, end_section=label in ("at", "fits"))
+    console.print(table)
+    prediction = rows[0].prediction
+    console.print(
+        f"training's tensors: weights {show_size(prediction.weights)}, average {show_size(prediction.average)}, "
+        f"Adam {show_size(prediction.optimizer)}, batch {show_size(prediction.batch)}, "
+        f"gradients, activations and temporaries {show_size(prediction.work)}"
+    )
+    console.print("assumed, not measured:")
+    assumed = question.assumed
+    values = {
+        "context": show_size(assumed.context),
+        "workspace": show_size(assumed.workspace),
+        "scratch": f"{assumed.scratch:g} x the largest tensor",
+        "fragmentation": f"{assumed.fragmentation:.0%} of the tensors",
+    }
+    for key, value in values.items():
+        console.print(escape(f"  {key} {value}: {REASONS[question.target.device][key]}"))
+    console.print(f"\n{command}" if command else "\n[red]nothing fits: take a smaller --patch or --variant[/]")
+
+
+def _largest(row: Row, size: str) -> str:
+    return str(row.largest[size] or "none") if size in row.largest else ""
+
+
+def _assumption_help(name: str) -> str:
+    return f"assume this {name} instead; see the reasons below the table"
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
+    return value

@@ -1,0 +1,48 @@
+"""The largest size that fits, in a few looks at a cost that grows with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def largest(cost: Callable[[int], int], limit: int, step: int = 1, power: int = 1, most: int = 2**16) -> int:
+    """The largest multiple of ``step``, at most ``most``, whose cost is within the limit; 0 if none is.
+
+    Args:
+        cost: does not fall when its argument grows.
+        limit: what the cost may be.
+        step: the grid.
+        power: the cost is about ``a + b * size**power``; only says where to look, bisection does the rest.
+        most: where to stop.
+    """
+    costs: dict[int, int] = {}
+
+    def fits(count: int) -> bool:
+        costs[count] = cost(count * step)
+        return costs[count] <= limit
+
+    top = most // step
+    if top < 1 or not fits(1):
+        return 0
+    low, high = 1, top + 1  # low fits; high does not, or is out of reach
+    looks = 0
+    while high - low > 1:
+        guess = 2 * low if len(costs) < 2 else _where(costs, low, limit, power)
+        if looks >= 8:  # the guesses have not closed in: the cost has a bend
+            guess = (low + high) // 2 if high <= top else 2 * low
+        guess = min(max(guess, low + 1), high - 1)
+        if fits(guess):
+            low = guess
+        else:
+            high = guess
+        looks += 1
+    return low * step
+
+
+def _where(costs: dict[int, int], low: int, limit: int, power: int) -> int:
+    """Where the curve through the best fitting size and the look nearest to it in cost meets the limit."""
+    other = min((count for count in costs if count != low), key=lambda count: abs(costs[count] - limit))
+    slope = (costs[low] - costs[other]) / (low**power - other**power)
+    if slope <= 0:
+        return 2 * low
+    return int((low**power + (limit - costs[low]) / slope) ** (1 / power))
