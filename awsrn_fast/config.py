@@ -47,6 +47,12 @@ class Config:
     compile: Literal["none", "default", "graphs"] = _option(
         "none", "torch.compile of the network: none, default, or graphs, which replays it as CUDA graphs"
     )
+    checkpoint_activations: bool = _option(
+        False, "keep only the input of each LFB and compute the rest again in the backward pass: less memory, more time"
+    )
+    memory_limit: str = _option(
+        "", "size such as 8GB: a run that is predicted to take more of a device's memory does not start; empty: none"
+    )
     workers: int = _option(-1, "processes that cut patches; -1: none on a CPU, 4 beside a GPU")
     lr: float = _option(1e-3, "peak learning rate")
     lr_min: float = _option(1e-7, "learning rate at the end of a cycle")
@@ -183,6 +189,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 CHANGEABLE_ON_RESUME = (
     *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every"),
     *("device", "workers", "profile", "tensorboard", "vgg_weights"),
+    *("checkpoint_activations", "memory_limit"),
 )
 """Fields that a resumed run may change; the others decide what the run computes."""
 

@@ -23,6 +23,7 @@ from awsrn_fast.files import write_text
 from awsrn_fast.models import SuperResolution, create
 
 from .adversarial import AdversarialStep, large_enough
+from .budget import Budget
 from .distributed import World, joined, local_device
 from .loader import open_training, open_validation
 from .opponent import Opponent
@@ -45,16 +46,22 @@ def main(argv: list[str] | None = None) -> int:
     learner = Learner(_network(config).to(device), config.ema, dtype == torch.float16, config.betas)
     if config.is_adversarial:
         learner.opponent = Opponent(config, device)
+    learner.model.checkpointing = config.checkpoint_activations
     if config.channels_last:
         learner.model.to(memory_format=torch.channels_last)
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
+        budget = Budget(config, device, dtype, world) if config.memory_limit else None
+        if budget is not None:
+            budget.check_steps()
         if config.resume:
             _resume(learner, folder, config.rewind, world)
         photos, validation = open_training(config, world), open_validation(config, world)
         if config.is_adversarial:
             photos = _for_opponent(photos, config, learner.opponent, world)
+        if budget is not None:
+            budget.check_validation(validation)
         validator = Validator(validation, config.scale, device)
         if world.is_first:
             console.print(

@@ -1,0 +1,112 @@
+"""``--memory-limit``: a run that would not fit is refused before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from awsrn_fast.config import Config
+from awsrn_fast.data import Photos
+from awsrn_fast.errors import UserError
+from awsrn_fast.memory import (
+    ASSUMED,
+    Need,
+    Network,
+    Prediction,
+    Target,
+    largest,
+    need,
+    parse_size,
+    predict_inference,
+    predict_training,
+    show_size,
+)
+
+from .distributed import World
+from .schedule import Phase, phases
+
+
+class Budget:
+    """What a run is predicted to take on each device, against its ``--memory-limit``.
+
+    Args:
+        config: the run, in stage P.
+        device: where it runs.
+        dtype: of the autocast.
+        world: the processes that share a batch.
+
+    Raises:
+        UserError: the limit is no size, or the stage is one whose losses are not predicted.
+    """
+
+    def __init__(self, config: Config, device: torch.device, dtype: torch.dtype, world: World) -> None:
+        if config.is_adversarial:
+            raise UserError(f"--memory-limit predicts stage P alone, not {config.stage}: leave it out")
+        self.limit = parse_size(config.memory_limit)
+        self.config, self.world = config, world
+        kind = "cpu" if device.type == "cpu" else "cuda"
+        capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+        self.assumed, self.target = ASSUMED[kind], Target(kind, capability, dtype)
+        self.network = Network(
+            config.variant, config.scale, config.network_options, config.channels_last, config.checkpoint_activations
+        )
+
+    def check_steps(self) -> Need:
+        """What the largest phase's steps take.
+
+        Raises:
+            UserError: more than the limit; says how much, and what would fit.
+        """
+        predicted = {phase: self._need(self._step(self.network, phase)) for phase in phases(self.config)}
+        phase, most = max(predicted.items(), key=lambda item: item[1].total)
+        if most.total > self.limit:
+            raise UserError(
+                f"--memory-limit {self.config.memory_limit}: training with {phase.batch} patches of {phase.patch} is "
+                f"predicted to take {show_size(most.total)} ({_parts(most)}); {self._way_out(phase)}"
+            )
+        return most
+
+    def check_validation(self, photos: Photos) -> None:
+        """Raise UserError if validating on the largest of these photographs would exceed the limit."""
+        height, width = max((photo.lr.shape[:2] for photo in photos), key=lambda size: size[0] * size[1])
+        # What a step leaves behind stays while the averaged weights are validated, whole pictures in fp32.
+        state = self._step(self.network, Phase(0, 8, self.world.size))
+        held = 2 * state.weights + state.average + state.optimizer
+        picture = predict_inference(self.network, replace(self.target, dtype=torch.float32), height, width)
+        most = self._need(replace(picture, work=picture.work + held))
+        if most.total > self.limit:
+            raise UserError(
+                f"--memory-limit {self.config.memory_limit}: validating on an image of {width} x {height} LR pixels is "
+                f"predicted to take {show_size(most.total)} ({_parts(most)}); give smaller images by --valid"
+            )
+
+    def _step(self, network: Network, phase: Phase) -> Prediction:
+        batch = self.world.share(phase.batch)
+        return predict_training(network, self.target, batch, phase.patch, ema=self.config.ema > 0)
+
+    def _need(self, prediction: Prediction) -> Need:
+        return need(prediction, self.assumed)
+
+    def _way_out(self, phase: Phase) -> str:
+        again = replace(self.network, checkpoint_activations=True)
+        if not self.config.checkpoint_activations:
+            total = self._need(self._step(again, phase)).total
+            if total <= self.limit:
+                return f"with --checkpoint-activations true it is {show_size(total)}"
+        batch = largest(
+            lambda share: self._need(self._step(again, phase._replace(batch=share * self.world.size))).total,
+            self.limit,
+            most=self.world.share(phase.batch),
+        )
+        if not batch:
+            return "not even one patch would fit: take a smaller --patch (with --curriculum false) or --variant"
+        return (
+            f"what fits is --curriculum false --patch {phase.patch} --batch {batch * self.world.size} "
+            f"--checkpoint-activations true"
+        )
+
+
+def _parts(most: Need) -> str:
+    assumed = most.context + most.workspace + most.margin
+    return f"tensors {show_size(most.allocated)}, context, workspace and margin {show_size(assumed)}"
