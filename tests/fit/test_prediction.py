@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from awsrn_fast.config import Config
 from awsrn_fast.inference import Placed
-from awsrn_fast.memory import Network, Target, predict_inference, predict_training
+from awsrn_fast.memory import ASSUMED, Network, Target, need, predict_inference, predict_training
 from awsrn_fast.train.distributed import World
 from awsrn_fast.train.state import Learner
 from awsrn_fast.train.step import Step
@@ -71,3 +71,20 @@ def test_inference(variant: str, scale: int, dtype: torch.dtype, height: int, wi
     network = Network(variant, scale)
     predicted = predict_inference(network, CPU[dtype], height, width).peak
     assert predicted == pytest.approx(measured(inference(network, dtype, height, width)), rel=0.1)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("variant", ["awsrn-m", "improved-m"])
+def test_training_step_on_a_gpu(variant: str, dtype: torch.dtype, checkpoint: bool) -> None:
+    network = Network(variant, 4, checkpoint_activations=checkpoint)
+    target = Target("cuda", torch.cuda.get_device_capability(), dtype)
+    predicted = predict_training(network, target, batch=16, patch=48)
+    before = torch.cuda.memory_allocated()
+    run = training(network, dtype, 16, 48, "cuda")()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    # The libraries' workspaces come from the same allocator.
+    most = predicted.peak + need(predicted, ASSUMED["cuda"]).workspace
+    assert 0.9 * predicted.peak <= torch.cuda.max_memory_allocated() - before <= 1.1 * most
