@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from awsrn_fast import backends
@@ -60,7 +60,7 @@ class Prediction:
     """Bytes that the allocator has given out at the peak, by what they hold.
 
     Attributes:
-        weights: parameters and buffers.
+        weights: parameters and buffers, of every network.
         average: the averaged weights (EMA).
         optimizer: both moments of Adam.
         batch: input, and target in training.
@@ -81,8 +81,20 @@ class Prediction:
         return self.weights + self.average + self.optimizer + self.batch + self.work
 
 
-def predict_training(network: Network, target: Target, batch: int, patch: int, ema: bool = True) -> Prediction:
-    """Peak of a step of stage P: forward, L1, backward, clipping, fused Adam, average.
+Gradients = Callable[[SuperResolution, Tensor, Tensor], None]
+"""Computes the gradients of a step from the network, LR images ``[B, 3, P, P]`` and HR images ``[B, 3, s*P, s*P]``."""
+
+
+def predict_training(
+    network: Network,
+    target: Target,
+    batch: int,
+    patch: int,
+    ema: bool = True,
+    beside: Sequence[nn.Module] = (),
+    gradients: Gradients | None = None,
+) -> Prediction:
+    """Peak of a step: forward, loss, backward, clipping, fused Adam, average.
 
     The step is a later one: the optimiser's state is there already. It is eager; ``torch.compile`` rarely needs more.
 
@@ -92,44 +104,44 @@ def predict_training(network: Network, target: Target, batch: int, patch: int, e
         batch: samples of a step on one device.
         patch: side of the LR patches.
         ema: whether averaged weights are kept.
+        beside: other modules on the device, such as a discriminator; they lose their contents. Those of their
+            parameters that require gradients are trained, too.
+        gradients: how the gradients come about; None: stage P, the L1 loss alone.
     """
     model = network.create().train()
     with _tracking(target) as tracker:
-        _emptied(model)
-        parameters = list(model.parameters())
+        modules = [_emptied(module) for module in (model, *beside)]
+        trained = [p for module in modules for p in module.parameters() if p.requires_grad]
         weights = tracker.live
-        averaged = [torch.empty_like(p) for p in parameters] if ema else []
+        averaged = [torch.empty_like(p) for p in model.parameters()] if ema else []
         average = tracker.live - weights
-        optimizer = torch.optim.Adam(parameters, lr=1e-3, fused=True)
-        for p in parameters:
-            optimizer.state[p] = {
-                "step": torch.empty(()),
-                "exp_avg": torch.empty_like(p),
-                "exp_avg_sq": torch.empty_like(p),
-            }
+        optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True)
+        for p in trained:
+            averages = {"exp_avg": torch.empty_like(p), "exp_avg_sq": torch.empty_like(p)}
+            optimizer.state[p] = {"step": torch.empty(()), **averages}
         moments = tracker.live - weights - average
         lr_image = torch.empty(batch, 3, patch, patch)
         hr_image = torch.empty(batch, 3, network.scale * patch, network.scale * patch)
         held = tracker.live - weights - average - moments
         tracker.restart()
-        _step(model, optimizer, averaged, lr_image, hr_image, network.channels_last, target.dtype)
+        if gradients is None:
+            _pixel_gradients(model, lr_image, hr_image, network.channels_last, target.dtype)
+        else:
+            gradients(model, lr_image, hr_image)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        if averaged:
+            torch._foreach_lerp_(averaged, [p.detach() for p in model.parameters()], 0.1)
         work = tracker.peak - weights - average - moments - held
         return Prediction(weights, average, moments, held, work, tracker.largest)
 
 
-def _step(model, optimizer, averaged, lr_image, hr_image, channels_last: bool, dtype: torch.dtype) -> None:
-    """What a training step does to memory. The step itself reads numbers back, which fake tensors do not have."""
+def _pixel_gradients(model, lr_image: Tensor, hr_image: Tensor, channels_last: bool, dtype: torch.dtype) -> None:
     if channels_last:
         lr_image = lr_image.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         output = model(lr_image)
-    loss = F.l1_loss(output.float(), hr_image)
-    loss.backward()
-    parameters = list(model.parameters())
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    if averaged:
-        torch._foreach_lerp_(averaged, [p.detach() for p in parameters], 0.1)
+    F.l1_loss(output.float(), hr_image).backward()
 
 
 def predict_inference(network: Network, target: Target, height: int, width: int, batch: int = 1) -> Prediction:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import torch
+from torch import Tensor
 
 from awsrn_fast.config import Config
 from awsrn_fast.data import Photos
@@ -22,8 +25,11 @@ from awsrn_fast.memory import (
     predict_training,
     show_size,
 )
+from awsrn_fast.models import SuperResolution
 
+from .adversarial import AdversarialStep
 from .distributed import World
+from .opponent import Opponent
 from .schedule import Phase, phases
 
 
@@ -31,18 +37,20 @@ class Budget:
     """What a run is predicted to take on each device, against its ``--memory-limit``.
 
     Args:
-        config: the run, in stage P.
+        config: the run.
         device: where it runs.
         dtype: of the autocast.
         world: the processes that share a batch.
+        opponent: of the adversarial stages; it stays as it is.
 
     Raises:
-        UserError: the limit is no size, or the stage is one whose losses are not predicted.
+        UserError: the limit is no size.
     """
 
-    def __init__(self, config: Config, device: torch.device, dtype: torch.dtype, world: World) -> None:
-        if config.is_adversarial:
-            raise UserError(f"--memory-limit predicts stage P alone, not {config.stage}: leave it out")
+    def __init__(
+        self, config: Config, device: torch.device, dtype: torch.dtype, world: World, opponent: Opponent | None = None
+    ) -> None:
+        self.opponent = opponent
         self.limit = parse_size(config.memory_limit)
         self.config, self.world = config, world
         kind = "cpu" if device.type == "cpu" else "cuda"
@@ -70,9 +78,10 @@ class Budget:
     def check_validation(self, photos: Photos) -> None:
         """Raise UserError if validating on the largest of these photographs would exceed the limit."""
         height, width = max((photo.lr.shape[:2] for photo in photos), key=lambda size: size[0] * size[1])
-        # What a step leaves behind stays while the averaged weights are validated, whole pictures in fp32.
-        state = self._step(self.network, Phase(0, 8, self.world.size))
-        held = 2 * state.weights + state.average + state.optimizer
+        # What a step leaves behind, gradients too, stays while whole pictures are validated in fp32.
+        phase = phases(self.config)[0]
+        state = self._step(self.network, phase._replace(batch=self.world.size))
+        held = state.weights + state.average + state.optimizer * 3 // 2  # Adam keeps two numbers a gradient
         picture = predict_inference(self.network, replace(self.target, dtype=torch.float32), height, width)
         most = self._need(replace(picture, work=picture.work + held))
         if most.total > self.limit:
@@ -82,8 +91,20 @@ class Budget:
             )
 
     def _step(self, network: Network, phase: Phase) -> Prediction:
-        batch = self.world.share(phase.batch)
-        return predict_training(network, self.target, batch, phase.patch, ema=self.config.ema > 0)
+        batch, ema = self.world.share(phase.batch), self.config.ema > 0
+        if self.opponent is None:
+            return predict_training(network, self.target, batch, phase.patch, ema)
+        opponent = copy.copy(self.opponent)
+        opponent.loss, opponent.discriminator = copy.deepcopy((opponent.loss, opponent.discriminator))
+        config = replace(self.config, compile="none")
+
+        def gradients(model: SuperResolution, lr_image: Tensor, hr_image: Tensor) -> None:
+            scaler = torch.amp.GradScaler("cpu", enabled=False)
+            learner = SimpleNamespace(model=model, optimizer=None, scaler=scaler, opponent=opponent)
+            AdversarialStep(config, learner, self.target.dtype, World()).gradients(lr_image, hr_image)
+
+        beside = (opponent.loss, opponent.discriminator)
+        return predict_training(network, self.target, batch, phase.patch, ema, beside, gradients)
 
     def _need(self, prediction: Prediction) -> Need:
         return need(prediction, self.assumed)

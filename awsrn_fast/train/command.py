@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
-        budget = Budget(config, device, dtype, world) if config.memory_limit else None
+        budget = Budget(config, device, dtype, world, learner.opponent) if config.memory_limit else None
         if budget is not None:
             budget.check_steps()
         if config.resume:

@@ -8,8 +8,12 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from awsrn_fast.config import Config
 from awsrn_fast.inference import Placed
+from awsrn_fast.losses.vgg import LAYERS
 from awsrn_fast.memory import ASSUMED, Network, Target, need, predict_inference, predict_training
+from awsrn_fast.train.adversarial import AdversarialStep
+from awsrn_fast.train.budget import Budget
 from awsrn_fast.train.distributed import World
+from awsrn_fast.train.opponent import Opponent
 from awsrn_fast.train.state import Learner
 from awsrn_fast.train.step import Step
 
@@ -71,6 +75,45 @@ def test_inference(variant: str, scale: int, dtype: torch.dtype, height: int, wi
     network = Network(variant, scale)
     predicted = predict_inference(network, CPU[dtype], height, width).peak
     assert predicted == pytest.approx(measured(inference(network, dtype, height, width)), rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def stage_g(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """Stage G with a VGG19 of random weights, as deep as conv3_1."""
+    state, channels = {}, 3
+    for name, index in list(LAYERS.items())[:5]:
+        width = 2 ** (5 + int(name[4]))
+        state[f"features.{index}.weight"], state[f"features.{index}.bias"] = (
+            torch.randn(width, channels, 3, 3),
+            torch.randn(width),
+        )
+        channels = width
+    path = tmp_path_factory.mktemp("vgg") / "vgg.pth"
+    torch.save(state, path)
+    rest = {"curriculum": False, "patch": 48, "batch": 2, "perceptual_layers": ("conv3_1",)}
+    return Config(
+        variant="improved-s", stage="G", init="p.safetensors", vgg_weights=str(path), memory_limit="1TB", **rest
+    )
+
+
+@pytest.mark.parametrize("dtype", CPU, ids=str)
+def test_adversarial_step(stage_g: Config, dtype: torch.dtype) -> None:
+    device = torch.device("cpu")
+    opponent = Opponent(stage_g, device)
+    before = [p.clone() for p in opponent.discriminator.parameters()]
+    predicted = Budget(stage_g, device, dtype, World(), opponent).check_steps().allocated
+    assert all(torch.equal(a, b) for a, b in zip(before, opponent.discriminator.parameters(), strict=True))
+
+    def prepare():
+        model = Network("improved-s", 4).create().train()
+        learner = Learner(model, stage_g.ema, scale_gradients=False, betas=stage_g.betas)
+        learner.opponent = Opponent(stage_g, device)
+        step = AdversarialStep(stage_g, learner, dtype, World())
+        lr_image, hr_image = torch.rand(2, 3, 48, 48), torch.rand(2, 3, 192, 192)
+        step(lr_image, hr_image)
+        return lambda: step(lr_image, hr_image)
+
+    assert predicted == pytest.approx(measured(prepare), rel=0.1)
 
 
 @pytest.mark.gpu
