@@ -25,8 +25,8 @@ Peaks come from running the training step and the network on fake tensors: nothi
 Against torch's own allocator on the CPU they are within 10 %. What cannot be known that way (context, workspace,
 fragmentation) is assumed, printed apart, and can be given. Of a card's memory {DRIVER_SHARE:.1%} is left to the driver.
 Units are powers of 1024, as on the cards. Training is stage P here; the adversarial stages take more, and the option
---memory-limit of training predicts those, too. The assembled picture of a tiled image lies in the host's memory, not in the card's.
-Exit status: 0, or 2 for wrong usage.
+--memory-limit of training predicts those, too. The assembled picture of a tiled image lies in the host's memory, not in
+the card's. Exit status: 0, or 2 for wrong usage.
 """
 
 

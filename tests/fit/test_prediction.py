@@ -77,6 +77,16 @@ def test_inference(variant: str, scale: int, dtype: torch.dtype, height: int, wi
     assert predicted == pytest.approx(measured(inference(network, dtype, height, width)), rel=0.1)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_attention_over_all_positions_takes_memory_by_the_pixel(device: str) -> None:
+    target = Target(device, (7, 5) if device == "cuda" else None, torch.float16 if device == "cuda" else torch.float32)
+    network = Network("improved-s", 2, {"block": None, "halo": 0})
+    small, large = (predict_inference(network, target, side, side).work for side in (100, 200))
+    assert large == pytest.approx(4 * small, rel=0.1)
+    small, large = (predict_training(network, target, 1, side).work for side in (100, 200))
+    assert large == pytest.approx(4 * small, rel=0.1)
+
+
 @pytest.fixture(scope="module")
 def stage_g(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """Stage G with a VGG19 of random weights, as deep as conv3_1."""
