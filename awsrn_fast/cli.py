@@ -30,22 +30,23 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         status = error.status
         # Started by torchrun, every process finds the same mistake in the same command line: say it once.
         if status == RunError.status or os.environ.get("RANK", "0") == "0":
-            _complain(str(error))
+            complain(str(error))
     except KeyboardInterrupt:
         status = 130
-        _complain("interrupted")
+        complain("interrupted")
     except OSError as error:
         status = 1
-        _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         status = 1
-        _complain(f"out of memory ({_first_line(error)}): take a smaller tile, patch, batch or image")
+        complain(f"out of memory ({_first_line(error)}): take a smaller tile, patch, batch or image")
     sys.exit(status)
 
 
-def _complain(message: str) -> None:
+def complain(message: str) -> None:
+    """Print what went wrong, one line on standard error."""
     console.print(f"[bold red]error:[/] {escape(message)}")
 
 

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from awsrn_fast.cli import complain
 from awsrn_fast.errors import RunError, UserError
 
 # Longer than any validation on the first process; a process that dies is noticed at once all the same: torchrun ends
@@ -87,14 +88,19 @@ def local_device(name: str) -> str:
 
 @contextlib.contextmanager
 def lost_peer() -> Iterator[None]:
-    """Turn the many errors that a dead peer causes into one line."""
+    """End this process with one line where another one's death makes communication fail.
+
+    At once, by os._exit: taken apart in order, gloo can wait for ever for the work that it had begun, and torchrun's
+    signal, which comes at the same time, would take the place of the reason.
+    """
     try:
         yield
     except RuntimeError as error:
         if not _is_communication(error):
             raise
         reason = str(error).splitlines()[0]
-        raise RunError(f"another process of this run has ended, so this one stops, too ({reason})") from error
+        complain(f"another process of this run has ended, so this one stops, too ({reason})")
+        os._exit(RunError.status)
 
 
 def _is_communication(error: RuntimeError) -> bool:

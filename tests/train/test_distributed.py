@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,14 +58,15 @@ def test_a_shared_run_is_the_run_of_one_process(options, tmp_path) -> None:
 def test_when_a_process_dies_the_others_end_with_the_reason(options, tmp_path) -> None:
     endless = [*options[: options.index("--iterations")], "--iterations", "100000", "--checkpoint-every", "100000"]
     command = [*TORCHRUN, "-m", "awsrn_fast.train", *endless, *options[options.index("--log-every") :]]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment()) as run:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment(), start_new_session=True) as run:
         try:
             _wait_for_rows(tmp_path / "run")
             os.kill(_worker(run.pid, rank=1), signal.SIGKILL)
             killed = time.monotonic()
             _, said = run.communicate(timeout=60)
         finally:
-            run.kill()
+            with contextlib.suppress(ProcessLookupError):  # all gone, as it should be
+                os.killpg(run.pid, signal.SIGKILL)
     assert run.returncode != 0
     assert time.monotonic() - killed < 60
     assert "another process of this run has ended" in said
