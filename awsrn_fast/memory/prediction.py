@@ -137,11 +137,17 @@ def predict_training(
 
 
 def _pixel_gradients(model, lr_image: Tensor, hr_image: Tensor, channels_last: bool, dtype: torch.dtype) -> None:
+    _pixel_loss(model, lr_image, hr_image, channels_last, dtype).backward()
+
+
+def _pixel_loss(model, lr_image: Tensor, hr_image: Tensor, channels_last: bool, dtype: torch.dtype) -> Tensor:
+    # By itself, as in the training step, so that the output lives only as long as the gradient needs it.
     if channels_last:
         lr_image = lr_image.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         output = model(lr_image)
-    F.l1_loss(output.float(), hr_image).backward()
+    output = output.float()
+    return F.l1_loss(output, hr_image)
 
 
 def predict_inference(network: Network, target: Target, height: int, width: int, batch: int = 1) -> Prediction:
