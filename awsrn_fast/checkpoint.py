@@ -23,16 +23,32 @@ NESTED = ("state_dict", "model_state_dict", "params_ema", "params", "model")
 """Names under which other tools' .pth files keep the state dict."""
 
 
-def save_weights(path: str | os.PathLike, model: SuperResolution, *, training: Mapping[str, Any] | None = None) -> None:
+BUNDLED = Path(__file__).parent / "weights"
+"""Trained weights that come with the package, each with a card (.md) beside it."""
+
+
+def bundled_names() -> list[str]:
+    """Names that :func:`load` takes."""
+    return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
+
+
+def save_weights(
+    path: str | os.PathLike,
+    model: SuperResolution,
+    *,
+    training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write a network's weights as safetensors, whole or not at all.
 
     Args:
         path: file to (re)place.
         model: a network in its training form.
         training: facts to keep in the header beside the hyper-parameters (iterations, figures, data).
+        dtype: of the numbers in the file; float16 halves it.
     """
     header = {"network": model.network, "hyper": model.hyper, "training": dict(training or {})}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors, metadata={HEADER_KEY: json.dumps(header)})
     with replacing(path) as beside:
         beside.write_bytes(content)
@@ -42,16 +58,19 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
     """A trained network from a weights file, in eval mode; the file alone is enough.
 
     Args:
-        path_or_name: ``.safetensors`` of this package, or ``.pth``/``.pt`` with a state dict of the public AWSRN code
-            (read with ``weights_only``: such a file cannot run code).
+        path_or_name: a name of :func:`bundled_names`, a ``.safetensors`` of this package, or a ``.pth``/``.pt`` with a
+            state dict of the public AWSRN code (read with ``weights_only``: such a file cannot run code).
         device: where to put it.
 
     Raises:
         UserError: there is no such file, it cannot be read, or it holds other weights.
     """
     path = Path(path_or_name)
+    if str(path_or_name) in bundled_names():
+        path = BUNDLED / f"{path_or_name}.safetensors"
     if not path.is_file():
-        raise UserError(f"no weights file {path}: give a .safetensors or .pth file, such as a run's best.safetensors")
+        names = ", ".join(bundled_names())
+        raise UserError(f"no weights file {path}: give a .safetensors or .pth file, or one of {names}")
     state, header = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     try:
         model = build(state, header.get("hyper"))

@@ -19,6 +19,8 @@ from .plan import SUFFIXES, Job, plan
 from .report import Report
 from .tiling import TILE, Tiler
 
+DEFAULT_WEIGHTS = "improved-s-x4"
+
 EPILOG = """
 Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
 Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
@@ -36,7 +38,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--out", required=True, metavar="OUT",
                    help="file for one image; folder for several images or a folder (made if missing)")  # fmt: skip
     p.add_argument(
-        "--weights", required=True, metavar="W", help="weights file: .safetensors, or .pth of the public code"
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        metavar="W",
+        help="weights file (.safetensors, or .pth of the public code) or a bundled name (default: %(default)s)",
     )
     p.add_argument("--tile", type=_not_negative, default=TILE, metavar="N",
                    help="side of a tile in input pixels; smaller takes less memory, 0 never tiles; images of up to NxN "
