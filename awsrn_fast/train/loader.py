@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,6 +19,8 @@ from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, samp
 
 from .distributed import World
 from .schedule import phase_at
+
+Item = TypeVar("Item")
 
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
@@ -48,9 +53,21 @@ def batches(
         pin_memory=device.type == "cuda",
         generator=torch.Generator(),  # of its own: it would draw from the global one, which a resumed run restores
     )
-    for pair in loader:
+    for pair in _ahead(iter(loader)):
         lr, hr = (t.to(device, non_blocking=True).float().div_(255) for t in pair)
         yield lr, hr
+
+
+def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
+    """The items of ``source``, the next ones made in a thread while the caller works on the one before.
+
+    The network computes without the interpreter's lock, so without worker processes too the samples cost no time.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        coming = deque(pool.submit(next, source, None) for _ in range(depth))
+        while (item := coming.popleft().result()) is not None:
+            coming.append(pool.submit(next, source, None))
+            yield item
 
 
 class _Batches(Dataset):

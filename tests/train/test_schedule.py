@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from awsrn_fast.config import Config
+from awsrn_fast.train.loader import _ahead
 from awsrn_fast.train.schedule import cycle_ends, learning_rate, phase_at
 
 CONFIG = Config(iterations=1000, lr=1e-3, lr_min=1e-7)
@@ -30,3 +31,16 @@ def test_without_sgdr_the_rate_is_halved_at_every_fifth() -> None:
     plain = replace(CONFIG, sgdr=False)
     rates = [learning_rate(i, plain) for i in (0, 199, 200, 400, 600, 800, 999)]
     assert rates == pytest.approx([1e-3, 1e-3, 5e-4, 2.5e-4, 1.25e-4, 6.25e-5, 6.25e-5])
+
+
+def test_batches_made_ahead_come_in_order_and_errors_reach_the_caller() -> None:
+    assert list(_ahead(iter(range(1, 8)))) == [1, 2, 3, 4, 5, 6, 7]
+
+    def failing():
+        yield 1
+        raise OSError("disk gone")
+
+    made = _ahead(failing())
+    assert next(made) == 1
+    with pytest.raises(OSError, match="disk gone"):
+        next(made)
