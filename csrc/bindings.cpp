@@ -50,6 +50,60 @@ void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f,
                                 pointer<float>(grad_x_scale), pointer<float>(grad_res_scale), partial.data()});
 }
 
+// Zeros, from a whole cache line on: rows of vectors then never straddle two.
+class Scratch {
+ public:
+  explicit Scratch(std::int64_t count) : floats_(count + kLine) {}
+  float* data() {
+    const auto address = reinterpret_cast<Address>(floats_.data());
+    return floats_.data() + (kLine * sizeof(float) - address % (kLine * sizeof(float))) / sizeof(float);
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 16;
+  std::vector<float> floats_;
+};
+
+DwpwAttentionShape dwpw_attention_shape(std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w,
+                                        bool channels_last, int dtype, int threads, std::int64_t rows) {
+  AWSRN_FAST_CHECK(n >= 0 && c >= 0 && d >= 0 && h >= 0 && w >= 0, "dwpw_attention: a size is negative");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "dwpw_attention: unknown dtype");
+  AWSRN_FAST_CHECK(threads >= 1, "dwpw_attention: threads must be at least 1");
+  // Strips of equal height, as near to `rows` as may be.
+  const std::int64_t strips = std::max<std::int64_t>(1, (h + rows / 2) / rows);
+  return {n, c, d, h, w, channels_last, DType(dtype), ceil_div(h, strips), threads};
+}
+
+void dwpw_attention_fwd(Address x, Address w_dw, Address b_dw, Address w_pw, Address b_pw, Address w_a, Address b_a,
+                        Address residual, Address y, std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h,
+                        std::int64_t w, bool channels_last, int dtype, int threads) {
+  const DwpwAttentionShape shape = dwpw_attention_shape(n, c, d, h, w, channels_last, dtype, threads, 8);
+  Scratch scratch(threads * kernels().dwpw_attention_fwd_workspace(shape).thread);
+  const DwpwAttentionWeights weights{pointer<float>(w_dw), pointer<float>(b_dw), pointer<float>(w_pw),
+                                     pointer<float>(b_pw), pointer<float>(w_a),  pointer<float>(b_a)};
+  kernels().dwpw_attention_fwd({shape, pointer(x), weights, pointer(residual), pointer(y), scratch.data()});
+}
+
+void dwpw_attention_bwd(Address grad_y, Address x, Address w_dw, Address b_dw, Address w_pw, Address b_pw, Address w_a,
+                        Address b_a, Address w_pw_t, Address w_a_t, Address grad_x, Address grad_w_dw,
+                        Address grad_b_dw, Address grad_w_pw, Address grad_b_pw, Address grad_w_a, Address grad_b_a,
+                        std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w,
+                        bool channels_last, int dtype, int threads) {
+  // Two rows more than a strip has are computed for it: strips three times as high as forward's.
+  const DwpwAttentionShape shape = dwpw_attention_shape(n, c, d, h, w, channels_last, dtype, threads, 24);
+  const DwpwAttentionWorkspace needs = kernels().dwpw_attention_bwd_workspace(shape);
+  const std::int64_t strips = std::max<std::int64_t>(1, shape.rows ? n * ceil_div(h, shape.rows) : 0);
+  const bool weighted = grad_w_dw;
+  Scratch scratch(threads * needs.thread), partial(weighted ? strips * needs.strip : 0);
+  const DwpwAttentionWeights weights{pointer<float>(w_dw), pointer<float>(b_dw), pointer<float>(w_pw),
+                                     pointer<float>(b_pw), pointer<float>(w_a),  pointer<float>(b_a)};
+  kernels().dwpw_attention_bwd({shape, pointer(grad_y), pointer(x), weights, pointer<float>(w_pw_t),
+                                pointer<float>(w_a_t), pointer(grad_x), pointer<float>(grad_w_dw),
+                                pointer<float>(grad_b_dw), pointer<float>(grad_w_pw), pointer<float>(grad_b_pw),
+                                pointer<float>(grad_w_a), pointer<float>(grad_b_a), scratch.data(),
+                                weighted ? partial.data() : nullptr});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -69,4 +123,13 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("f"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("grad_x"), py::arg("grad_f"),
         py::arg("grad_gate"), py::arg("grad_x_scale"), py::arg("grad_res_scale"), py::arg("n"), py::arg("c"),
         py::arg("hw"), py::arg("channels_last"), py::arg("dtype"), py::arg("threads"));
+  m.def("dwpw_attention_fwd", &dwpw_attention_fwd, no_gil, py::arg("x"), py::arg("w_dw"), py::arg("b_dw"),
+        py::arg("w_pw"), py::arg("b_pw"), py::arg("w_a"), py::arg("b_a"), py::arg("residual"), py::arg("y"),
+        py::arg("n"), py::arg("c"), py::arg("d"), py::arg("h"), py::arg("w"), py::arg("channels_last"),
+        py::arg("dtype"), py::arg("threads"));
+  m.def("dwpw_attention_bwd", &dwpw_attention_bwd, no_gil, py::arg("grad_y"), py::arg("x"), py::arg("w_dw"),
+        py::arg("b_dw"), py::arg("w_pw"), py::arg("b_pw"), py::arg("w_a"), py::arg("b_a"), py::arg("w_pw_t"),
+        py::arg("w_a_t"), py::arg("grad_x"), py::arg("grad_w_dw"), py::arg("grad_b_dw"), py::arg("grad_w_pw"),
+        py::arg("grad_b_pw"), py::arg("grad_w_a"), py::arg("grad_b_a"), py::arg("n"), py::arg("c"), py::arg("d"),
+        py::arg("h"), py::arg("w"), py::arg("channels_last"), py::arg("dtype"), py::arg("threads"));
 }

@@ -9,6 +9,10 @@ const Kernels kernels = {
     AWSRN_FAST_ISA_NAME,
     launch_gated_residual_fwd,
     launch_gated_residual_bwd,
+    dwpw_attention_fwd_workspace,
+    dwpw_attention_bwd_workspace,
+    launch_dwpw_attention_fwd,
+    launch_dwpw_attention_bwd,
 };
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cpu/dwpw_attention.h"
 #include "cpu/gated_residual.h"
 
 namespace awsrn_fast {
@@ -9,12 +10,20 @@ struct Kernels {
   const char* isa;
   void (*gated_residual_fwd)(const GatedResidualFwd&);
   void (*gated_residual_bwd)(const GatedResidualBwd&);
+  DwpwAttentionWorkspace (*dwpw_attention_fwd_workspace)(const DwpwAttentionShape&);
+  DwpwAttentionWorkspace (*dwpw_attention_bwd_workspace)(const DwpwAttentionShape&);
+  void (*dwpw_attention_fwd)(const DwpwAttentionFwd&);
+  void (*dwpw_attention_bwd)(const DwpwAttentionBwd&);
 };
 
 #ifdef AWSRN_FAST_ISA
 namespace AWSRN_FAST_ISA {
 void launch_gated_residual_fwd(const GatedResidualFwd&);
 void launch_gated_residual_bwd(const GatedResidualBwd&);
+DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape&);
+DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape&);
+void launch_dwpw_attention_fwd(const DwpwAttentionFwd&);
+void launch_dwpw_attention_bwd(const DwpwAttentionBwd&);
 }  // namespace AWSRN_FAST_ISA
 #endif
 

@@ -1,0 +1,136 @@
+"""``dwpw_attention`` for torch.library: schema, fake, backward, and the native CPU kernel."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from awsrn_fast import backends, native
+from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._library import define, differentiable, not_differentiable
+from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
+
+# Written out: how much of list[bool] and X | None torch reads from annotations depends on its version.
+_INPUTS = "Tensor x, Tensor w_dw, Tensor b_dw, Tensor w_pw, Tensor b_pw, Tensor w_a, Tensor b_a"
+SCHEMA = f"({_INPUTS}, Tensor? residual) -> Tensor"
+BWD_SCHEMA = f"(Tensor grad_y, {_INPUTS}, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+
+
+# Values of x up to which the native kernels' lesser overhead outweighs the reference's products in bf16.
+_MOST_IN_BFLOAT16 = 2**16
+
+
+def _reasons_against(call: backends.Call) -> list[str]:
+    reasons = reasons_against(call)
+    # Measured in channels_last, which the networks run in; in NCHW the reference is the slower one.
+    large = call.dtype == torch.bfloat16 and prod(call.shape) > _MOST_IN_BFLOAT16
+    if not reasons and large and native.isa == "avx512_bf16":
+        reasons.append(f"bfloat16 with more than {_MOST_IN_BFLOAT16} values: the reference's AVX512-BF16 is faster")
+    return reasons
+
+
+def _fwd_cpu(
+    x: Tensor,
+    w_dw: Tensor,
+    b_dw: Tensor,
+    w_pw: Tensor,
+    b_pw: Tensor,
+    w_a: Tensor,
+    b_a: Tensor,
+    residual: Tensor | None,
+) -> Tensor:
+    layout = memory_format(x)
+    x = x.contiguous(memory_format=layout)
+    residual = None if residual is None else residual.contiguous(memory_format=layout)
+    weights = [in_float32(weight) for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
+    y = _output(x, w_pw, layout)
+    native.cpu.dwpw_attention_fwd(*map(address, (x, *weights, residual, y)), *_sizes(x, w_pw, layout))
+    return y
+
+
+def _fwd_fake(
+    x: Tensor,
+    w_dw: Tensor,
+    b_dw: Tensor,
+    w_pw: Tensor,
+    b_pw: Tensor,
+    w_a: Tensor,
+    b_a: Tensor,
+    residual: Tensor | None,
+) -> Tensor:
+    return _output(x, w_pw, memory_format(x))
+
+
+def _bwd_cpu(
+    grad_y: Tensor,
+    x: Tensor,
+    w_dw: Tensor,
+    b_dw: Tensor,
+    w_pw: Tensor,
+    b_pw: Tensor,
+    w_a: Tensor,
+    b_a: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    """Gradients of x and of the weights. One that is not wanted is empty: a schema cannot return None."""
+    layout = memory_format(x)
+    grad_y, x = grad_y.contiguous(memory_format=layout), x.contiguous(memory_format=layout)
+    weights = [in_float32(weight) for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
+    transposed = [weight.t().contiguous() for weight in (weights[2], weights[4])]
+    grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=layout) if wanted[0] else None
+    # The weights' gradients share their work: all of them, or none.
+    grads = [torch.empty_like(weight) if any(wanted[1:]) else None for weight in weights]
+    tensors = (grad_y, x, *weights, *transposed, grad_x, *grads)
+    native.cpu.dwpw_attention_bwd(*map(address, tensors), *_sizes(x, w_pw, layout))
+    empty = x.new_empty(0)
+    return tuple(
+        grad.to(x.dtype) if want else empty.clone() for grad, want in zip((grad_x, *grads), wanted, strict=True)
+    )
+
+
+def _bwd_fake(
+    grad_y: Tensor,
+    x: Tensor,
+    w_dw: Tensor,
+    b_dw: Tensor,
+    w_pw: Tensor,
+    b_pw: Tensor,
+    w_a: Tensor,
+    b_a: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    grads = (grad_x, *(x.new_empty(weight.shape) for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)))
+    return tuple(grad if want else x.new_empty(0) for grad, want in zip(grads, wanted, strict=True))
+
+
+def _output(x: Tensor, w_pw: Tensor, layout: torch.memory_format) -> Tensor:
+    n, _, h, w = x.shape
+    return torch.empty((n, w_pw.shape[0], h, w), dtype=x.dtype, device=x.device, memory_format=layout)
+
+
+def _sizes(x: Tensor, w_pw: Tensor, layout: torch.memory_format) -> tuple[int, int, int, int, int, bool, int, int]:
+    n, c, h, w = x.shape
+    channels_last = layout == torch.channels_last
+    return n, c, w_pw.shape[0], h, w, channels_last, dtype_code(x.dtype), torch.get_num_threads()
+
+
+def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:-1])  # the residual is only added
+
+
+def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    *wanted, want_residual = ctx.needs_input_grad
+    grads = dwpw_attention_bwd(grad_y, *ctx.saved_tensors, wanted)
+    named = [grad if want else None for grad, want in zip(grads, wanted, strict=True)]
+    return *named, grad_y if want_residual else None
+
+
+dwpw_attention = define("dwpw_attention", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
+dwpw_attention_bwd = define("dwpw_attention_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+differentiable(dwpw_attention, _backward, _setup_context)
+not_differentiable(dwpw_attention_bwd)
+backends.register("dwpw_attention", "native", dwpw_attention, _reasons_against)

@@ -1,0 +1,276 @@
+#include "cpu/dwpw_attention.h"
+
+#include <omp.h>
+
+#include "cpu/dwpw_attention_tile.h"
+#include "cpu/kernels.h"
+#include "cpu/vec_math.h"
+
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+struct FwdScratch {
+  Rows x;
+  Tiles tiles;
+
+  FwdScratch(Workspace& workspace, const Sizes& z)
+      : x{workspace.take(Rows::size(z.c, z.line)), z.c, z.line}, tiles(workspace, z) {}
+};
+
+inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+template <class T>
+void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scratch, std::int64_t image,
+               std::int64_t first) {
+  const DwpwAttentionShape& s = a.shape;
+  const T* x = static_cast<const T*>(a.x);
+  const Tiles& t = scratch.tiles;
+  const std::int64_t end = lesser(first + s.rows, s.h);
+  read_row(s, x, image, first - 1, scratch.x);
+  read_row(s, x, image, first, scratch.x);
+  for (std::int64_t row = first; row < end; ++row) {
+    read_row(s, x, image, row + 1, scratch.x);
+    for (std::int64_t column = 0; column < s.w; column += z.tile) {
+      const std::int64_t count = lesser(z.tile, s.w - column);
+      const Run run = run_of(image, row, column, s.d, s.h, s.w, s.channels_last);
+      if (row + 1 < end) prefetch_row(s, x, image, row + 2, column, count);
+      if (a.residual) prefetch_tile(static_cast<const T*>(a.residual), run, s.d, count);
+      tile_forward(s, a.weights, z, scratch.x, row, column, t);
+      if (a.residual) load_tile(static_cast<const T*>(a.residual), run, s.d, count, t.map, z.tile);
+      const Vec one = splat(1);
+      for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
+        Vec value = load(t.y + i, AllLanes{}) / (one + exp(-load(t.s + i, AllLanes{})));
+        if (a.residual) value += load(t.map + i, AllLanes{});
+        store(t.y + i, value, AllLanes{});
+      }
+      store_tile(static_cast<T*>(a.y), run, s.d, count, t.y, z.tile);
+    }
+  }
+}
+
+// What a strip adds up for the gradients of the weights; the products' rows are padded to whole vectors.
+struct Sums {
+  float *w_pw, *w_a;         // [D, padded C], [D, padded D]
+  float *b_pw, *b_a, *w_dw;  // [D], [D], [C, 10]: nine weights and the bias
+
+  Sums(Workspace& workspace, const DwpwAttentionShape& s, const Sizes& z)
+      : w_pw(workspace.take(s.d * z.c)),
+        w_a(workspace.take(s.d * z.d)),
+        b_pw(workspace.take(s.d)),
+        b_a(workspace.take(s.d)),
+        w_dw(workspace.take(s.c * 10)) {}
+};
+
+struct BwdScratch {
+  Rows x, grad;  // grad: of the depthwise convolution's output
+  Tiles tiles;
+  float* transposed;         // [tile, C or D]
+  float *b_pw, *b_a, *w_dw;  // as in Sums, a vector for each sum
+
+  BwdScratch(Workspace& workspace, const DwpwAttentionShape& s, const Sizes& z)
+      : x{workspace.take(Rows::size(z.c, z.line)), z.c, z.line},
+        grad{workspace.take(Rows::size(z.c, z.line)), z.c, z.line},
+        tiles(workspace, z),
+        transposed(workspace.take((z.c > z.d ? z.c : z.d) * z.tile)),
+        b_pw(workspace.take(s.d * kLanes)),
+        b_a(workspace.take(s.d * kLanes)),
+        w_dw(workspace.take(s.c * 10 * kLanes)) {}
+};
+
+inline void add_rows(const float* tile, std::int64_t rows, std::int64_t width, float* sums) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    Vec sum = load(sums + i * kLanes, AllLanes{});
+    for (std::int64_t p = 0; p < width; p += kLanes) sum += load(tile + i * width + p, AllLanes{});
+    store(sums + i * kLanes, sum, AllLanes{});
+  }
+}
+
+// The gradient of the depthwise output for the tile at (row, column), into its row; the weights' into `sums`.
+template <class T>
+void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums,
+                   std::int64_t image, std::int64_t row, std::int64_t column) {
+  const DwpwAttentionShape& s = a.shape;
+  const Tiles& t = scratch.tiles;
+  const std::int64_t vecs = z.tile / kLanes;
+  const std::int64_t count = lesser(z.tile, s.w - column);
+  const Run run = run_of(image, row, column, s.d, s.h, s.w, s.channels_last);
+  prefetch_tile(static_cast<const T*>(a.grad_y), run, s.d, count);
+  tile_forward(s, a.weights, z, scratch.x, row, column, t);
+  for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) store(t.map + i, Vec{}, AllLanes{});
+  load_tile(static_cast<const T*>(a.grad_y), run, s.d, count, t.map, z.tile);
+
+  const Vec one = splat(1);
+  for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
+    const Vec e = exp(-load(t.s + i, AllLanes{}));
+    const Vec gate = one / (one + e);
+    const Vec gated = load(t.map + i, AllLanes{}) * gate;
+    store(t.map + i, gated, AllLanes{});
+    // The sigmoid's slope, gate * (1 - gate), without the cancellation.
+    store(t.s + i, gated * load(t.y + i, AllLanes{}) * (e * gate), AllLanes{});
+  }
+  gemm(s.d, vecs, s.d, {a.w_a_t, s.d}, {t.s, z.tile}, t.map, z.tile, {nullptr, true});
+  gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line,
+       {nullptr, false});
+  if (!sums) return;
+  transpose_tile(t.y, z.tile, z.d, z.tile, scratch.transposed, z.d);
+  gemm(s.d, z.d / kLanes, z.tile, {t.s, z.tile}, {scratch.transposed, z.d}, sums->w_a, z.d, {nullptr, true});
+  transpose_tile(t.depthwise, z.tile, z.c, z.tile, scratch.transposed, z.c);
+  gemm(s.d, z.c / kLanes, z.tile, {t.map, z.tile}, {scratch.transposed, z.c}, sums->w_pw, z.c, {nullptr, true});
+  add_rows(t.s, s.d, z.tile, scratch.b_a);
+  add_rows(t.map, s.d, z.tile, scratch.b_pw);
+}
+
+void add_depthwise_row(const DwpwAttentionShape& s, const Sizes& z, const BwdScratch& scratch, std::int64_t row) {
+  for (std::int64_t c = 0; c < s.c; ++c) {
+    float* slot = scratch.w_dw + c * 10 * kLanes;
+    Vec sums[10];
+    for (int k = 0; k < 10; ++k) sums[k] = load(slot + k * kLanes, AllLanes{});
+    const float *above = scratch.x.inside(row - 1, c, 0), *here = scratch.x.inside(row, c, 0),
+                *below = scratch.x.inside(row + 1, c, 0), *grads = scratch.grad.inside(row, c, 0);
+    for (std::int64_t p = 0; p < z.blocks * z.tile; p += kLanes) {
+      const Vec grad = load(grads + p, AllLanes{});
+      for (int k = 0; k < 3; ++k) {
+        sums[k] += grad * load(above + p + k - 1, AllLanes{});
+        sums[3 + k] += grad * load(here + p + k - 1, AllLanes{});
+        sums[6 + k] += grad * load(below + p + k - 1, AllLanes{});
+      }
+      sums[9] += grad;
+    }
+    for (int k = 0; k < 10; ++k) store(slot + k * kLanes, sums[k], AllLanes{});
+  }
+}
+
+inline void fill_zero(float* values, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; ++i) values[i] = 0;
+}
+
+inline void sum_lanes(const float* vectors, std::int64_t count, float* sums) {
+  for (std::int64_t i = 0; i < count; ++i) sums[i] = sum(load(vectors + i * kLanes, AllLanes{}), AllLanes{});
+}
+
+template <class T>
+void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums,
+               std::int64_t image, std::int64_t first) {
+  const DwpwAttentionShape& s = a.shape;
+  const T* x = static_cast<const T*>(a.x);
+  const std::int64_t end = lesser(first + s.rows, s.h);
+  // A row of grad_x needs the depthwise gradient's rows on either side: those outside the strip are computed again.
+  const std::int64_t margin = a.grad_x ? 1 : 0;
+  if (sums) {
+    fill_zero(scratch.b_pw, s.d * kLanes);
+    fill_zero(scratch.b_a, s.d * kLanes);
+    fill_zero(scratch.w_dw, s.c * 10 * kLanes);
+  }
+  read_row(s, x, image, first - margin - 1, scratch.x);
+  read_row(s, x, image, first - margin, scratch.x);
+  for (std::int64_t row = first - margin; row < end + margin; ++row) {
+    read_row(s, x, image, row + 1, scratch.x);
+    const bool counts = sums && row >= first && row < end;
+    if (row < 0 || row >= s.h) {
+      scratch.grad.clear(row);
+    } else {
+      for (std::int64_t column = 0; column < s.w; column += z.tile) {
+        if (row + 1 < end + margin) prefetch_row(s, x, image, row + 2, column, lesser(z.tile, s.w - column));
+        tile_backward<T>(a, z, scratch, counts ? sums : nullptr, image, row, column);
+      }
+    }
+    if (counts) add_depthwise_row(s, z, scratch, row);
+    if (!a.grad_x || row <= first) continue;
+    for (std::int64_t column = 0; column < s.w; column += z.tile) {
+      const std::int64_t count = lesser(z.tile, s.w - column);
+      depthwise<true>(scratch.grad, s.c, row - 1, column, z.tile, a.weights.w_dw, nullptr, scratch.tiles.depthwise);
+      store_tile(static_cast<T*>(a.grad_x), run_of(image, row - 1, column, s.c, s.h, s.w, s.channels_last), s.c, count,
+                 scratch.tiles.depthwise, z.tile);
+    }
+  }
+  if (sums) {
+    sum_lanes(scratch.b_pw, s.d, sums->b_pw);
+    sum_lanes(scratch.b_a, s.d, sums->b_a);
+    sum_lanes(scratch.w_dw, s.c * 10, sums->w_dw);
+  }
+}
+
+using VecF64 = double __attribute__((vector_size(kLanes * 8)));
+
+// The strips' sums, added in their order, into the first one's place.
+void add_strips(float* partial, std::int64_t strip, std::int64_t strips) {
+  for (std::int64_t i = 0; i < strip; i += kLanes) {
+    VecF64 total{};
+    for (std::int64_t k = 0; k < strips; ++k) {
+      total += __builtin_convertvector(load(partial + k * strip + i, AllLanes{}), VecF64);
+    }
+    store(partial + i, __builtin_convertvector(total, Vec), AllLanes{});
+  }
+}
+
+void copy_rows(const float* from, std::int64_t stride, std::int64_t rows, std::int64_t columns, float* to) {
+  for (std::int64_t i = 0; i < rows; ++i) {
+    __builtin_memcpy(to + i * columns, from + i * stride, columns * sizeof(float));
+  }
+}
+
+void give_weight_gradients(const DwpwAttentionBwd& a, const Sizes& z, std::int64_t strip) {
+  const DwpwAttentionShape& s = a.shape;
+  add_strips(a.partial, strip, s.n * z.strips);
+  Workspace workspace{a.partial};
+  const Sums sums(workspace, s, z);
+  copy_rows(sums.w_pw, z.c, s.d, s.c, a.grad_w_pw);
+  copy_rows(sums.w_a, z.d, s.d, s.d, a.grad_w_a);
+  copy_rows(sums.b_pw, 1, s.d, 1, a.grad_b_pw);
+  copy_rows(sums.b_a, 1, s.d, 1, a.grad_b_a);
+  copy_rows(sums.w_dw, 10, s.c, 9, a.grad_w_dw);
+  copy_rows(sums.w_dw + 9, 10, s.c, 1, a.grad_b_dw);
+}
+
+template <class T>
+void fwd(const DwpwAttentionFwd& a) {
+  const Sizes z(a.shape);
+  const std::int64_t items = a.shape.n * z.strips, per_thread = dwpw_attention_fwd_workspace(a.shape).thread;
+#pragma omp parallel for num_threads(a.shape.threads) schedule(dynamic) if (items > 1)
+  for (std::int64_t item = 0; item < items; ++item) {
+    Workspace workspace{a.scratch + omp_get_thread_num() * per_thread};
+    fwd_strip<T>(a, z, FwdScratch(workspace, z), item / z.strips, item % z.strips * a.shape.rows);
+  }
+}
+
+template <class T>
+void bwd(const DwpwAttentionBwd& a) {
+  const Sizes z(a.shape);
+  const std::int64_t items = a.shape.n * z.strips;
+  const DwpwAttentionWorkspace needs = dwpw_attention_bwd_workspace(a.shape);
+#pragma omp parallel for num_threads(a.shape.threads) schedule(dynamic) if (items > 1)
+  for (std::int64_t item = 0; item < items; ++item) {
+    Workspace workspace{a.scratch + omp_get_thread_num() * needs.thread};
+    Workspace strip{a.partial ? a.partial + item * needs.strip : nullptr};
+    const BwdScratch scratch(workspace, a.shape, z);
+    const Sums sums(strip, a.shape, z);
+    bwd_strip<T>(a, z, scratch, a.partial ? &sums : nullptr, item / z.strips, item % z.strips * a.shape.rows);
+  }
+  if (a.partial) give_weight_gradients(a, z, needs.strip);
+}
+
+}  // namespace
+
+DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s) {
+  Workspace workspace{nullptr};
+  const FwdScratch counted(workspace, Sizes(s));
+  return {workspace.used, 0};
+}
+
+DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape& s) {
+  Workspace workspace{nullptr}, strip{nullptr};
+  const Sizes z(s);
+  const BwdScratch counted(workspace, s, z);
+  const Sums sums(strip, s, z);
+  return {workspace.used, strip.used};
+}
+
+void launch_dwpw_attention_fwd(const DwpwAttentionFwd& a) {
+  a.shape.dtype == DType::bfloat16 ? fwd<bf16>(a) : fwd<float>(a);
+}
+
+void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a) {
+  a.shape.dtype == DType::bfloat16 ? bwd<bf16>(a) : bwd<float>(a);
+}
+
+}  // namespace awsrn_fast::AWSRN_FAST_ISA

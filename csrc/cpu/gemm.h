@@ -1,0 +1,92 @@
+#pragma once
+
+#include "cpu/vec.h"
+
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+struct Matrix {
+  const float* values;
+  std::int64_t stride;  // of a row
+};
+
+// What a product is added to: a value a row (0 if null), or what `out` holds.
+struct Onto {
+  const float* bias;
+  bool out;
+};
+
+// The widest block of vectors whose accumulators, with the operands, stay in registers.
+#if defined(__AVX512F__)
+constexpr int kMaxVecs = 4;
+constexpr int rows_for(int vecs) { return vecs < 4 ? 8 : 4; }
+#else
+constexpr int kMaxVecs = 2;
+constexpr int rows_for(int) { return 4; }
+#endif
+
+template <int Rows, int Vecs>
+inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
+                       float* out, std::int64_t out_stride, const float* bias, bool onto_out) {
+  Vec sums[Rows][Vecs];
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vecs; ++j) {
+      sums[i][j] = onto_out ? load(out + i * out_stride + j * kLanes, AllLanes{}) : splat(bias ? bias[i] : 0.0f);
+    }
+  }
+  for (std::int64_t l = 0; l < k; ++l) {
+    Vec row[Vecs];
+#pragma GCC unroll 4
+    for (int j = 0; j < Vecs; ++j) row[j] = load(b + l * b_stride + j * kLanes, AllLanes{});
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Vec factor = splat(a[i * a_stride + l]);
+#pragma GCC unroll 4
+      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vecs; ++j) store(out + i * out_stride + j * kLanes, sums[i][j], AllLanes{});
+  }
+}
+
+template <int Vecs>
+void gemm_columns(std::int64_t m, std::int64_t k, Matrix a, const float* b, std::int64_t b_stride, float* out,
+                  std::int64_t out_stride, Onto onto) {
+  constexpr int kRows = rows_for(Vecs);
+  std::int64_t i = 0;
+  for (; i + kRows <= m; i += kRows) {
+    gemm_block<kRows, Vecs>(k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
+                            onto.bias ? onto.bias + i : nullptr, onto.out);
+  }
+  for (; i < m; ++i) {
+    gemm_block<1, Vecs>(k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
+                        onto.bias ? onto.bias + i : nullptr, onto.out);
+  }
+}
+
+// out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
+inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Matrix b, float* out,
+                 std::int64_t out_stride, Onto onto) {
+  while (vecs > 0) {
+    const std::int64_t block = vecs < kMaxVecs ? vecs : kMaxVecs;
+    switch (block) {
+      case 1: gemm_columns<1>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 2: gemm_columns<2>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+#if defined(__AVX512F__)
+      case 3: gemm_columns<3>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 4: gemm_columns<4>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+#endif
+    }
+    vecs -= block;
+    b.values += block * kLanes;
+    out += block * kLanes;
+  }
+}
+
+}  // namespace
+}  // namespace awsrn_fast::AWSRN_FAST_ISA

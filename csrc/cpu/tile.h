@@ -1,0 +1,153 @@
+#pragma once
+
+#include <utility>
+
+#include "cpu/vec.h"
+
+// Tiles: fp32 in scratch as [channels, positions] whatever the map's dtype and layout, with both padded to whole
+// vectors. Kernels then have one form, and maps in channels_last are transposed on the way in and out.
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+inline std::int64_t round_up(std::int64_t value) { return (value + kLanes - 1) / kLanes * kLanes; }
+
+template <int Step, int... Lane>
+inline void exchange(Vec& a, Vec& b, std::integer_sequence<int, Lane...>) {
+#if defined(__clang__)
+  const Vec even = __builtin_shufflevector(a, b, (Lane & Step ? Lane - Step + kLanes : Lane)...);
+  b = __builtin_shufflevector(a, b, (Lane & Step ? Lane + kLanes : Lane + Step)...);
+#else
+  const Vec even = __builtin_shuffle(a, b, VecU32{(Lane & Step ? Lane - Step + kLanes : Lane)...});
+  b = __builtin_shuffle(a, b, VecU32{(Lane & Step ? Lane + kLanes : Lane + Step)...});
+#endif
+  a = even;
+}
+
+template <int Step>
+inline void transpose_step(Vec* rows) {
+  if constexpr (Step < kLanes) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if (!(i & Step)) exchange<Step>(rows[i], rows[i + Step], std::make_integer_sequence<int, kLanes>{});
+    }
+    transpose_step<2 * Step>(rows);
+  }
+}
+
+// Swaps ever larger blocks across the diagonal of a square of kLanes vectors.
+inline void transpose(Vec* rows) { transpose_step<1>(rows); }
+
+// to[position][channel] = from[channel][position]; sizes are whole vectors.
+inline void transpose_tile(const float* from, std::int64_t from_stride, std::int64_t channels, std::int64_t positions,
+                           float* to, std::int64_t to_stride) {
+  for (std::int64_t c = 0; c < channels; c += kLanes) {
+    for (std::int64_t p = 0; p < positions; p += kLanes) {
+      Vec rows[kLanes];
+      for (int i = 0; i < kLanes; ++i) rows[i] = load(from + (c + i) * from_stride + p, AllLanes{});
+      transpose(rows);
+      for (int i = 0; i < kLanes; ++i) store(to + (p + i) * to_stride + c, rows[i], AllLanes{});
+    }
+  }
+}
+
+// Where a run of positions lies in a map: one of the strides is 1.
+struct Run {
+  std::int64_t offset, channel_stride, position_stride;
+};
+
+// A run of positions of row `row` of image `image`, from column `column` on.
+inline Run run_of(std::int64_t image, std::int64_t row, std::int64_t column, std::int64_t channels, std::int64_t height,
+                  std::int64_t width, bool channels_last) {
+  if (channels_last) return {((image * height + row) * width + column) * channels, 1, channels};
+  return {(image * channels * height + row) * width + column, height * width, 1};
+}
+
+inline int lanes_left(std::int64_t size, std::int64_t start) {
+  const std::int64_t left = size - start;
+  return left < kLanes ? int(left) : kLanes;
+}
+
+// Asks for what load_tile() will read, well before: rows of a few dozen positions are too short for the hardware's.
+template <class T>
+inline void prefetch_tile(const T* map, Run run, std::int64_t channels, std::int64_t count) {
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  const bool planes = run.position_stride == 1;
+  const std::int64_t rows = planes ? channels : 1, length = planes ? count : count * channels;
+  for (std::int64_t c = 0; c < rows; ++c) {
+    for (std::int64_t i = 0; i < length; i += kLine) __builtin_prefetch(map + run.offset + c * run.channel_stride + i);
+  }
+}
+
+// Positions from `count` to the end of its last vector, and padding channels in channels_last, read as zero.
+template <class T>
+inline void load_tile(const T* map, Run run, std::int64_t channels, std::int64_t count, float* tile,
+                      std::int64_t stride) {
+  const T* from = map + run.offset;
+  if (run.position_stride == 1) {
+    const std::int64_t whole = count / kLanes * kLanes;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      const T* row = from + c * run.channel_stride;
+      for (std::int64_t p = 0; p < whole; p += kLanes) {
+        store(tile + c * stride + p, load(row + p, AllLanes{}), AllLanes{});
+      }
+      if (whole < count) {
+        store(tile + c * stride + whole, load(row + whole, SomeLanes{int(count - whole)}), AllLanes{});
+      }
+    }
+    return;
+  }
+  for (std::int64_t p = 0; p < count; p += kLanes) {
+    const int positions = lanes_left(count, p);
+    for (std::int64_t c = 0; c < channels; c += kLanes) {
+      const int present = lanes_left(channels, c);
+      const T* corner = from + p * run.position_stride + c;
+      Vec rows[kLanes];
+      if (present == kLanes && positions == kLanes) {
+        for (int i = 0; i < kLanes; ++i) rows[i] = load(corner + i * run.position_stride, AllLanes{});
+      } else {
+        for (int i = 0; i < kLanes; ++i) {
+          rows[i] = i < positions ? load(corner + i * run.position_stride, SomeLanes{present}) : Vec{};
+        }
+      }
+      transpose(rows);
+      for (int i = 0; i < kLanes; ++i) store(tile + (c + i) * stride + p, rows[i], AllLanes{});
+    }
+  }
+}
+
+template <class T>
+inline void store_tile(T* map, Run run, std::int64_t channels, std::int64_t count, const float* tile,
+                       std::int64_t stride) {
+  T* to = map + run.offset;
+  if (run.position_stride == 1) {
+    const std::int64_t whole = count / kLanes * kLanes;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      T* row = to + c * run.channel_stride;
+      for (std::int64_t p = 0; p < whole; p += kLanes) {
+        store(row + p, load(tile + c * stride + p, AllLanes{}), AllLanes{});
+      }
+      if (whole < count) {
+        store(row + whole, load(tile + c * stride + whole, AllLanes{}), SomeLanes{int(count - whole)});
+      }
+    }
+    return;
+  }
+  for (std::int64_t p = 0; p < count; p += kLanes) {
+    const int positions = lanes_left(count, p);
+    for (std::int64_t c = 0; c < channels; c += kLanes) {
+      const int present = lanes_left(channels, c);
+      T* corner = to + p * run.position_stride + c;
+      Vec rows[kLanes];
+      for (int i = 0; i < kLanes; ++i) rows[i] = load(tile + (c + i) * stride + p, AllLanes{});
+      transpose(rows);
+      if (present == kLanes && positions == kLanes) {
+        for (int i = 0; i < kLanes; ++i) store(corner + i * run.position_stride, rows[i], AllLanes{});
+      } else {
+        for (int i = 0; i < positions; ++i) store(corner + i * run.position_stride, rows[i], SomeLanes{present});
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace awsrn_fast::AWSRN_FAST_ISA
