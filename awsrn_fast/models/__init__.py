@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .facts import Facts
 from .network import AWSRN, ImprovedAWSRN, SuperResolution
-from .variants import SCALES, VARIANTS, build, create, facts_table
+from .sizes import SCALES, VARIANTS
+from .variants import build, create, facts_table
 
 __all__ = [
     "AWSRN",

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
 from awsrn_fast.nn import ChannelAttention, DWPWAttention, NonLocal, WNConv2d
 
-if TYPE_CHECKING:
-    from .network import SuperResolution
+from .sizes import variant_of
 
 HD_PIXELS = 1280 * 720
 """Output size that the literature counts mult-adds at."""
@@ -44,10 +42,8 @@ class Facts:
     non_local: bool
 
 
-def describe(model: SuperResolution) -> Facts:
-    """The facts of a network, from its modules."""
-    from .variants import variant_of
-
+def describe(model: nn.Module) -> Facts:
+    """The facts of a :class:`~awsrn_fast.models.SuperResolution`, from its modules."""
     hyper = model.hyper
     positions = HD_PIXELS / model.scale**2
     # One position per input pixel; at x3 the literature too counts the fraction that 720 / 3 * 1280 / 3 leaves.
@@ -61,7 +57,7 @@ def describe(model: SuperResolution) -> Facts:
     if "weight" in model.tail._buffers:  # fused: the branches are gone
         separate += tail_step * branch_taps
     return Facts(
-        variant=variant_of(model),
+        variant=variant_of(model.network, hyper),
         scale=model.scale,
         channels=model.channels,
         parameters=sum(t.numel() for t in model.state_dict().values()),

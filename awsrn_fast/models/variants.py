@@ -1,4 +1,4 @@
-"""Variants by name, and hyper-parameters read from a state dict."""
+"""Networks by the name of their variant, and from a state dict alone."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ from torch import Tensor
 
 from .facts import Facts
 from .network import AWSRN, ImprovedAWSRN, SuperResolution
+from .sizes import SCALES, VARIANTS
 
 NETWORKS: dict[str, type[SuperResolution]] = {kind.network: kind for kind in (AWSRN, ImprovedAWSRN)}
-SIZES = {"full": {"blocks": 4}, "m": {"blocks": 3}, "s": {"blocks": 1}}
-VARIANTS: dict[str, tuple[type[SuperResolution], dict[str, int]]] = {
-    **{f"awsrn-{size}": (AWSRN, hyper) for size, hyper in SIZES.items()},
-    "awsrn-sd": (AWSRN, {"channels": 16, "blocks": 1, "units": 8}),
-    **{f"improved-{size}": (ImprovedAWSRN, hyper) for size, hyper in SIZES.items()},
-}
-SCALES = (2, 3, 4, 8)
 
 
 def create(variant: str, scale: int = 4, **hyper: Any) -> SuperResolution:
@@ -34,22 +28,11 @@ def create(variant: str, scale: int = 4, **hyper: Any) -> SuperResolution:
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; the variants are {', '.join(VARIANTS)}")
-    kind, sizes = VARIANTS[variant]
+    network, sizes = VARIANTS[variant]
     try:
-        return kind(scale=scale, **(sizes | hyper))
+        return NETWORKS[network](scale=scale, **(sizes | hyper))
     except TypeError as error:
         raise ValueError(f"{variant}: {error}") from error
-
-
-def variant_of(model: SuperResolution) -> str:
-    """The name of a network's sizes, or "custom"."""
-    keys = ("channels", "wide", "blocks", "units")
-    sizes = {key: model.hyper[key] for key in keys}
-    defaults = {"channels": 32, "wide": 128, "units": 4}
-    for name, (kind, hyper) in VARIANTS.items():
-        if type(model) is kind and sizes == defaults | hyper:
-            return name
-    return "custom"
 
 
 def facts_table() -> list[Facts]:
