@@ -104,6 +104,37 @@ void dwpw_attention_bwd(Address grad_y, Address x, Address w_dw, Address b_dw, A
                                 weighted ? partial.data() : nullptr});
 }
 
+NonLocalShape non_local_shape(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t d, std::int64_t block,
+                              std::int64_t halo, int threads) {
+  AWSRN_FAST_CHECK(n >= 0 && h >= 0 && w >= 0 && d >= 0, "non_local: a size is negative");
+  AWSRN_FAST_CHECK(block >= 1 && halo >= 0, "non_local: block must be at least 1 and halo at least 0");
+  AWSRN_FAST_CHECK(threads >= 1, "non_local: threads must be at least 1");
+  // The rows, two tiles of scores, and four maps of D channels by the tile's positions: whole cache lines.
+  const std::int64_t scratch = kNonLocalRows * (2 * d + 2 * kNonLocalTile) + 4 * d * kNonLocalTile;
+  const std::int64_t keys = std::min(block + 2 * halo, h) * std::min(block + 2 * halo, w);
+  const std::int64_t partial = ceil_div(h, block) * ceil_div(w, block) * keys * 2 * d;
+  return {n, h, w, d, block, halo, scratch, partial, threads};
+}
+
+void non_local_fwd(Address qkv, Address attended, Address softmax, std::int64_t n, std::int64_t h, std::int64_t w,
+                   std::int64_t d, std::int64_t block, std::int64_t halo, int threads) {
+  const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, threads);
+  Scratch scratch(threads * shape.scratch);
+  kernels().non_local_fwd(
+      {shape, pointer<float>(qkv), pointer<float>(attended), pointer<float>(softmax), scratch.data()});
+}
+
+void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax, Address grad_qkv, std::int64_t n,
+                   std::int64_t h, std::int64_t w, std::int64_t d, std::int64_t block, std::int64_t halo,
+                   int threads) {
+  const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, threads);
+  Scratch scratch(threads * shape.scratch);
+  std::vector<float> delta(n * h * w), partial(n * shape.partial);
+  kernels().non_local_bwd({shape, pointer<float>(grad), pointer<float>(qkv), pointer<float>(attended),
+                           pointer<float>(softmax), pointer<float>(grad_qkv), delta.data(), partial.data(),
+                           scratch.data()});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -132,4 +163,9 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("w_a_t"), py::arg("grad_x"), py::arg("grad_w_dw"), py::arg("grad_b_dw"), py::arg("grad_w_pw"),
         py::arg("grad_b_pw"), py::arg("grad_w_a"), py::arg("grad_b_a"), py::arg("n"), py::arg("c"), py::arg("d"),
         py::arg("h"), py::arg("w"), py::arg("channels_last"), py::arg("dtype"), py::arg("threads"));
+  m.def("non_local_fwd", &non_local_fwd, no_gil, py::arg("qkv"), py::arg("attended"), py::arg("softmax"), py::arg("n"),
+        py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("threads"));
+  m.def("non_local_bwd", &non_local_bwd, no_gil, py::arg("grad"), py::arg("qkv"), py::arg("attended"),
+        py::arg("softmax"), py::arg("grad_qkv"), py::arg("n"), py::arg("h"), py::arg("w"), py::arg("d"),
+        py::arg("block"), py::arg("halo"), py::arg("threads"));
 }

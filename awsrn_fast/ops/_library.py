@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 NAMESPACE = "awsrn_fast"
+_COMPOSITES = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 
 def define(name: str, schema: str, *, cpu: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
@@ -28,6 +29,21 @@ def define(name: str, schema: str, *, cpu: Callable[..., Any], fake: Callable[..
     torch.library.define(full, schema, tags=torch.Tag.pt2_compliant_tag)
     torch.library.impl(full, "cpu", cpu)
     torch.library.register_fake(full, fake)
+    return getattr(getattr(torch.ops, NAMESPACE), name).default
+
+
+def define_composite(name: str, schema: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Define ``awsrn_fast::<name>`` as a function of other ops; what it calls gives device, fake and gradient.
+
+    Args:
+        schema: arguments and results, without the name.
+        function: the op on any tensors.
+
+    Returns:
+        The op.
+    """
+    _COMPOSITES.define(f"{name}{schema}", tags=torch.Tag.pt2_compliant_tag)
+    _COMPOSITES.impl(name, function, "CompositeImplicitAutograd")
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 

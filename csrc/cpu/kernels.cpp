@@ -13,6 +13,8 @@ const Kernels kernels = {
     dwpw_attention_bwd_workspace,
     launch_dwpw_attention_fwd,
     launch_dwpw_attention_bwd,
+    launch_non_local_fwd,
+    launch_non_local_bwd,
 };
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

@@ -2,6 +2,7 @@
 
 #include "cpu/dwpw_attention.h"
 #include "cpu/gated_residual.h"
+#include "cpu/non_local.h"
 
 namespace awsrn_fast {
 
@@ -14,6 +15,8 @@ struct Kernels {
   DwpwAttentionWorkspace (*dwpw_attention_bwd_workspace)(const DwpwAttentionShape&);
   void (*dwpw_attention_fwd)(const DwpwAttentionFwd&);
   void (*dwpw_attention_bwd)(const DwpwAttentionBwd&);
+  void (*non_local_fwd)(const NonLocalFwd&);
+  void (*non_local_bwd)(const NonLocalBwd&);
 };
 
 #ifdef AWSRN_FAST_ISA
@@ -24,6 +27,8 @@ DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape&);
 DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape&);
 void launch_dwpw_attention_fwd(const DwpwAttentionFwd&);
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd&);
+void launch_non_local_fwd(const NonLocalFwd&);
+void launch_non_local_bwd(const NonLocalBwd&);
 }  // namespace AWSRN_FAST_ISA
 #endif
 

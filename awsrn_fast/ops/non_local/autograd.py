@@ -1,0 +1,114 @@
+"""``non_local`` for torch.library: the projections as PyTorch's own ops around the native CPU kernel of the attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from awsrn_fast import backends, native
+from awsrn_fast.ops._arguments import laid_out_like
+from awsrn_fast.ops._library import define, define_composite, differentiable, not_differentiable
+from awsrn_fast.ops._native import address, reasons_against
+
+SCHEMA = (
+    "(Tensor x, Tensor w_theta, Tensor b_theta, Tensor w_phi, Tensor b_phi, Tensor w_g, Tensor b_g, Tensor w_z, "
+    "Tensor b_z, int? block=None, int halo=0) -> Tensor"
+)
+# The kernel's own values are fp32 and dense: qkv [N, H*W, 3D] -> attended [N, H*W, D] and softmax [N, H*W, 2],
+# each query's largest score and 1 / sum of exp(score - largest): the log of the sum alone would be too coarse in fp32.
+ATTEND_SCHEMA = "(Tensor qkv, int height, int width, int? block, int halo) -> (Tensor, Tensor)"
+ATTEND_BWD_SCHEMA = (
+    "(Tensor grad, Tensor qkv, Tensor attended, Tensor softmax, int height, int width, int? block, int halo) -> Tensor"
+)
+
+
+def _attend_cpu(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
+    attended, softmax = _attend_fake(qkv, height, width, block, halo)
+    tensors = (qkv.contiguous(), attended, softmax)
+    native.cpu.non_local_fwd(*map(address, tensors), *_sizes(qkv, height, width, block, halo))
+    return attended, softmax
+
+
+def _attend_fake(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
+    n, positions, channels = qkv.shape
+    return qkv.new_empty((n, positions, channels // 3)), qkv.new_empty((n, positions, 2))
+
+
+def _attend_bwd_cpu(
+    grad: Tensor,
+    qkv: Tensor,
+    attended: Tensor,
+    softmax: Tensor,
+    height: int,
+    width: int,
+    block: int | None,
+    halo: int,
+) -> Tensor:
+    grad_qkv = qkv.new_empty(qkv.shape)
+    tensors = (grad.contiguous(), qkv.contiguous(), attended, softmax, grad_qkv)
+    native.cpu.non_local_bwd(*map(address, tensors), *_sizes(qkv, height, width, block, halo))
+    return grad_qkv
+
+
+def _attend_bwd_fake(
+    grad: Tensor,
+    qkv: Tensor,
+    attended: Tensor,
+    softmax: Tensor,
+    height: int,
+    width: int,
+    block: int | None,
+    halo: int,
+) -> Tensor:
+    return qkv.new_empty(qkv.shape)
+
+
+def _sizes(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[int, ...]:
+    """Sizes for the kernel, to which global attention is one block as large as the map."""
+    if block is None or max(height, width) <= block + 2 * halo:
+        block, halo = max(height, width, 1), 0
+    return qkv.shape[0], height, width, qkv.shape[2] // 3, block, halo, torch.get_num_threads()
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    qkv, *ctx.sizes = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(qkv, *output)
+
+
+def _backward(ctx: Any, grad: Tensor | None, grad_softmax: Tensor | None) -> tuple[Tensor | None, ...]:
+    grad_qkv = None if grad is None else attend_bwd(grad, *ctx.saved_tensors, *ctx.sizes)
+    return grad_qkv, None, None, None, None
+
+
+def _non_local(
+    x: Tensor,
+    w_theta: Tensor,
+    b_theta: Tensor,
+    w_phi: Tensor,
+    b_phi: Tensor,
+    w_g: Tensor,
+    b_g: Tensor,
+    w_z: Tensor,
+    b_z: Tensor,
+    block: int | None = None,
+    halo: int = 0,
+) -> Tensor:
+    height, width = x.shape[2:]
+    # Dense, or linear would round a bf16 product before it adds the bias.
+    tokens = x.flatten(2).transpose(1, 2).contiguous()  # [N, H*W, C]
+    qkv = F.linear(tokens, torch.cat((w_theta, w_phi, w_g)), torch.cat((b_theta, b_phi, b_g)))
+    attended, _ = attend(qkv.float(), height, width, block, halo)
+    z = F.linear(attended.to(x.dtype), w_z, b_z)
+    return laid_out_like(x + z.transpose(1, 2).reshape(x.shape), x)
+
+
+attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, fake=_attend_fake)
+attend_bwd = define("non_local_attend_bwd", ATTEND_BWD_SCHEMA, cpu=_attend_bwd_cpu, fake=_attend_bwd_fake)
+differentiable(attend, _backward, _setup_context)
+not_differentiable(attend_bwd)
+non_local = define_composite("non_local", SCHEMA, _non_local)
+backends.register("non_local", "native", non_local, reasons_against)

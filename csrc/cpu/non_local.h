@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+
+// The core of non_local: softmax(q k^T) v over the positions of a map, everywhere or in blocks (eq. 7-9).
+// The definition is awsrn_fast/ops/non_local/reference.py. All values are fp32.
+namespace awsrn_fast {
+
+struct NonLocalShape {
+  std::int64_t n, h, w, d;
+  // The queries of one block attend to the rows and columns of it and `halo` more on each side, shifted inward at
+  // the borders. A block as large as the map is global attention.
+  std::int64_t block, halo;
+  std::int64_t scratch;  // floats of a thread's workspace
+  std::int64_t partial;  // floats that the key and value gradients of one image's blocks take before they are added up
+  int threads;
+};
+
+struct NonLocalFwd {
+  NonLocalShape shape;
+  const float* qkv;  // [N, HW, 3D]: query, key, value
+  float* attended;   // [N, HW, D]
+  float* softmax;    // [N, HW, 2], each query's largest score and 1 / sum of exp(score - largest)
+  float* scratch;    // workspace [threads, shape.scratch]
+};
+
+struct NonLocalBwd {
+  NonLocalShape shape;
+  const float* grad;      // [N, HW, D], of `attended`
+  const float* qkv;       // [N, HW, 3D]
+  const float* attended;  // [N, HW, D]
+  const float* softmax;   // [N, HW, 2]
+  float* grad_qkv;        // [N, HW, 3D]
+  float* delta;           // workspace [N, HW]
+  float* partial;         // workspace [N, shape.partial]
+  float* scratch;         // workspace [threads, shape.scratch]
+};
+
+// Positions that lie in vector lanes at a time, and those that they meet one by one. A tile of scores is the product
+// of both; two of them and the operands stay in a 48 KB L1 at the network's 16 channels.
+constexpr std::int64_t kNonLocalTile = 64;
+constexpr std::int64_t kNonLocalRows = 48;
+
+}  // namespace awsrn_fast
