@@ -1,6 +1,5 @@
-#include <omp.h>
-
 #include "cpu/kernels.h"
+#include "cpu/non_local_blocks.h"
 #include "cpu/vec.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
@@ -8,97 +7,27 @@ namespace {
 
 // Positions lie in vector lanes, so a maximum or a sum over the softmax's other axis is lane by lane, and channels
 // are only ever counted: any number of them fits. Scores are products of rows with lanes, as are the results.
-constexpr std::int64_t kTile = kNonLocalTile;
-constexpr std::int64_t kRows = kNonLocalRows;
 constexpr int kVectors = int(kTile) / kLanes;
 constexpr int kGroup = kLanes == 16 ? 4 : 2;  // vectors side by side: with four rows they fill the registers
 
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
-struct Span {
-  std::int64_t start, length;
-};
-
-struct Rectangle {
-  Span rows, columns;
-  std::int64_t size() const { return rows.length * columns.length; }
-  std::int64_t position(std::int64_t i, std::int64_t map_width) const {
-    return (rows.start + i / columns.length) * map_width + columns.start + i % columns.length;
-  }
-};
-
-inline bool empty(const NonLocalShape& s) { return s.n == 0 || s.h == 0 || s.w == 0; }
-
-inline Span queries_along(std::int64_t size, std::int64_t block, std::int64_t index) {
-  return {index * block, lesser(block, size - index * block)};
-}
-
-inline Span keys_along(std::int64_t size, std::int64_t block, std::int64_t halo, std::int64_t index) {
-  const std::int64_t length = lesser(block + 2 * halo, size);
-  const std::int64_t start = lesser(index * block - halo, size - length);
-  return {start < 0 ? 0 : start, length};
-}
-
-// The blocks of a batch of maps; numbers of blocks run through the images.
-struct Blocks {
-  NonLocalShape s;
-  std::int64_t down, across;
-
-  explicit Blocks(const NonLocalShape& shape)
-      : s(shape), down((s.h + s.block - 1) / s.block), across((s.w + s.block - 1) / s.block) {}
-  std::int64_t count() const { return s.n * down * across; }
-  std::int64_t first_position(std::int64_t b) const { return b / (down * across) * s.h * s.w; }
-  Rectangle queries(std::int64_t b) const {
-    return {queries_along(s.h, s.block, b / across % down), queries_along(s.w, s.block, b % across)};
-  }
-  Rectangle keys(std::int64_t b) const {
-    return {keys_along(s.h, s.block, s.halo, b / across % down), keys_along(s.w, s.block, s.halo, b % across)};
-  }
-};
-
-// Calls body(block, first, scratch) for every tile of a block's queries or keys, of which none has more than `largest`.
-// Each tile is computed by itself: threads share tiles out as they come and change no bit.
-template <class Body>
-void for_each_tile(const Blocks& blocks, std::int64_t largest, float* scratch, Body body) {
-  const std::int64_t tiles = (largest + kTile - 1) / kTile;
-  const std::int64_t items = blocks.count() * tiles;
-#pragma omp parallel for num_threads(blocks.s.threads) schedule(dynamic) if (items > 1)
-  for (std::int64_t item = 0; item < items; ++item)
-    body(item / tiles, item % tiles * kTile, scratch + omp_get_thread_num() * blocks.s.scratch);
-}
-
-// Some of a rectangle's positions, in a map whose first position is `base`.
-struct Positions {
-  Rectangle of;
-  std::int64_t base, first, count, map_width;
-  std::int64_t operator[](std::int64_t i) const { return base + of.position(first + i, map_width); }
-};
-
-inline Positions tile_of(const Blocks& blocks, std::int64_t b, const Rectangle& of, std::int64_t first,
-                         std::int64_t most) {
-  return {of, blocks.first_position(b), first, lesser(most, of.size() - first), blocks.s.w};
-}
-
 // from[position][channel] -> to[channel][lane]; lanes without a position are zero.
-inline void to_lanes(const float* from, std::int64_t stride, const Positions& at, std::int64_t d, float* to) {
+inline void to_lanes(const float* from, std::int64_t stride, const Positions& positions, std::int64_t d,
+                     float* to) {
   for (std::int64_t i = 0; i < kTile; ++i) {
-    const float* row = i < at.count ? from + at[i] * stride : nullptr;
+    const float* row = i < positions.count ? from + positions.at[i] * stride : nullptr;
     for (std::int64_t c = 0; c < d; ++c) to[c * kTile + i] = row ? row[c] : 0;
   }
 }
 
-inline void from_lanes(const float* from, const Positions& at, std::int64_t d, float* to, std::int64_t stride) {
-  for (std::int64_t i = 0; i < at.count; ++i)
-    for (std::int64_t c = 0; c < d; ++c) to[at[i] * stride + c] = from[c * kTile + i];
+inline void from_lanes(const float* from, const Positions& positions, std::int64_t d, float* to, std::int64_t stride) {
+  for (std::int64_t i = 0; i < positions.count; ++i)
+    for (std::int64_t c = 0; c < d; ++c) to[positions.at[i] * stride + c] = from[c * kTile + i];
 }
 
-// from[position][channel] -> to[row][channel].
-inline void to_rows(const float* from, std::int64_t stride, const Positions& at, std::int64_t channels, float* to,
-                    std::int64_t to_stride) {
-  for (std::int64_t i = 0; i < at.count; ++i) {
-    const float* row = from + at[i] * stride;
-    for (std::int64_t c = 0; c < channels; ++c) to[i * to_stride + c] = row[c];
-  }
+inline void scaled_copy(const float* from, std::int64_t count, float scale, float* to) {
+  std::int64_t c = 0;
+  for (; c + kLanes <= count; c += kLanes) store(to + c, splat(scale) * load(from + c, AllLanes{}), AllLanes{});
+  for (; c < count; ++c) to[c] = scale * from[c];
 }
 
 struct Matrix {
@@ -181,7 +110,7 @@ void fwd(const NonLocalFwd& a) {
   for_each_tile(blocks, blocks.queries(0).size(), a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
     const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
     if (first >= queries.size()) return;
-    const Positions tile = tile_of(blocks, b, queries, first, kTile);
+    const Positions tile = positions_of(blocks, b, queries, first, kTile);
     float* scores = scratch;
     float* query = scores + kRows * kTile;
     float* attended = query + d * kTile;
@@ -192,11 +121,12 @@ void fwd(const NonLocalFwd& a) {
     to_lanes(a.qkv, 3 * d, tile, d, query);
 
     for (std::int64_t k = 0; k < keys.size(); k += kRows) {
-      const Positions at = tile_of(blocks, b, keys, k, kRows);
-      to_rows(a.qkv + d, 3 * d, at, 2 * d, rows, 2 * d);
-      product({rows, 2 * d, 1}, at.count, d, query, scores, false);
-      softmax_step(scores, at.count, d, running, attended);
-      product({rows + d, 1, 2 * d}, d, at.count, scores, attended, true);
+      const Positions met = positions_of(blocks, b, keys, k, kRows);
+      for (std::int64_t i = 0; i < met.count; ++i)
+        scaled_copy(a.qkv + met.at[i] * 3 * d + d, 2 * d, 1, rows + i * 2 * d);
+      product({rows, 2 * d, 1}, met.count, d, query, scores, false);
+      softmax_step(scores, met.count, d, running, attended);
+      product({rows + d, 1, 2 * d}, d, met.count, scores, attended, true);
     }
 
     for (std::int64_t lane = 0; lane < kTile; lane += kLanes) {
@@ -208,8 +138,8 @@ void fwd(const NonLocalFwd& a) {
     }
     from_lanes(attended, tile, d, a.attended, d);
     for (std::int64_t i = 0; i < tile.count; ++i) {
-      a.softmax[2 * tile[i]] = running.maximum[i];
-      a.softmax[2 * tile[i] + 1] = 1 / running.sum[i];
+      a.softmax[2 * tile.at[i]] = running.maximum[i];
+      a.softmax[2 * tile.at[i] + 1] = 1 / running.sum[i];
     }
   });
 }
@@ -236,7 +166,7 @@ void grad_queries(const NonLocalBwd& a, const Blocks& blocks) {
   for_each_tile(blocks, blocks.queries(0).size(), a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
     const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
     if (first >= queries.size()) return;
-    const Positions tile = tile_of(blocks, b, queries, first, kTile);
+    const Positions tile = positions_of(blocks, b, queries, first, kTile);
     float* scores = scratch;
     float* grad_scores = scores + kRows * kTile;
     float* query = grad_scores + kRows * kTile;
@@ -248,7 +178,7 @@ void grad_queries(const NonLocalBwd& a, const Blocks& blocks) {
     to_lanes(a.qkv, 3 * d, tile, d, query);
     to_lanes(a.grad, d, tile, d, grad);
     for (std::int64_t i = 0; i < tile.count; ++i) {
-      const std::int64_t position = tile[i];
+      const std::int64_t position = tile.at[i];
       const float share = a.softmax[2 * position + 1];
       for (std::int64_t c = 0; c < d; ++c) grad[c * kTile + i] *= share;
       for (std::int64_t c = 0; c < d; ++c) delta[i] += grad[c * kTile + i] * a.attended[position * d + c];
@@ -257,14 +187,16 @@ void grad_queries(const NonLocalBwd& a, const Blocks& blocks) {
     }
 
     for (std::int64_t k = 0; k < keys.size(); k += kRows) {
-      const Positions at = tile_of(blocks, b, keys, k, kRows);
-      to_rows(a.qkv + d, 3 * d, at, 2 * d, rows, 2 * d);
-      product({rows, 2 * d, 1}, at.count, d, query, scores, false);
-      product({rows + d, 2 * d, 1}, at.count, d, grad, grad_scores, false);
+      const Positions met = positions_of(blocks, b, keys, k, kRows);
+      for (std::int64_t i = 0; i < met.count; ++i)
+        scaled_copy(a.qkv + met.at[i] * 3 * d + d, 2 * d, 1, rows + i * 2 * d);
+      product({rows, 2 * d, 1}, met.count, d, query, scores, false);
+      product({rows + d, 2 * d, 1}, met.count, d, grad, grad_scores, false);
       differentiate(
-          scores, grad_scores, at.count, [&](std::int64_t, std::int64_t lane) { return load(maximum + lane, AllLanes{}); },
+          scores, grad_scores, met.count,
+          [&](std::int64_t, std::int64_t lane) { return load(maximum + lane, AllLanes{}); },
           [&](std::int64_t, std::int64_t lane) { return load(delta + lane, AllLanes{}); });
-      product({rows, 1, 2 * d}, d, at.count, grad_scores, grad_query, true);
+      product({rows, 1, 2 * d}, d, met.count, grad_scores, grad_query, true);
     }
     from_lanes(grad_query, tile, d, a.grad_qkv, 3 * d);
   });
@@ -275,7 +207,7 @@ void grad_keys_of_blocks(const NonLocalBwd& a, const Blocks& blocks) {
   const std::int64_t d = a.shape.d, window = blocks.keys(0).size();
   for_each_tile(blocks, window, a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
     const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
-    const Positions tile = tile_of(blocks, b, keys, first, kTile);
+    const Positions tile = positions_of(blocks, b, keys, first, kTile);
     float* scores = scratch;
     float* grad_scores = scores + kRows * kTile;
     float* key = grad_scores + kRows * kTile;
@@ -289,23 +221,21 @@ void grad_keys_of_blocks(const NonLocalBwd& a, const Blocks& blocks) {
     to_lanes(a.qkv + 2 * d, 3 * d, tile, d, value);
 
     for (std::int64_t q = 0; q < queries.size(); q += kRows) {
-      const Positions at = tile_of(blocks, b, queries, q, kRows);
-      to_rows(a.qkv, 3 * d, at, d, rows, 2 * d);
-      to_rows(a.grad, d, at, d, rows + d, 2 * d);
-      for (std::int64_t i = 0; i < at.count; ++i) {
-        const std::int64_t position = at[i];
-        const float share = a.softmax[2 * position + 1];
-        for (std::int64_t c = 0; c < d; ++c) rows[i * 2 * d + d + c] *= share;
+      const Positions met = positions_of(blocks, b, queries, q, kRows);
+      for (std::int64_t i = 0; i < met.count; ++i) {
+        const std::int64_t position = met.at[i];
+        scaled_copy(a.qkv + position * 3 * d, d, 1, rows + i * 2 * d);
+        scaled_copy(a.grad + position * d, d, a.softmax[2 * position + 1], rows + i * 2 * d + d);
         maximum[i] = a.softmax[2 * position];
         delta[i] = a.delta[position];
       }
-      product({rows, 2 * d, 1}, at.count, d, key, scores, false);
-      product({rows + d, 2 * d, 1}, at.count, d, value, grad_scores, false);
+      product({rows, 2 * d, 1}, met.count, d, key, scores, false);
+      product({rows + d, 2 * d, 1}, met.count, d, value, grad_scores, false);
       differentiate(
-          scores, grad_scores, at.count, [&](std::int64_t r, std::int64_t) { return splat(maximum[r]); },
+          scores, grad_scores, met.count, [&](std::int64_t r, std::int64_t) { return splat(maximum[r]); },
           [&](std::int64_t r, std::int64_t) { return splat(delta[r]); });
-      product({rows, 1, 2 * d}, d, at.count, grad_scores, grad_key, true);
-      product({rows + d, 1, 2 * d}, d, at.count, scores, grad_value, true);
+      product({rows, 1, 2 * d}, d, met.count, grad_scores, grad_key, true);
+      product({rows + d, 1, 2 * d}, d, met.count, scores, grad_value, true);
     }
     float* to = a.partial + (b * window + first) * 2 * d;
     for (std::int64_t i = 0; i < tile.count; ++i)

@@ -1,4 +1,4 @@
-"""``non_local`` for torch.library: the projections as PyTorch's own ops around the native CPU kernel of the attention."""
+"""``non_local`` for torch.library: PyTorch's own projections around the native CPU kernel of the attention."""
 
 from __future__ import annotations
 
