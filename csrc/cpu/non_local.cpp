@@ -1,6 +1,6 @@
 #include "cpu/kernels.h"
 #include "cpu/non_local_blocks.h"
-#include "cpu/vec.h"
+#include "cpu/vec_math.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
@@ -80,7 +80,7 @@ inline void softmax_step(float* scores, std::int64_t rows, std::int64_t d, Runni
       for (int v = 0; v < kGroup; ++v)
         maximum[v] = greater(maximum[v], load(scores + r * kTile + lane + v * kLanes, AllLanes{}));
     for (int v = 0; v < kGroup; ++v) {
-      const Vec scale = exp(before[v] - maximum[v]);
+      const Vec scale = exp_of_at_most_88(before[v] - maximum[v]);
       float* total = running.sum + lane + v * kLanes;
       store(total, scale * load(total, AllLanes{}), AllLanes{});
       for (std::int64_t c = 0; c < d; ++c) {
@@ -92,7 +92,7 @@ inline void softmax_step(float* scores, std::int64_t rows, std::int64_t d, Runni
 #pragma GCC unroll 4
       for (int v = 0; v < kGroup; ++v) {
         float* value = scores + r * kTile + lane + v * kLanes;
-        const Vec power = exp(load(value, AllLanes{}) - maximum[v]);
+        const Vec power = exp_of_at_most_88(load(value, AllLanes{}) - maximum[v]);
         store(value, power, AllLanes{});
         sum[v] += power;
       }
@@ -153,7 +153,7 @@ inline void differentiate(float* scores, float* grads, std::int64_t rows, Maximu
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
       const std::int64_t lane = v * kLanes, at = r * kTile + lane;
-      const Vec e = exp(load(scores + at, AllLanes{}) - maximum(r, lane));
+      const Vec e = exp_of_at_most_88(load(scores + at, AllLanes{}) - maximum(r, lane));
       store(scores + at, e, AllLanes{});
       store(grads + at, e * (load(grads + at, AllLanes{}) - delta(r, lane)), AllLanes{});
     }

@@ -82,26 +82,5 @@ inline float sum(Vec value, Lanes lanes) {
   return total;
 }
 
-inline Vec greater(Vec a, Vec b) { return a > b ? a : b; }
-
-// e^x to 1e-7 of it, for x <= 88; anything below -87 gives e^-87. NaN stays NaN.
-inline Vec exp(Vec x) {
-  const Vec lowest = splat(-87.0f);
-  x = x < lowest ? lowest : x;
-  // 1.5 * 2^23: adding it rounds to the nearest integer and leaves that in the low bits.
-  const Vec magic = splat(12582912.0f);
-  const Vec twos = x * splat(1.44269504f) + magic;
-  const Vec r = x - (twos - magic) * splat(0.693147181f);
-  // Minimax for the relative error (3e-9) on [-ln2 / 2, ln2 / 2] with the first two terms of the series.
-  Vec power = splat(0x1.6a243ap-10f);
-  power = power * r + splat(0x1.1239e0p-7f);
-  power = power * r + splat(0x1.5558f2p-5f);
-  power = power * r + splat(0x1.555492p-3f);
-  power = power * r + splat(0x1.fffffcp-2f);
-  power = power * r + splat(1.0f);
-  power = power * r + splat(1.0f);
-  return (Vec)((VecU32)power + ((VecU32)twos << 23));
-}
-
 }  // namespace
 }  // namespace awsrn_fast::AWSRN_FAST_ISA
