@@ -109,11 +109,12 @@ NonLocalShape non_local_shape(std::int64_t n, std::int64_t h, std::int64_t w, st
   AWSRN_FAST_CHECK(n >= 0 && h >= 0 && w >= 0 && d >= 0, "non_local: a size is negative");
   AWSRN_FAST_CHECK(block >= 1 && halo >= 0, "non_local: block must be at least 1 and halo at least 0");
   AWSRN_FAST_CHECK(threads >= 1, "non_local: threads must be at least 1");
-  // The rows, two tiles of scores, and four maps of D channels by the tile's positions: whole cache lines.
-  const std::int64_t scratch = kNonLocalRows * (2 * d + 2 * kNonLocalTile) + 4 * d * kNonLocalTile;
-  const std::int64_t keys = std::min(block + 2 * halo, h) * std::min(block + 2 * halo, w);
-  const std::int64_t partial = ceil_div(h, block) * ceil_div(w, block) * keys * 2 * d;
-  return {n, h, w, d, block, halo, scratch, partial, threads};
+  // The rows, two tiles of scores, and five maps of D channels by the tile's positions, one of them in whole vectors.
+  const std::int64_t wide = ceil_div(d, kNonLocalVector) * kNonLocalVector;
+  const std::int64_t scratch = kNonLocalRows * (2 * wide + 2 * kNonLocalTile) + (4 * d + wide) * kNonLocalTile;
+  // Enough work to share out among some threads; each group costs another set of query gradients.
+  const std::int64_t blocks = std::max<std::int64_t>(1, n * ceil_div(h, block) * ceil_div(w, block));
+  return {n, h, w, d, block, halo, scratch, std::clamp<std::int64_t>(32 / blocks, 1, 8), threads};
 }
 
 void non_local_fwd(Address qkv, Address attended, Address softmax, std::int64_t n, std::int64_t h, std::int64_t w,
@@ -129,10 +130,15 @@ void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax,
                    int threads) {
   const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, threads);
   Scratch scratch(threads * shape.scratch);
-  std::vector<float> delta(n * h * w), partial(n * shape.partial);
+  const std::int64_t blocks = n * ceil_div(h, block) * ceil_div(w, block);
+  const std::int64_t keys = std::min(block + 2 * halo, h) * std::min(block + 2 * halo, w);
+  const std::int64_t queries = std::min(block, h) * std::min(block, w);
+  const std::int64_t wide = ceil_div(d, kNonLocalVector) * kNonLocalVector;
+  std::vector<float> delta(n * h * w), partial_keys(blocks * keys * 2 * d);
+  std::vector<float> partial_queries(blocks * shape.groups * queries * wide);
   kernels().non_local_bwd({shape, pointer<float>(grad), pointer<float>(qkv), pointer<float>(attended),
-                           pointer<float>(softmax), pointer<float>(grad_qkv), delta.data(), partial.data(),
-                           scratch.data()});
+                           pointer<float>(softmax), pointer<float>(grad_qkv), delta.data(),
+                           partial_keys.data(), partial_queries.data(), scratch.data()});
 }
 
 }  // namespace

@@ -35,34 +35,46 @@ struct Matrix {
   std::int64_t row_step, step;
 };
 
-template <int M>
-inline void product_of_rows(const Matrix& a, std::int64_t depth, const float* b, float* out, bool add) {
-  for (std::int64_t lane = 0; lane < kTile; lane += kGroup * kLanes) {
-    Vec sums[M][kGroup] = {};
-    for (std::int64_t k = 0; k < depth; ++k) {
-      Vec right[kGroup];
+template <int M, int V>
+inline void product_of_rows(const Matrix& a, std::int64_t depth, const float* b, float* out, std::int64_t width,
+                            bool add) {
+  Vec sums[M][V] = {};
+  for (std::int64_t k = 0; k < depth; ++k) {
+    Vec right[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < kGroup; ++v) right[v] = load(b + k * kTile + lane + v * kLanes, AllLanes{});
+    for (int v = 0; v < V; ++v) right[v] = load(b + k * width + v * kLanes, AllLanes{});
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vec left = splat(a.values[m * a.row_step + k * a.step]);
 #pragma GCC unroll 4
-      for (int m = 0; m < M; ++m) {
-        const Vec left = splat(a.values[m * a.row_step + k * a.step]);
-#pragma GCC unroll 4
-        for (int v = 0; v < kGroup; ++v) sums[m][v] += left * right[v];
-      }
+      for (int v = 0; v < V; ++v) sums[m][v] += left * right[v];
     }
-    for (int m = 0; m < M; ++m)
-      for (int v = 0; v < kGroup; ++v) {
-        float* to = out + m * kTile + lane + v * kLanes;
-        store(to, add ? load(to, AllLanes{}) + sums[m][v] : sums[m][v], AllLanes{});
-      }
   }
+  for (int m = 0; m < M; ++m)
+    for (int v = 0; v < V; ++v) {
+      float* to = out + m * width + v * kLanes;
+      store(to, add ? load(to, AllLanes{}) + sums[m][v] : sums[m][v], AllLanes{});
+    }
 }
 
-// out[row][lane] = sum over k of a[row][k] * b[k][lane], or that added to `out`: in two levels, so that the rounding
-// errors of thousands of positions do not pile up.
-inline void product(Matrix a, std::int64_t rows, std::int64_t depth, const float* b, float* out, bool add) {
-  for (; rows >= 4; rows -= 4, a.values += 4 * a.row_step, out += 4 * kTile) product_of_rows<4>(a, depth, b, out, add);
-  for (; rows > 0; --rows, a.values += a.row_step, out += kTile) product_of_rows<1>(a, depth, b, out, add);
+template <int M, int V>
+inline void product_of_columns(Matrix a, std::int64_t rows, std::int64_t depth, const float* b, float* out,
+                               std::int64_t width, bool add) {
+  for (; rows >= M; rows -= M, a.values += M * a.row_step, out += M * width)
+    product_of_rows<M, V>(a, depth, b, out, width, add);
+  for (; rows > 0; --rows, a.values += a.row_step, out += width) product_of_rows<1, V>(a, depth, b, out, width, add);
+}
+
+// out[row][column] = sum over k of a[row][k] * b[k][column], or that added to `out`: in two levels, so that the
+// rounding errors of thousands of positions do not pile up. There are `width` columns, whole vectors.
+inline void product(const Matrix& a, std::int64_t rows, std::int64_t depth, const float* b, float* out,
+                    std::int64_t width, bool add) {
+  std::int64_t c = 0;
+  for (; c + kGroup * kLanes <= width; c += kGroup * kLanes)
+    product_of_columns<4, kGroup>(a, rows, depth, b + c, out + c, width, add);
+  for (; c + 2 * kLanes <= width; c += 2 * kLanes)
+    product_of_columns<4, 2>(a, rows, depth, b + c, out + c, width, add);
+  for (; c < width; c += kLanes) product_of_columns<8, 1>(a, rows, depth, b + c, out + c, width, add);
 }
 
 // The softmax's running maximum and sum for each lane (flash attention, arXiv:2205.14135).
@@ -107,7 +119,7 @@ inline void softmax_step(float* scores, std::int64_t rows, std::int64_t d, Runni
 void fwd(const NonLocalFwd& a) {
   const Blocks blocks(a.shape);
   const std::int64_t d = a.shape.d;
-  for_each_tile(blocks, blocks.queries(0).size(), a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
+  for_each_tile(blocks, a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
     const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
     if (first >= queries.size()) return;
     const Positions tile = positions_of(blocks, b, queries, first, kTile);
@@ -124,9 +136,9 @@ void fwd(const NonLocalFwd& a) {
       const Positions met = positions_of(blocks, b, keys, k, kRows);
       for (std::int64_t i = 0; i < met.count; ++i)
         scaled_copy(a.qkv + met.at[i] * 3 * d + d, 2 * d, 1, rows + i * 2 * d);
-      product({rows, 2 * d, 1}, met.count, d, query, scores, false);
+      product({rows, 2 * d, 1}, met.count, d, query, scores, kTile, false);
       softmax_step(scores, met.count, d, running, attended);
-      product({rows + d, 1, 2 * d}, d, met.count, scores, attended, true);
+      product({rows + d, 1, 2 * d}, d, met.count, scores, attended, kTile, true);
     }
 
     for (std::int64_t lane = 0; lane < kTile; lane += kLanes) {
@@ -146,79 +158,68 @@ void fwd(const NonLocalFwd& a) {
 
 // scores -> exponentials e, and the gradients of the probabilities -> gradients of the scores, e * (gradient - delta).
 // The softmax's divisor is in the gradients and in delta already: the incoming gradient was multiplied by 1 / sum, so
-// that no score is. maximum(row, lane) and delta(row, lane) are the query's.
-template <class Maximum, class Delta>
-inline void differentiate(float* scores, float* grads, std::int64_t rows, Maximum maximum, Delta delta) {
+// that no score is. Queries are rows; in lanes without a key the values mean nothing, and nobody reads them.
+inline void differentiate(float* scores, float* grads, std::int64_t rows, const float* maximum, const float* delta) {
   for (std::int64_t r = 0; r < rows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      const std::int64_t lane = v * kLanes, at = r * kTile + lane;
-      const Vec e = exp_of_at_most_88(load(scores + at, AllLanes{}) - maximum(r, lane));
+      const std::int64_t at = r * kTile + v * kLanes;
+      const Vec e = exp_of_at_most_88(load(scores + at, AllLanes{}) - splat(maximum[r]));
       store(scores + at, e, AllLanes{});
-      store(grads + at, e * (load(grads + at, AllLanes{}) - delta(r, lane)), AllLanes{});
+      store(grads + at, e * (load(grads + at, AllLanes{}) - splat(delta[r])), AllLanes{});
     }
 }
 
-// Gradients of the queries, queries in lanes; and delta, for each query the sum of its probabilities times their
-// gradients, over the softmax's divisor.
-void grad_queries(const NonLocalBwd& a, const Blocks& blocks) {
+// For each query, the sum of its probabilities times their gradients, over the softmax's divisor.
+void compute_delta(const NonLocalBwd& a) {
+  const std::int64_t d = a.shape.d, positions = a.shape.n * a.shape.h * a.shape.w;
+#pragma omp parallel for num_threads(a.shape.threads) schedule(static)
+  for (std::int64_t i = 0; i < positions; ++i) {
+    float total = 0;
+    for (std::int64_t c = 0; c < d; ++c) total += a.grad[i * d + c] * a.attended[i * d + c];
+    a.delta[i] = total * a.softmax[2 * i + 1];
+  }
+}
+
+// Workspaces of one block: its part of its keys' gradients, [key][2D], and each group's part of its queries',
+// [group][query][D in whole vectors].
+struct Partial {
+  std::int64_t keys, queries, width;
+
+  explicit Partial(const NonLocalBwd& a, const Blocks& blocks)
+      : keys(blocks.keys(0).size()),
+        queries(blocks.queries(0).size()),
+        width((a.shape.d + kLanes - 1) / kLanes * kLanes) {}
+};
+
+// One group of a block's tiles of keys, keys in lanes: the gradients of those keys and values, and what the group adds
+// to the queries' gradients.
+void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, std::int64_t b, std::int64_t group, float* scratch) {
   const std::int64_t d = a.shape.d;
-  for_each_tile(blocks, blocks.queries(0).size(), a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
-    const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
-    if (first >= queries.size()) return;
-    const Positions tile = positions_of(blocks, b, queries, first, kTile);
-    float* scores = scratch;
-    float* grad_scores = scores + kRows * kTile;
-    float* query = grad_scores + kRows * kTile;
-    float* grad = query + d * kTile;
-    float* grad_query = grad + d * kTile;
-    float* rows = grad_query + d * kTile;
-    float maximum[kTile] = {}, delta[kTile] = {};
-    for (std::int64_t i = 0; i < d * kTile; ++i) grad_query[i] = 0;
-    to_lanes(a.qkv, 3 * d, tile, d, query);
-    to_lanes(a.grad, d, tile, d, grad);
-    for (std::int64_t i = 0; i < tile.count; ++i) {
-      const std::int64_t position = tile.at[i];
-      const float share = a.softmax[2 * position + 1];
-      for (std::int64_t c = 0; c < d; ++c) grad[c * kTile + i] *= share;
-      for (std::int64_t c = 0; c < d; ++c) delta[i] += grad[c * kTile + i] * a.attended[position * d + c];
-      a.delta[position] = delta[i];
-      maximum[i] = a.softmax[2 * position];
-    }
+  const Partial partial(a, blocks);
+  const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
+  float* scores = scratch;
+  float* grad_scores = scores + kRows * kTile;
+  float* key = grad_scores + kRows * kTile;
+  float* value = key + d * kTile;
+  float* grad_key = value + d * kTile;
+  float* grad_value = grad_key + d * kTile;
+  float* key_rows = grad_value + d * kTile;
+  float* rows = key_rows + partial.width * kTile;
+  float* grad_query = a.partial_queries + (b * a.shape.groups + group) * partial.queries * partial.width;
+  float maximum[kRows], delta[kRows];
+  for (std::int64_t i = 0; i < partial.queries * partial.width; ++i) grad_query[i] = 0;
+  for (std::int64_t i = 0; i < kTile * partial.width; ++i) key_rows[i] = 0;
 
-    for (std::int64_t k = 0; k < keys.size(); k += kRows) {
-      const Positions met = positions_of(blocks, b, keys, k, kRows);
-      for (std::int64_t i = 0; i < met.count; ++i)
-        scaled_copy(a.qkv + met.at[i] * 3 * d + d, 2 * d, 1, rows + i * 2 * d);
-      product({rows, 2 * d, 1}, met.count, d, query, scores, false);
-      product({rows + d, 2 * d, 1}, met.count, d, grad, grad_scores, false);
-      differentiate(
-          scores, grad_scores, met.count,
-          [&](std::int64_t, std::int64_t lane) { return load(maximum + lane, AllLanes{}); },
-          [&](std::int64_t, std::int64_t lane) { return load(delta + lane, AllLanes{}); });
-      product({rows, 1, 2 * d}, d, met.count, grad_scores, grad_query, true);
-    }
-    from_lanes(grad_query, tile, d, a.grad_qkv, 3 * d);
-  });
-}
-
-// Gradients of the keys and values, keys in lanes: each block's own part of them into `partial`, [block][key][2D].
-void grad_keys_of_blocks(const NonLocalBwd& a, const Blocks& blocks) {
-  const std::int64_t d = a.shape.d, window = blocks.keys(0).size();
-  for_each_tile(blocks, window, a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
-    const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
+  const std::int64_t tiles = (partial.keys + kTile - 1) / kTile;
+  const std::int64_t end = lesser(partial.keys, tiles * (group + 1) / a.shape.groups * kTile);
+  for (std::int64_t first = tiles * group / a.shape.groups * kTile; first < end; first += kTile) {
     const Positions tile = positions_of(blocks, b, keys, first, kTile);
-    float* scores = scratch;
-    float* grad_scores = scores + kRows * kTile;
-    float* key = grad_scores + kRows * kTile;
-    float* value = key + d * kTile;
-    float* grad_key = value + d * kTile;
-    float* grad_value = grad_key + d * kTile;
-    float* rows = grad_value + d * kTile;
-    float maximum[kRows], delta[kRows];
     for (std::int64_t i = 0; i < 2 * d * kTile; ++i) grad_key[i] = 0;
     to_lanes(a.qkv + d, 3 * d, tile, d, key);
     to_lanes(a.qkv + 2 * d, 3 * d, tile, d, value);
+    for (std::int64_t i = 0; i < tile.count; ++i)
+      scaled_copy(a.qkv + tile.at[i] * 3 * d + d, d, 1, key_rows + i * partial.width);
 
     for (std::int64_t q = 0; q < queries.size(); q += kRows) {
       const Positions met = positions_of(blocks, b, queries, q, kRows);
@@ -229,38 +230,56 @@ void grad_keys_of_blocks(const NonLocalBwd& a, const Blocks& blocks) {
         maximum[i] = a.softmax[2 * position];
         delta[i] = a.delta[position];
       }
-      product({rows, 2 * d, 1}, met.count, d, key, scores, false);
-      product({rows + d, 2 * d, 1}, met.count, d, value, grad_scores, false);
-      differentiate(
-          scores, grad_scores, met.count, [&](std::int64_t r, std::int64_t) { return splat(maximum[r]); },
-          [&](std::int64_t r, std::int64_t) { return splat(delta[r]); });
-      product({rows, 1, 2 * d}, d, met.count, grad_scores, grad_key, true);
-      product({rows + d, 1, 2 * d}, d, met.count, scores, grad_value, true);
+      product({rows, 2 * d, 1}, met.count, d, key, scores, kTile, false);
+      product({rows + d, 2 * d, 1}, met.count, d, value, grad_scores, kTile, false);
+      differentiate(scores, grad_scores, met.count, maximum, delta);
+      product({rows, 1, 2 * d}, d, met.count, grad_scores, grad_key, kTile, true);
+      product({rows + d, 1, 2 * d}, d, met.count, scores, grad_value, kTile, true);
+      product({grad_scores, kTile, 1}, met.count, tile.count, key_rows, grad_query + q * partial.width, partial.width,
+              true);
     }
-    float* to = a.partial + (b * window + first) * 2 * d;
+    float* to = a.partial_keys + (b * partial.keys + first) * 2 * d;
     for (std::int64_t i = 0; i < tile.count; ++i)
       for (std::int64_t c = 0; c < 2 * d; ++c) to[i * 2 * d + c] = grad_key[c * kTile + i];
-  });
+  }
 }
 
-// Each key's gradient: those from all blocks that see it, added in the blocks' order.
-void add_blocks(const NonLocalBwd& a, const Blocks& blocks) {
+// One row of a map: the queries' gradients from all groups, the keys' from all blocks that see them, added in order.
+void add_parts(const NonLocalBwd& a, const Blocks& blocks, std::int64_t row) {
   const NonLocalShape& s = a.shape;
-  const std::int64_t d = s.d, window = blocks.keys(0).size(), per_image = blocks.down * blocks.across;
-#pragma omp parallel for num_threads(s.threads) schedule(static) if (s.n * s.h > 1)
-  for (std::int64_t row = 0; row < s.n * s.h; ++row) {
-    const std::int64_t image = row / s.h, y = row % s.h;
-    for (std::int64_t x = 0; x < s.w; ++x)
-      for (std::int64_t c = 0; c < 2 * d; ++c) a.grad_qkv[(row * s.w + x) * 3 * d + d + c] = 0;
-    for (std::int64_t b = image * per_image; b < (image + 1) * per_image; ++b) {
-      const Rectangle keys = blocks.keys(b);
-      if (y < keys.rows.start || y >= keys.rows.start + keys.rows.length) continue;
-      const float* from = a.partial + (b * window + (y - keys.rows.start) * keys.columns.length) * 2 * d;
-      float* to = a.grad_qkv + (row * s.w + keys.columns.start) * 3 * d + d;
+  const Partial partial(a, blocks);
+  const std::int64_t d = s.d, per_image = blocks.down * blocks.across, image = row / s.h, y = row % s.h;
+  float* grads = a.grad_qkv + row * s.w * 3 * d;
+  for (std::int64_t i = 0; i < s.w * 3 * d; ++i) grads[i] = 0;
+  for (std::int64_t b = image * per_image; b < (image + 1) * per_image; ++b) {
+    const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
+    if (y >= keys.rows.start && y < keys.rows.start + keys.rows.length) {
+      const float* from = a.partial_keys + (b * partial.keys + (y - keys.rows.start) * keys.columns.length) * 2 * d;
+      float* to = grads + keys.columns.start * 3 * d + d;
       for (std::int64_t x = 0; x < keys.columns.length; ++x)
         for (std::int64_t c = 0; c < 2 * d; ++c) to[x * 3 * d + c] += from[x * 2 * d + c];
     }
+    if (y < queries.rows.start || y >= queries.rows.start + queries.rows.length) continue;
+    for (std::int64_t group = 0; group < s.groups; ++group) {
+      const std::int64_t first = (y - queries.rows.start) * queries.columns.length;
+      const float* from = a.partial_queries + ((b * s.groups + group) * partial.queries + first) * partial.width;
+      float* to = grads + queries.columns.start * 3 * d;
+      for (std::int64_t x = 0; x < queries.columns.length; ++x)
+        for (std::int64_t c = 0; c < d; ++c) to[x * 3 * d + c] += from[x * partial.width + c];
+    }
   }
+}
+
+void bwd(const NonLocalBwd& a) {
+  const Blocks blocks(a.shape);
+  compute_delta(a);
+  const std::int64_t items = blocks.count() * a.shape.groups;
+#pragma omp parallel for num_threads(a.shape.threads) schedule(dynamic) if (items > 1)
+  for (std::int64_t item = 0; item < items; ++item)
+    grad_of_group(a, blocks, item / a.shape.groups, item % a.shape.groups,
+                  a.scratch + omp_get_thread_num() * a.shape.scratch);
+#pragma omp parallel for num_threads(a.shape.threads) schedule(static)
+  for (std::int64_t row = 0; row < a.shape.n * a.shape.h; ++row) add_parts(a, blocks, row);
 }
 
 }  // namespace
@@ -270,11 +289,7 @@ void launch_non_local_fwd(const NonLocalFwd& a) {
 }
 
 void launch_non_local_bwd(const NonLocalBwd& a) {
-  if (empty(a.shape)) return;
-  const Blocks blocks(a.shape);
-  grad_queries(a, blocks);
-  grad_keys_of_blocks(a, blocks);
-  add_blocks(a, blocks);
+  if (!empty(a.shape)) bwd(a);
 }
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

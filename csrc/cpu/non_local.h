@@ -12,7 +12,7 @@ struct NonLocalShape {
   // the borders. A block as large as the map is global attention.
   std::int64_t block, halo;
   std::int64_t scratch;  // floats of a thread's workspace
-  std::int64_t partial;  // floats that the key and value gradients of one image's blocks take before they are added up
+  std::int64_t groups;   // parts that each block's keys are cut into in the backward pass, of the shape alone
   int threads;
 };
 
@@ -26,19 +26,21 @@ struct NonLocalFwd {
 
 struct NonLocalBwd {
   NonLocalShape shape;
-  const float* grad;      // [N, HW, D], of `attended`
-  const float* qkv;       // [N, HW, 3D]
-  const float* attended;  // [N, HW, D]
-  const float* softmax;   // [N, HW, 2]
-  float* grad_qkv;        // [N, HW, 3D]
-  float* delta;           // workspace [N, HW]
-  float* partial;         // workspace [N, shape.partial]
-  float* scratch;         // workspace [threads, shape.scratch]
+  const float* grad;       // [N, HW, D], of `attended`
+  const float* qkv;        // [N, HW, 3D]
+  const float* attended;   // [N, HW, D]
+  const float* softmax;    // [N, HW, 2]
+  float* grad_qkv;         // [N, HW, 3D]
+  float* delta;            // workspace [N, HW]
+  float* partial_keys;     // workspace [N * blocks, keys of a block, 2D]
+  float* partial_queries;  // workspace [N * blocks, groups, queries of a block, D rounded up to whole vectors]
+  float* scratch;          // workspace [threads, shape.scratch]
 };
 
 // Positions that lie in vector lanes at a time, and those that they meet one by one. A tile of scores is the product
-// of both; two of them and the operands stay in a 48 KB L1 at the network's 16 channels.
+// of both; two of them and their operands stay in a 48 KB L1 at the network's 16 channels.
 constexpr std::int64_t kNonLocalTile = 64;
-constexpr std::int64_t kNonLocalRows = 48;
+constexpr std::int64_t kNonLocalRows = 32;
+constexpr std::int64_t kNonLocalVector = 16;  // floats of the widest vector
 
 }  // namespace awsrn_fast

@@ -55,11 +55,11 @@ struct Blocks {
   }
 };
 
-// Calls body(block, first, scratch) for every tile of a block's queries or keys, of which none has more than `largest`.
-// Each tile is computed by itself: threads share tiles out as they come and change no bit.
+// Calls body(block, first, scratch) for every tile of every block's queries. Each tile is computed by itself: threads
+// share tiles out as they come and change no bit.
 template <class Body>
-void for_each_tile(const Blocks& blocks, std::int64_t largest, float* scratch, Body body) {
-  const std::int64_t tiles = (largest + kTile - 1) / kTile;
+void for_each_tile(const Blocks& blocks, float* scratch, Body body) {
+  const std::int64_t tiles = (blocks.queries(0).size() + kTile - 1) / kTile;  // none has more queries than the first
   const std::int64_t items = blocks.count() * tiles;
 #pragma omp parallel for num_threads(blocks.s.threads) schedule(dynamic) if (items > 1)
   for (std::int64_t item = 0; item < items; ++item)
