@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "cpu/gated_residual.h"
+#include "common/dtype.h"
 
 // Depthwise separable convolution with pixel attention (eq. 3-6), in strips of rows.
 // The definition is awsrn_fast/ops/dwpw_attention/reference.py.

@@ -2,11 +2,11 @@
 
 #include <cstdint>
 
+#include "common/dtype.h"
+
 // y = x_scale * x + res_scale * (gate . f) and the mean of y over H, W: the end of an AWRU (eq. 1-2) and eq. 12.
 // The definition is awsrn_fast/ops/gated_residual/reference.py.
 namespace awsrn_fast {
-
-enum class DType { float32 = 0, bfloat16 = 1 };
 
 struct GatedResidualShape {
   std::int64_t n, c, hw;
