@@ -99,7 +99,10 @@ def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, q
     except RunError as error:
         raise RunError(f"{job.source}: {error}") from error
     images.write(job.target, large, quality)
-    report.done(job, picture.size, large.size, _remarks(job, large))
+    remarks = _remarks(job, large)
+    if tiler.cuts(height, width) and tiler.facts.non_local:
+        remarks += ("tiled: the network's gates are means over a tile, not over the image; --tile 0 runs it whole",)
+    report.done(job, picture.size, large.size, remarks)
 
 
 def _remarks(job: Job, picture: images.Picture) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class Tiler(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, fp32, on x's device."""
         n, _, height, width = x.shape
-        if self.tile is None or height * width <= self.tile**2:
+        if not self.cuts(height, width):
             y = self.model(x)
             self.on_tile(height * width)
             return y
@@ -82,6 +82,10 @@ class Tiler(nn.Module):
             out[:, :, _scaled(rows, scale), _scaled(columns, scale)] = y[:, :, _own(rows, scale), _own(columns, scale)]
             self.on_tile((rows.stop - rows.start) * (columns.stop - columns.start))
         return out
+
+    def cuts(self, height: int, width: int) -> bool:
+        """Whether an image of this size is tiled."""
+        return self.tile is not None and height * width > self.tile**2
 
     def tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
         """Rows and columns of each tile of an image of this size."""

@@ -22,7 +22,7 @@ from awsrn_fast.upscale.memory import available
 
 
 class Bicubic(nn.Module):
-    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0)
+    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0, non_local=False)
 
     def fuse(self) -> Bicubic:
         return self
@@ -34,6 +34,10 @@ class Bicubic(nn.Module):
 @pytest.fixture
 def bicubic(monkeypatch) -> None:
     monkeypatch.setattr(awsrn_fast, "load", lambda weights: Bicubic())
+
+
+def upscale_with_default_weights(source: Path, target: Path, *options: str) -> int:
+    return main([str(source), "-o", str(target), *options])
 
 
 def picture(path: Path, size: tuple[int, int] = (12, 9), mode: str = "RGB") -> np.ndarray:
@@ -94,6 +98,16 @@ def test_tiles_and_self_ensemble(tmp_path, bicubic):
     whole = np.asarray(Image.open(tmp_path / "whole.png")).astype(int)
     for name in ("tiles.png", "mean.png"):  # bicubic commutes with flips and turns
         assert abs(np.asarray(Image.open(tmp_path / name)) - whole).max() <= 1
+
+
+def test_tiles_of_a_network_with_pooled_gates_are_said(tmp_path, capsys):
+    """With the bundled weights, which are the default."""
+    picture(tmp_path / "a.png", (20, 12))
+    assert upscale_with_default_weights(tmp_path / "a.png", tmp_path / "whole.png") == 0
+    assert "tiled" not in capsys.readouterr().err
+    assert upscale_with_default_weights(tmp_path / "a.png", tmp_path / "tiles.png", "--tile", "8") == 0
+    assert "gates are means over a tile" in capsys.readouterr().err
+    assert Image.open(tmp_path / "tiles.png").size == (80, 48)
 
 
 def test_orientation_and_remarks(tmp_path, bicubic, capsys):
