@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import awsrn_fast
-from awsrn_fast.cli import console, is_out_of_memory
+from awsrn_fast.checkpoint import bundled_names
+from awsrn_fast.cli import console
 from awsrn_fast.data import upscale
 from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
-from awsrn_fast.files import replacing, write_text
+from awsrn_fast.files import write_text
 from awsrn_fast.inference import Placed, SelfEnsemble
-from awsrn_fast.metrics import score, super_resolve
+from awsrn_fast.metrics import super_resolve
 from awsrn_fast.models import SCALES
 
-from .results import Results
-from .sets import ImageSet, open_sets
+from .measure import Method, complain_about, measure
+from .sets import open_sets
+from .tables import write_tables
 
 BICUBIC = "bicubic"
 ENSEMBLE = "+"
 """Ends the set names of self-ensemble figures, as in the literature."""
-
-Method = Callable[[np.ndarray], np.ndarray]
-"""uint8 LR [H, W, 3] to uint8 [S * H, S * W, 3]."""
 
 EPILOG = """
 PSNR and SSIM are taken on BT.601 Y of the 8-bit result with `scale` border pixels left out, as in the literature, and
@@ -44,7 +40,13 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m awsrn_fast.evaluate", description="Measure a network on benchmark sets.", epilog=EPILOG
     )
-    p.add_argument("weights", metavar="WEIGHTS", help=f"weights file (.safetensors, .pth), or {BICUBIC}")
+    p.add_argument(
+        "weights",
+        nargs="*",
+        metavar="WEIGHTS",
+        help=f"weights file (.safetensors, .pth) or bundled name, or {BICUBIC}; several with --tables (default there: "
+        "every bundled name)",
+    )
     p.add_argument(
         "--data", nargs="+", required=True, metavar="DIR", help="one folder a set; a set's HR/ is found by itself"
     )
@@ -55,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", type=Path, metavar="FILE", help="write {set: {psnr, ssim, n, images}} here")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each image here: set, image, psnr, ssim")
     p.add_argument("--save-images", type=Path, metavar="DIR", help="write the results as DIR/SET/IMAGE.png")
+    p.add_argument(
+        "--tables",
+        type=Path,
+        metavar="DIR",
+        help="print the paper's Tables I and II (x4, x8) with what is measured beside what was published, and write "
+        "DIR/tables.md with pictures of the images that differ most",
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
     p.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)")
     p.add_argument(
@@ -72,17 +81,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         if file and file.is_dir():
             raise UserError(f"{file} is a folder: give the name of a file")
     sets = open_sets(args.data, args.lr)
+    if args.tables:
+        for option in ("json", "csv", "save_images", "scale", "self_ensemble"):
+            if getattr(args, option):
+                raise UserError(f"--tables measures every scale by itself: leave out --{option.replace('_', '-')}")
+        device = pick_device(args.device)
+        dtype = pick_dtype(args.dtype, device)
+        names = args.weights or bundled_names()
+        return write_tables(args.tables, sets, names, lambda model: Placed(model.fuse(), device, dtype))
+    if len(args.weights) != 1:
+        raise UserError(f"give one weights file or {BICUBIC}: {len(args.weights)} were given (several with --tables)")
+    (args.weights,) = args.weights
     methods, scale = _methods(args)
-    results, failures = _measure(sets, methods, scale, args.save_images)
+    results, failures = measure(sets, methods, scale, args.save_images)
     console.print(results.table(f"{escape(args.weights)}, x{scale}"))
     if args.json:
         write_text(args.json, results.json())
     if args.csv:
         write_text(args.csv, results.csv())
-    if failures:
-        console.print(f"{len(failures)} of {sum(len(s.files) for s in sets)} images could not be used:")
-        for line in failures:
-            console.print(f"  {escape(line)}", soft_wrap=True)
+    complain_about(failures, sets)
     return 1 if failures else 0
 
 
@@ -105,51 +122,3 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
     if args.self_ensemble:
         methods[ENSEMBLE] = partial(super_resolve, SelfEnsemble(network))
     return methods, scale
-
-
-def _measure(
-    sets: Sequence[ImageSet], methods: dict[str, Method], scale: int, save_images: Path | None
-) -> tuple[Results, list[str]]:
-    """The scores, and a line for each image that could not be used."""
-    results = Results([image_set.name + ending for ending in methods for image_set in sets])
-    failures = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=sum(len(image_set.files) for image_set in sets))
-        for image_set in sets:
-            for image in image_set.files:
-                progress.update(task, description=escape(f"{image_set.name} {image}"))
-                try:
-                    pictures = _measure_one(image_set, image, methods, scale, results)
-                except UserError as error:
-                    failures.append(str(error))
-                except (MemoryError, RuntimeError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    failures.append(f"{image_set.files[image]}: out of memory")
-                else:
-                    _save(pictures, save_images)
-                progress.advance(task)
-    return results, failures
-
-
-def _measure_one(
-    image_set: ImageSet, image: str, methods: dict[str, Method], scale: int, results: Results
-) -> dict[Path, np.ndarray]:
-    """Add an image's scores; its results by where they are saved below the folder for them."""
-    lr, hr = image_set.pair(image, scale)
-    pictures = {image_set.name + ending: method(lr) for ending, method in methods.items()}
-    try:
-        scores = {name: score(picture, hr, scale) for name, picture in pictures.items()}
-    except UserError as error:
-        raise UserError(f"{image_set.files[image]}: {error}") from error
-    for name, measured in scores.items():
-        results.add(name, image, measured)
-    return {Path(name, f"{image}.png"): picture for name, picture in pictures.items()}
-
-
-def _save(pictures: dict[Path, np.ndarray], folder: Path | None) -> None:
-    # Not an image's own failure: where one cannot be written, no other can either, so the command ends.
-    for name, picture in pictures.items() if folder else ():
-        with replacing(folder / name) as beside:
-            Image.fromarray(picture).save(beside)

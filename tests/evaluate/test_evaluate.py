@@ -147,7 +147,7 @@ def test_images_of_one_stem_keep_apart(tmp_path):
     ],
 )
 def test_wrong_usage_is_said_before_any_work(sets, weights, tmp_path, arguments, reason, monkeypatch):
-    monkeypatch.setattr("awsrn_fast.evaluate.command._measure", None)
+    monkeypatch.setattr("awsrn_fast.evaluate.command.measure", None)
     names = {"one": sets[0], "tmp": tmp_path, "weights": weights}
     with pytest.raises(UserError, match=reason) as caught:
         main([argument.format(**names) for argument in arguments])

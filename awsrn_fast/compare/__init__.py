@@ -1,0 +1,1 @@
+"""One picture of an image as bicubic and several networks enlarge it, with zoomed crops."""

@@ -1,0 +1,118 @@
+"""``python -m awsrn_fast.compare``: input, bicubic and networks side by side, with zoomed crops."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import awsrn_fast
+from awsrn_fast.cli import console
+from awsrn_fast.data import crop_to_multiple, downscale, read_rgb, upscale
+from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
+from awsrn_fast.errors import UserError
+from awsrn_fast.figure import Box, Panel, comparison, panels, sharpest_differences
+from awsrn_fast.files import replacing
+from awsrn_fast.inference import Placed
+from awsrn_fast.metrics import super_resolve
+
+DEFAULT_WEIGHTS = "improved-s-x4"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+EPILOG = """
+The crops are enlarged by whole factors without smoothing. Without --crop they are taken where the first network
+differs most from bicubic: the places that flatter or embarrass it most, not typical ones. PSNR and SSIM (with --hr) are
+of the whole image, as python -m awsrn_fast.evaluate takes them. Exit status: 0 done, 1 failed, 2 wrong usage.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    p = argparse.ArgumentParser(
+        prog="python -m awsrn_fast.compare",
+        description="Draw one picture of an image as bicubic and several networks enlarge it.",
+        epilog=EPILOG,
+    )
+    p.add_argument("image", type=Path, metavar="IMAGE", help="what is enlarged; with --hr the large original")
+    p.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=f"picture: {', '.join(SUFFIXES)}")
+    p.add_argument(
+        "--weights",
+        nargs="+",
+        default=[DEFAULT_WEIGHTS],
+        metavar="NAME",
+        help="weights files or bundled names, all of one scale; NAME=TITLE gives a title (default: %(default)s)",
+    )
+    p.add_argument("--hr", action="store_true", help="IMAGE is the original: shrink it first, show it, print PSNR")
+    p.add_argument(
+        "--crop",
+        action="append",
+        type=_box,
+        metavar="X,Y,W,H",
+        help="a crop, in pixels of the result; may be given several times (default: chosen, see below)",
+    )
+    p.add_argument("--crops", type=int, default=2, metavar="N", help="how many are chosen (default: %(default)s)")
+    p.add_argument("--crop-size", type=int, default=80, metavar="N", help="their side (default: %(default)s)")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
+    p.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status. Raises UserError on wrong usage."""
+    args = parser().parse_args(argv)
+    if args.output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{args.output}: the picture is written as one of {', '.join(SUFFIXES)}")
+    if args.crops < 1 or args.crop_size < 1:
+        raise UserError("--crops and --crop-size are at least 1")
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device)
+    networks = {title: awsrn_fast.load(name) for name, title in map(_titled, args.weights)}
+    if len(networks) < len(args.weights):
+        raise UserError("--weights gives one title twice: tell them apart by NAME=TITLE")
+    scales = {model.facts.scale for model in networks.values()}
+    if len(scales) > 1:
+        raise UserError(f"--weights are for x{' and x'.join(map(str, sorted(scales)))}: compare networks of one scale")
+    made = _panels(args, {t: Placed(m.fuse(), device, dtype) for t, m in networks.items()}, *scales)
+    large, bicubic, first = (panel.image for panel in made[:3])
+    boxes = args.crop or sharpest_differences(first, bicubic, args.crops, args.crop_size, *scales)
+    for box in boxes:
+        _check(box, large)
+    with replacing(args.output) as beside:
+        comparison(made[-1].image if args.hr else bicubic, boxes, made).save(beside)
+    for panel in made if args.hr else ():
+        console.print(f"{panel.title}: {panel.figures}")
+    return 0
+
+
+def _panels(args: argparse.Namespace, networks: dict[str, Placed], scale: int) -> list[Panel]:
+    """Input, bicubic, each network and, with --hr, the original."""
+    image = read_rgb(args.image)
+    hr = crop_to_multiple(image, scale) if args.hr else None
+    if hr is not None and not hr.size:
+        raise UserError(f"{args.image}: less than one pixel at scale {scale}")
+    lr = image if hr is None else downscale(hr, scale)
+    results = {"bicubic": upscale(lr, scale)} | {t: super_resolve(network, lr) for t, network in networks.items()}
+    return panels(lr, results, hr, scale)
+
+
+def _titled(argument: str) -> tuple[str, str]:
+    name, _, title = argument.partition("=")
+    return name, title or (Path(name).stem if Path(name).suffix else name)
+
+
+def _box(text: str) -> Box:
+    try:
+        box = Box(*map(int, text.split(",")))
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not X,Y,W,H in whole pixels") from None
+    if min(box.left, box.top) < 0 or min(box.width, box.height) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: X and Y are at least 0, W and H at least 1")
+    return box
+
+
+def _check(box: Box, image: np.ndarray) -> None:
+    height, width = image.shape[:2]
+    if box.left + box.width > width or box.top + box.height > height:
+        raise UserError(f"--crop {','.join(map(str, box))} reaches beyond the result of {width}x{height} pixels")
