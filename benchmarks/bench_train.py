@@ -113,11 +113,15 @@ def our_forms(make: Callable[[], SuperResolution], dtype: torch.dtype, compile: 
     return forms
 
 
+def patches(batch: int, patch: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """LR ``[batch, 3, patch, patch]`` and HR of a batch that every form learns from."""
+    lr = torch.rand(batch, 3, patch, patch, generator=torch.Generator().manual_seed(0)).to(device)
+    return lr, F.interpolate(lr, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
+
+
 def measure(forms: list[Form], rounds: int, device: torch.device, batch: int, patch: int) -> list[tuple[str, ...]]:
     """Median, spread and ratio of each form, its peak memory; refuses a form whose first loss is wrong."""
-    generator = torch.Generator().manual_seed(0)
-    lr = torch.rand(batch, 3, patch, patch, generator=generator).to(device)
-    hr = F.interpolate(lr, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
+    lr, hr = patches(batch, patch, device)
     first = [form.step(lr, hr).item() for form in forms]
     for form, loss in zip(forms, first, strict=True):
         if abs(loss - first[0]) > form.tolerance * first[0]:

@@ -18,3 +18,10 @@ CASES = [
     _case("one pixel", 2, 4, 1, 1, 5, 2),
     _case("empty batch", 0, 4, 3, 5, 9, 2),
 ]
+
+BENCHMARKS = [
+    _case("x4, training", 16, 32, 48, 48, 9, 4),
+    _case("x4, 128x128", 1, 32, 128, 128, 9, 4),
+    _case("x2, 128x128", 1, 32, 128, 128, 9, 2),
+    _case("x4 pruned to 7, 128x128", 1, 32, 128, 128, 7, 4),
+]

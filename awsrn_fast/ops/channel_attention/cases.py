@@ -15,3 +15,5 @@ CASES = [
     _case("odd", 5, 7, 3),
     _case("empty batch", 0, 8, 4),
 ]
+
+BENCHMARKS = [_case("unit, training", 16, 32, 4), _case("levels, training", 16, 128, 8)]

@@ -24,3 +24,10 @@ CASES = [
     _case("one pixel", 2, 8, 1, 1, 8),
     _case("empty batch", 0, 8, 3, 5, 8),
 ]
+
+BENCHMARKS = [
+    _case("head, training", 16, 32, 48, 48, 32),
+    _case("head, 128x128", 1, 32, 128, 128, 32),
+    _case("head, 256x256", 1, 32, 256, 256, 32),
+    _case("64 channels, 256x256", 1, 64, 256, 256, 64),
+]

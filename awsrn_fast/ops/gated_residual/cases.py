@@ -21,3 +21,9 @@ CASES = [
     _case("one pixel", 2, 4, 1, 1),
     _case("empty batch", 0, 4, 3, 5),
 ]
+
+BENCHMARKS = [
+    _case("unit, training", 16, 32, 48, 48),
+    _case("unit, 128x128", 1, 32, 128, 128),
+    _case("64 channels, 256x256", 1, 64, 256, 256),
+]

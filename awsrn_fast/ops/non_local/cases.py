@@ -21,3 +21,12 @@ CASES = [
     _case("one pixel", 2, 8, 1, 1, 4, block=4, halo=1),
     _case("empty batch", 0, 8, 3, 5, 4),
 ]
+
+BENCHMARKS = [
+    _case("training", 16, 32, 48, 48, 16),
+    _case("block, 128x128", 1, 32, 128, 128, 16, block=32, halo=8),
+    _case("global, 64x64", 1, 32, 64, 64, 16),
+    _case("global, 96x96", 1, 32, 96, 96, 16),
+    _case("d=32, 64x64", 1, 64, 64, 64, 32),
+    _case("d=32, 96x96", 1, 64, 96, 96, 32),
+]

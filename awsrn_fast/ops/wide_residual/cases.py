@@ -24,3 +24,9 @@ CASES = [
     _case("one pixel", 2, 4, 1, 1, 8),
     _case("empty batch", 0, 4, 3, 5, 8),
 ]
+
+BENCHMARKS = [
+    _case("unit, training", 16, 32, 48, 48, 128),
+    _case("unit, 128x128", 1, 32, 128, 128, 128),
+    _case("unit, 256x256", 1, 32, 256, 256, 128),
+]

@@ -1,0 +1,60 @@
+"""``pytest benchmarks/``: options, the rows that fit them, and the table at the end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from machine import Ceilings, facts
+from rows import NetworkRow, OpRow, TrainingRow, all_rows, tiny
+
+from awsrn_fast.devices import pick_device
+
+KINDS = {"op": OpRow, "network": NetworkRow, "training": TrainingRow}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("awsrn_fast benchmarks")
+    group.addoption("--full", action="store_true", help="every row, torch.compile as a peer and memory of every row")
+    group.addoption("--tiny", action="store_true", help="every row on a few pixels: shows that the code runs")
+    group.addoption("--rounds", type=int, default=0, help="turns of each contender (default: by the row's time)")
+    group.addoption("--no-budgets", action="store_true", help="do not hold rows against budgets.toml")
+    group.addoption("--bench-device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.measured = []
+
+
+@pytest.fixture(scope="session")
+def device(pytestconfig: pytest.Config) -> torch.device:
+    return pick_device(pytestconfig.getoption("bench_device"))
+
+
+@pytest.fixture(scope="session")
+def ceilings(device: torch.device) -> Ceilings:
+    return Ceilings(device)
+
+
+@pytest.fixture(scope="session")
+def machine(device: torch.device) -> dict:
+    return facts(device)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    kind = next((k for k in KINDS if f"{k}_row" in metafunc.fixturenames), None)
+    if kind is None:
+        return
+    option = metafunc.config.getoption
+    cuda = pick_device(option("bench_device")).type == "cuda"
+    dtypes = (torch.float32, torch.float16 if cuda else torch.bfloat16)
+    rows = [row for row in all_rows(dtypes) if isinstance(row, KINDS[kind]) and (row.quick or option("full"))]
+    rows = [tiny(row) for row in rows] if option("tiny") else rows
+    metafunc.parametrize(f"{kind}_row", rows, ids=lambda row: row.name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not config.measured:
+        return
+    terminalreporter.section("ratio to the best peer (above 1: ours is faster)")
+    for name, ours, peer, ratio, note in config.measured:
+        terminalreporter.write_line(f"{ratio:6.2f}x  {name}: {ours} against {peer}{note}")

@@ -1,0 +1,68 @@
+"""Inference engines as peers: a module with fixed shapes in OpenVINO and in ONNX Runtime (extra ``bench``)."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from awsrn_fast import backends
+
+Engine = Callable[[Tensor], Tensor]
+
+
+def available() -> dict[str, Callable[[nn.Module, Tensor, torch.dtype], Engine]]:
+    """Engines that are installed, by name."""
+    known = {"OpenVINO": ("openvino", openvino), "ONNX Runtime": ("onnxruntime", onnxruntime)}
+    needs = {"ONNX Runtime": ("onnx", "onnxscript")}
+    return {
+        name: build
+        for name, (package, build) in known.items()
+        if all(importlib.util.find_spec(p) for p in (package, *needs.get(name, ())))
+    }
+
+
+def openvino(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
+    """``module`` compiled for inputs like ``x [N, C, H, W]`` with as many threads as torch has, in fp32 or bf16."""
+    import openvino
+
+    with backends.use_backend("reference"), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = openvino.convert_model(module.eval(), example_input=x, input=[tuple(x.shape)])
+    options = {
+        "INFERENCE_PRECISION_HINT": {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    request = openvino.compile_model(model, "CPU", options).create_infer_request()
+
+    def run(x: Tensor) -> Tensor:
+        request.infer([x.numpy()], share_inputs=True, share_outputs=True)
+        return torch.from_numpy(request.get_output_tensor(0).data)
+
+    return run
+
+
+def onnxruntime(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
+    """``module`` in fp32 for inputs like ``x [N, C, H, W]`` with as many threads as torch has."""
+    import onnxruntime
+
+    if dtype != torch.float32:
+        raise ValueError("ONNX Runtime's CPU provider computes in fp32")
+    file = io.BytesIO()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with backends.use_backend("reference"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(module.eval(), (x,), dynamo=True, verbose=False)
+    program.save(file)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])

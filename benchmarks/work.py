@@ -1,0 +1,35 @@
+"""How much there is to do in a row: floating-point operations and the bytes that must move, counted on meta tensors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from rows import OpRow
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from awsrn_fast import ops
+
+
+class Work(NamedTuple):
+    """Multiplications and additions of convolutions and products (exponentials and the like are not counted), and
+    bytes: each input read once, each output written once; backward also reads the outputs' gradients, reads the inputs
+    again and writes theirs."""
+
+    flops: int
+    bytes: int
+
+
+def of_op(row: OpRow) -> Work:
+    """The least an op can do: as its reference computes it, with nothing stored in between."""
+    arguments = row.case.make(row.dtype)
+    leaves = {k: v.to("meta").requires_grad_(row.backward) for k, v in arguments.items() if isinstance(v, Tensor)}
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        outputs = ops.ROWS[row.op].reference(**(arguments | leaves))
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        if row.backward:
+            torch.autograd.grad(outputs, list(leaves.values()), [torch.empty_like(y) for y in outputs])
+    given, made = (sum(t.nbytes for t in tensors) for tensors in (leaves.values(), outputs))
+    return Work(counter.get_total_flops(), given + made + row.backward * (2 * given + made))
