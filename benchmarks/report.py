@@ -1,0 +1,130 @@
+"""One Markdown table and plots from a benchmark run: ``python benchmarks/report.py results.json -o docs/results``.
+
+``results.json`` is what ``python -m pytest benchmarks --benchmark-json results.json`` writes. Ratios above 1 mean that
+ours is faster than the best peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from awsrn_fast.errors import UserError
+from awsrn_fast.files import replacing, write_text
+
+KINDS = {"OpRow": "Ops", "NetworkRow": "Networks", "TrainingRow": "Training steps"}
+
+
+def main(argv: list[str] | None = None) -> Path:
+    """Write the report; its path."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, help="JSON of a run")
+    parser.add_argument("-o", "--output", type=Path, default=Path("docs/results"), metavar="DIR")
+    args = parser.parse_args(argv)
+    rows, machine = read(args.results)
+    name = re.sub(r"[^a-z0-9]+", "-", machine["device"].lower()).strip("-")
+    path = args.output / f"{name}.md"
+    write_text(path, markdown(rows, machine, name))
+    _plot(args.output / f"{name}-ratios.png", _draw_ratios, rows)
+    _plot(args.output / f"{name}-roofline.png", _draw_roofline, rows)
+    return path
+
+
+def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows of a run, in its order, and the machine it ran on."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+        rows = [{**b["extra_info"], "group": b["group"]} for b in found]
+        return rows, rows[0]["machine"]
+    except (OSError, json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        raise UserError(f"{path} does not hold a benchmark run ({type(error).__name__}: {error})") from error
+
+
+def markdown(rows: list[dict[str, Any]], machine: dict[str, Any], name: str) -> str:
+    """The table: ratio, medians and spreads, what was reached, memory."""
+    state = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "device")
+    lines = [f"# {machine['device']}", "", f"{state}.", ""]
+    lines += [
+        "Medians of interleaved turns in one process, fastest and slowest turn in brackets; every contender passed "
+        "the check against fp64 first. Ratio: best peer over ours. Ceilings are the most that torch reached on this "
+        "machine in the same run. Peak: growth over the built network and one warm-up.",
+        "",
+        f"![ratios]({name}-ratios.png)",
+        "",
+        f"![roofline]({name}-roofline.png)",
+    ]
+    for group, title in KINDS.items():
+        chosen = [row for row in rows if row["group"] == group]
+        if chosen:
+            lines += [
+                "",
+                f"## {title}",
+                "",
+                "| row | ours | best peer | ratio | arithmetic, bandwidth | peak, peer's |",
+            ]
+            lines += ["|---|---|---|---|---|---|", *map(_line, chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict[str, Any]) -> str:
+    times = [f"{name} {_time(row['contenders'][name])}" for name in (row["leader"], row["best_peer"])]
+    reached = "-"
+    if row.get("gigaflops") is not None:
+        reached = f"{row['gigaflops']:.0f} GFLOP/s ({row['percent_of_arithmetic']:.0f} %), "
+        reached += f"{row['gigabytes']:.1f} GB/s ({row['percent_of_bandwidth']:.0f} %)"
+    peaks = ", ".join(f"{value / 2**20:.1f} MiB" for value in row.get("peak_bytes", {}).values()) or "-"
+    return f"| {row['row']} | {times[0]} | {times[1]} | **{row['ratio']:.2f}** | {reached} | {peaks} |"
+
+
+def _time(summary: dict[str, float]) -> str:
+    median, low, high = (1e3 * summary[key] for key in ("median_s", "fastest_s", "slowest_s"))
+    return f"{median:.3g} ms ({low:.3g}-{high:.3g})"
+
+
+def _plot(path: Path, draw: Any, rows: list[dict[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure = draw(plt, rows)
+    with replacing(path) as beside:
+        figure.savefig(beside, dpi=120, bbox_inches="tight")
+    plt.close(figure)
+
+
+def _draw_ratios(plt: Any, rows: list[dict[str, Any]]) -> Any:
+    figure, axes = plt.subplots(figsize=(9, 1 + 0.28 * len(rows)))
+    ratios = [row["ratio"] for row in rows]
+    axes.barh([row["row"] for row in rows], ratios, color=["#2a7f62" if r >= 1 else "#b23a48" for r in ratios])
+    for place, ratio in enumerate(ratios):
+        axes.text(ratio, place, f" {ratio:.2f}", va="center", fontsize=8)
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xlabel("times as fast as the best peer")
+    return figure
+
+
+def _draw_roofline(plt: Any, rows: list[dict[str, Any]]) -> Any:
+    figure, axes = plt.subplots(figsize=(8, 5))
+    shown = [row for row in rows if row.get("flops")]
+    for row in shown:
+        intensity = row["flops"] / row["bytes"]
+        points = axes.loglog(intensity, row["gigaflops"], "o", label=row["row"])
+        ceiling = 100 * row["gigaflops"] / row["percent_of_arithmetic"]
+        slope = 100 * row["gigabytes"] / row["percent_of_bandwidth"]
+        floor = min(ceiling, slope * intensity)
+        axes.loglog([intensity] * 2, [row["gigaflops"], floor], ":", color=points[0].get_color())
+        axes.loglog(intensity, floor, "_", color=points[0].get_color(), markersize=14)
+    axes.set_xlabel("operations a byte that must move")
+    axes.set_ylabel("GFLOP/s (dash: what this machine allows)")
+    if shown:
+        axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+if __name__ == "__main__":
+    print(f"written: {main()}")

@@ -1,0 +1,148 @@
+"""The benchmarks run, on tiny shapes, and refuse what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import contenders
+import pytest
+import report
+import resident
+import test_benchmarks
+import torch
+from contest import Contender, Turns, WrongResult, contest
+from rows import NetworkRow, OpRow, all_rows, tiny
+from work import of_op
+
+from awsrn_fast.errors import UserError
+from awsrn_fast.ops.dwpw_attention.cases import BENCHMARKS
+
+CPU = torch.device("cpu")
+DTYPES = (torch.float32, torch.bfloat16)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """The JSON of a run of the quick rows on a few pixels."""
+    path = tmp_path_factory.mktemp("run") / "results.json"
+    command = [sys.executable, "-m", "pytest", "benchmarks", "--tiny", "-q", "--benchmark-json", str(path)]
+    done = subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return path
+
+
+def test_every_quick_row_is_measured(run: Path) -> None:
+    rows, machine = report.read(run)
+    assert {row["group"] for row in rows} >= {"NetworkRow", "TrainingRow"}
+    assert machine["torch"] == torch.__version__.split("+")[0] or machine["torch"] == torch.__version__
+    for row in rows:
+        assert row["ratio"] > 0
+        assert {row["leader"], row["best_peer"]} <= set(row["contenders"])
+        assert row["best_peer"] != row["leader"]
+
+
+def test_report_of_a_run(run: Path, tmp_path: Path) -> None:
+    path = report.main([str(run), "-o", str(tmp_path)])
+    text = path.read_text()
+    for row in report.read(run)[0]:
+        assert f"| {row['row']} |" in text
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".md", ".png", ".png"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"benchmarks": []}'])
+def test_report_of_something_else(tmp_path: Path, content: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(UserError, match=r"r\.json does not hold a benchmark run"):
+        report.main([str(tmp_path / "r.json")])
+
+
+def test_a_contender_with_wrong_results_is_not_timed() -> None:
+    row = tiny(OpRow("dwpw_attention", BENCHMARKS[0], torch.float32, backward=True))
+    field, gate = contenders.field_of(row, CPU)
+    timed = []
+    right = field[-1].run
+
+    def wrong():
+        timed.append(1)
+        return {k: v * (1 + 1e-3 * (k == "gradient of w_a")) for k, v in right().items()}
+
+    with pytest.raises(WrongResult, match="impostor: gradient of w_a is off by .*: not timed"):
+        contest([*field, Contender("impostor", wrong)], gate, 3, CPU)
+    assert len(timed) == 1
+
+
+def test_a_network_that_is_off_by_a_fiftieth_of_a_grey_level_is_refused() -> None:
+    row = NetworkRow("improved-s", 2, 5, 6, torch.float32)
+    field, gate = contenders.field_of(row, CPU, only="eager")
+    result = field[0].once()
+    gate("eager", result)
+    with pytest.raises(WrongResult, match="grey levels"):
+        gate("eager", {"output": result["output"] + 0.02 / 255})
+
+
+def test_turns_alternate() -> None:
+    order = []
+    made = [Contender(name, lambda name=name: order.append(name) or {}) for name in "ab"]
+    turns = contest(made, lambda name, got: None, 3, CPU)
+    calls = [turns[name].calls for name in "ab"]
+    assert order[-calls[0] - calls[1] :] == ["a"] * calls[0] + ["b"] * calls[1]
+    assert all(len(t.seconds) == 3 for t in turns.values())
+
+
+def test_names_of_rows_are_unique_and_tiny_ones_keep_theirs() -> None:
+    names = [row.name for row in all_rows(DTYPES)]
+    assert len(set(names)) == len(names)
+    tinies = [row for row in map(tiny, all_rows(DTYPES)) if isinstance(row, OpRow)]
+    assert {row.name for row in tinies} <= set(names)
+
+
+def test_work_is_counted() -> None:
+    row = OpRow("dwpw_attention", BENCHMARKS[0], torch.float32, backward=False)
+    n, c, h, w = row.case.shapes["x"]
+    work = of_op(row)
+    assert work.flops == 2 * n * h * w * (9 * c + 2 * c * c)
+    weights = 9 * c + c + 2 * (c * c + c)
+    assert work.bytes == 4 * (3 * n * c * h * w + weights)
+    assert of_op(OpRow(row.op, row.case, row.dtype, backward=True)).bytes == 4 * (8 * n * c * h * w + 3 * weights)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resident peaks are read from Linux's /proc")
+def test_memory_of_a_contender_in_its_own_process() -> None:
+    row = next(r for r in all_rows(DTYPES) if isinstance(r, NetworkRow) and r.quick)
+    assert 0 <= resident.growth_of(tiny(row), "eager", is_tiny=True) < 2**28
+    with pytest.raises(RuntimeError, match="memory of nobody"):
+        resident.growth_of(tiny(row), "nobody", is_tiny=True)
+
+
+def test_a_row_below_its_budget_fails(monkeypatch, tmp_path: Path) -> None:
+    row = NetworkRow("improved-s", 2, 5, 6, torch.float32)
+    budgets = tmp_path / "budgets.toml"
+    budgets.write_text(f'["cpu-x"."{row.name}"]\nratio = 1.5\nmib = 2\n')
+    monkeypatch.setattr(test_benchmarks, "BUDGETS", budgets)
+    test_benchmarks._hold(row, 1.6, 2**20, "cpu-x")
+    test_benchmarks._hold(row, 0.1, None, "cpu-other")
+    with pytest.raises(pytest.fail.Exception, match=r"1\.40x the best peer, 1\.5x is the least on cpu-x"):
+        test_benchmarks._hold(row, 1.4, None, "cpu-x")
+    with pytest.raises(pytest.fail.Exception, match=r"peak 3\.0 MiB, 2 is the most"):
+        test_benchmarks._hold(row, 1.6, 3 * 2**20, "cpu-x")
+
+
+def test_budgets_name_rows_that_exist() -> None:
+    budgets = test_benchmarks.tomllib.loads(test_benchmarks.BUDGETS.read_text())
+    names = {row.name for row in all_rows((torch.float32, torch.bfloat16, torch.float16))}
+    for machine, rows in budgets.items():
+        assert set(rows) <= names, machine
+
+
+def test_spread() -> None:
+    turns = Turns(1, [3.0, 1.0, 2.0])
+    assert (turns.median, turns.spread) == (2.0, (1.0, 3.0))
+
+
+def test_benchmark_json_is_comparable(run: Path) -> None:
+    stored = json.loads(run.read_text())
+    assert all(b["fullname"].startswith("benchmarks/test_benchmarks.py::") for b in stored["benchmarks"])

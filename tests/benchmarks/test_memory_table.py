@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import importlib
+
+import memory
+import pytest
+import torch
+
+from awsrn_fast import backends, native, ops
+from awsrn_fast.ops.non_local.cases import BENCHMARKS
+
+
+def test_naive_attention_is_the_same_function() -> None:
+    case = next(case for case in BENCHMARKS if case.name == "global, 64x64")
+    arguments = case.make(torch.float64)
+    arguments = arguments | {"x": arguments["x"][:, :, :9, :7]}
+    expected = ops.ROWS["non_local"].reference(**arguments)
+    torch.testing.assert_close(memory.naive_non_local(**arguments), expected)
+
+
+def test_attention_is_linear_in_the_positions_and_naive_is_not() -> None:
+    if "native" not in backends.registered("non_local") or not native.cpu:
+        pytest.skip("the native library is not built")
+    small, large = (next(c for c in BENCHMARKS if c.name == f"d=32, {n}x{n}") for n in (64, 96))
+    growth = (96 / 64) ** 2
+    fused = [memory.of_op("non_local", case, torch.float32, "native") for case in (small, large)]
+    naive = [memory.of_op("non_local", case, torch.float32, "naive") for case in (small, large)]
+    assert fused[1].peak / fused[0].peak == pytest.approx(growth, rel=0.01)
+    assert naive[1].saved / naive[0].saved > 0.95 * growth**2
+    # Two matrices of scores are alive at once in the naive backward.
+    assert naive[0].peak > 2 * 4 * 64**4
+
+
+def test_the_command_prints_every_case(capsys) -> None:
+    memory.main(["--dtype", "bf16"])
+    lines = capsys.readouterr().out.splitlines()
+    cases = [importlib.import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS for op in ops.ROWS]
+    assert len(lines) == 2 + sum(map(len, cases))
