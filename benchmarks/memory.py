@@ -83,11 +83,15 @@ def _storage(tensor: Tensor) -> int:
 
 
 def op_table(dtype: torch.dtype) -> Iterator[tuple[str, ...]]:
-    """Lines of the ops: op, shape, saved and peak of our kernels' form and of the eager one, and the ratio of the peaks."""
+    """Lines of the ops: op, shape, saved and peak of our kernels' form and of the eager one, and their ratio."""
     for op in ops.ROWS:
-        fused = next((name for name in backends.registered(op) if name != "reference"), None)
         for case in importlib.import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS:
             eager = of_op(op, case, dtype, "naive" if op == "non_local" and "block" not in case.name else "reference")
+            call = backends.Call("cpu", None, dtype, next(iter(case.shapes.values())))
+            able = [
+                n for n in backends.registered(op) if n != "reference" and not backends.reasons_against(op, n, call)
+            ]
+            fused = able[0] if able else None
             yield _line(op, case.name, of_op(op, case, dtype, fused) if fused else None, eager)
 
 
