@@ -107,7 +107,9 @@ def test_work_is_counted() -> None:
     assert work.flops == 2 * n * h * w * (9 * c + 2 * c * c)
     weights = 9 * c + c + 2 * (c * c + c)
     assert work.bytes == 4 * (3 * n * c * h * w + weights)
-    assert of_op(OpRow(row.op, row.case, row.dtype, backward=True)).bytes == 4 * (8 * n * c * h * w + 3 * weights)
+    both = of_op(OpRow(row.op, row.case, row.dtype, backward=True))
+    assert both.flops == 3 * work.flops
+    assert both.bytes == 4 * (8 * n * c * h * w + 3 * weights)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="resident peaks are read from Linux's /proc")
