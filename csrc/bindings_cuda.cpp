@@ -1,6 +1,9 @@
 // The Python module awsrn_fast._cuda: the table of contents of the CUDA launchers. A library of its own, with cudart
-// linked in, so that it imports on a machine without a driver and _cpu loads without it.
-#include <cuda_runtime_api.h>
+// linked in, so that it imports on a machine without a driver and _cpu loads without it. Tensors come as addresses
+// (0 for None) and sizes, and the caller keeps them alive; awsrn_fast/ops/<op>/autograd.py is the only caller. Each
+// launcher's last arguments say where: device index, stream, and architecture (75 for 7.5).
+//
+// Under AWSRN_FAST_CUDA_HOST it is _cuda_host: the same table over the kernels that g++ has compiled.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -8,13 +11,55 @@
 #include <utility>
 #include <vector>
 
+#include "common/check.h"
+#include "cuda/gated_residual.h"
+#ifdef AWSRN_FAST_CUDA_HOST
+#include "cuda_host/module.h"
+#else
+#include <cuda_runtime_api.h>
+
 #include "common/check_cuda.h"
+#endif
 
 namespace py = pybind11;
 using namespace awsrn_fast;
+using Address = std::uintptr_t;
 
 namespace {
 
+template <class T = void>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+DType map_dtype(int code, const Target& target, const char* op) {
+  AWSRN_FAST_CHECK(code >= 0 && code <= int(DType::float16), std::string(op) + ": unknown dtype");
+  AWSRN_FAST_CHECK(DType(code) != DType::bfloat16 || target.arch >= 80, std::string(op) + ": bfloat16 before sm_80");
+  return DType(code);
+}
+
+void gated_residual_fwd(Address x, Address f, Address gate, Address x_scale, Address res_scale, Address y, Address mean,
+                        Address workspace, std::int64_t n, std::int64_t c, std::int64_t hw, bool channels_last,
+                        int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_gated_residual_fwd({{n, c, hw, channels_last}, pointer(x), pointer(f), pointer(gate), pointer(x_scale),
+                             pointer(res_scale), pointer(y), pointer(mean), pointer<float>(workspace)},
+                            map_dtype(dtype, target, "gated_residual"), target);
+}
+
+void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f, Address gate, Address x_scale,
+                        Address res_scale, Address grad_x, Address grad_f, Address grad_gate, Address grad_x_scale,
+                        Address grad_res_scale, Address workspace, std::int64_t n, std::int64_t c, std::int64_t hw,
+                        bool channels_last, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_gated_residual_bwd({{n, c, hw, channels_last}, pointer(grad_y), pointer(grad_mean), pointer(x), pointer(f),
+                             pointer(gate), pointer(x_scale), pointer(res_scale), pointer(grad_x), pointer(grad_f),
+                             pointer(grad_gate), pointer(grad_x_scale), pointer(grad_res_scale),
+                             pointer<float>(workspace)},
+                            map_dtype(dtype, target, "gated_residual"), target);
+}
+
+#ifndef AWSRN_FAST_CUDA_HOST
 std::vector<std::pair<int, int>> device_capabilities() {
   int count = 0;
   check_cuda(cudaGetDeviceCount(&count), "counting devices");
@@ -26,13 +71,44 @@ std::vector<std::pair<int, int>> device_capabilities() {
   }
   return capabilities;
 }
+#endif
+
+void bind_launchers(py::module_& m) {
+  const auto no_gil = py::call_guard<py::gil_scoped_release>();
+  m.attr("FLOAT32") = int(DType::float32);
+  m.attr("BFLOAT16") = int(DType::bfloat16);
+  m.attr("FLOAT16") = int(DType::float16);
+
+  m.def("gated_residual_workspace",
+        [](std::int64_t n, std::int64_t c, std::int64_t hw, bool channels_last) {
+          return gated_residual_workspace({n, c, hw, channels_last});
+        },
+        py::arg("n"), py::arg("c"), py::arg("hw"), py::arg("channels_last"), "Floats of workspace, of both directions.");
+  m.def("gated_residual_fwd", &gated_residual_fwd, no_gil, py::arg("x"), py::arg("f"), py::arg("gate"),
+        py::arg("x_scale"), py::arg("res_scale"), py::arg("y"), py::arg("mean"), py::arg("workspace"), py::arg("n"),
+        py::arg("c"), py::arg("hw"), py::arg("channels_last"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
+  m.def("gated_residual_bwd", &gated_residual_bwd, no_gil, py::arg("grad_y"), py::arg("grad_mean"), py::arg("x"),
+        py::arg("f"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("grad_x"), py::arg("grad_f"),
+        py::arg("grad_gate"), py::arg("grad_x_scale"), py::arg("grad_res_scale"), py::arg("workspace"), py::arg("n"),
+        py::arg("c"), py::arg("hw"), py::arg("channels_last"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
+}
 
 }  // namespace
 
+#ifdef AWSRN_FAST_CUDA_HOST
+PYBIND11_MODULE(_cuda_host, m) {
+  bind_launchers(m);
+  cuda_host::bind(m);
+}
+#else
 PYBIND11_MODULE(_cuda, m) {
   m.attr("build_id") = AWSRN_FAST_BUILD_ID;
   m.attr("runtime_version") = CUDART_VERSION;
   m.attr("archs") = AWSRN_FAST_CUDA_ARCHS;
   m.def("device_capabilities", &device_capabilities,
         "Compute capability (major, minor) of each device; RuntimeError gives CUDA's reason if there is no driver.");
+  bind_launchers(m);
 }
+#endif

@@ -28,6 +28,8 @@ AVX2_FLAGS = ["-mavx2", "-mfma", "-mf16c"]
 AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 # Narrowest first: the last one that the CPU runs is the one chosen at load.
 X86_ISAS = {"avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS, "avx512_bf16": [*AVX512_FLAGS, "-mavx512bf16"]}
+# constexpr functions of csrc/common are for both sides.
+NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr"]
 DEFAULT_ARCHS = "7.5;8.0;8.6;8.9;9.0"
 DEFAULT_CUDA = Path("/usr/local/cuda")
 
@@ -187,7 +189,7 @@ def plan_cuda() -> Library:
     flags = [f"-I{CSRC}", f"-I{root}/include", *library.bindings_flags, f'-DAWSRN_FAST_CUDA_ARCHS="{named}"']
     library.add(CSRC / "bindings_cuda.cpp", [*compiler, *cxx_flags(), *flags])
     for source in sorted(CSRC.glob("cuda/*.cu")):
-        command = [str(nvcc), *host, "-O3", "-std=c++17", *arch_flags(archs), "-Xcompiler=-fPIC,-fvisibility=hidden"]
+        command = [str(nvcc), *host, *NVCC_FLAGS, *arch_flags(archs), "-Xcompiler=-fPIC,-fvisibility=hidden"]
         library.add(source, [*command, f"-I{CSRC}"])
     folders = [folder for name in ("lib64", "lib") if (folder := root / name).is_dir()]
     system = ["-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]  # nothing of cudart is exported

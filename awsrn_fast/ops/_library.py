@@ -11,23 +11,35 @@ from typing import Any
 import torch
 
 NAMESPACE = "awsrn_fast"
+KERNELS: dict[tuple[str, str], Callable[..., Any]] = {}
+"""The kernels of the ops by (name, device type)."""
 _COMPOSITES = torch.library.Library(NAMESPACE, "FRAGMENT")
 
 
-def define(name: str, schema: str, *, cpu: Callable[..., Any], fake: Callable[..., Any]) -> Callable[..., Any]:
+def define(
+    name: str,
+    schema: str,
+    *,
+    fake: Callable[..., Any],
+    cpu: Callable[..., Any] | None = None,
+    cuda: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
     """Define ``awsrn_fast::<name>``; the kernels change no input, and no output is one.
 
     Args:
         schema: arguments and results, without the name.
-        cpu: the kernel for CPU tensors.
-        fake: the same on tensors without values.
+        fake: the op on tensors without values.
+        cpu, cuda: the kernels for CPU and for CUDA tensors, where there are any.
 
     Returns:
         The op.
     """
     full = f"{NAMESPACE}::{name}"
     torch.library.define(full, schema, tags=torch.Tag.pt2_compliant_tag)
-    torch.library.impl(full, "cpu", cpu)
+    for device, kernel in (("cpu", cpu), ("cuda", cuda)):
+        if kernel is not None:
+            torch.library.impl(full, device, kernel)
+            KERNELS[name, device] = kernel
     torch.library.register_fake(full, fake)
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 

@@ -1,11 +1,14 @@
-"""Every test of an op's suite runs once per backend that is registered, and per case where it asks for one."""
+"""Every test of an op's suite runs once per registered backend and device, and per case where it asks for one."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 from suite import OpSuite, cases_of
 
 from awsrn_fast import backends
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -16,5 +19,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("backend", names)
     if "kernel" in metafunc.fixturenames:  # what holds for kernels alone: plain PyTorch has no schema of ours
         metafunc.parametrize("kernel", [name for name in names if name != "reference"])
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", DEVICES)
     if "case" in metafunc.fixturenames:
         metafunc.parametrize("case", cases_of(metafunc.cls.op), ids=lambda case: case.name)
+
+
+@pytest.fixture(autouse=True)
+def _convolutions_in_full_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

@@ -25,6 +25,7 @@ def test_every_row_has_its_files(op: str) -> None:
     assert (ROOT / "tests" / "ops" / f"test_{op}.py").is_file()
     assert ("autograd" in present) == bool(set(backends.registered(op)) - {"reference"})
     assert (ROOT / "csrc" / "cpu" / f"{op}.cpp").is_file() == ("native" in backends.registered(op))
+    assert (ROOT / "csrc" / "cuda" / f"{op}.cu").is_file() == ("cuda" in backends.registered(op))
 
 
 @pytest.mark.parametrize("op", ops.ROWS)

@@ -1,4 +1,4 @@
-"""``gated_residual`` for torch.library: schema, fake, backward, and the native CPU kernel."""
+"""``gated_residual`` for torch.library: schema, fake, backward, and the kernels for CPU and CUDA."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, native
+from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._library import define, differentiable, not_differentiable
 from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
@@ -29,6 +30,18 @@ def _fwd_cpu(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_sca
     tensors = (x, f, gate, x_scale, res_scale, y, mean)
     native.cpu.gated_residual_fwd(*map(address, tensors), *_sizes(x, layout))
     return y, mean.to(x.dtype)
+
+
+def _fwd_cuda(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor) -> tuple[Tensor, Tensor]:
+    layout = memory_format(x)
+    x, f = x.contiguous(memory_format=layout), f.contiguous(memory_format=layout)
+    gate = None if gate is None else gate.contiguous()
+    y, mean = _fwd_fake(x, f, gate, x_scale, res_scale)
+    maps = _maps(x, layout)
+    workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
+    tensors = (x, f, gate, x_scale, res_scale, y, mean, workspace)
+    native.cuda.gated_residual_fwd(*map(address, tensors), *maps, _cuda.dtype_code(x.dtype), *_cuda.target(x))
+    return y, mean
 
 
 def _fwd_fake(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,6 +78,33 @@ def _bwd_cpu(
     return tuple(torch.empty(0, dtype=dtype) if grad is None else grad.to(dtype) for grad in grads)
 
 
+def _bwd_cuda(
+    grad_y: Tensor | None,
+    grad_mean: Tensor | None,
+    x: Tensor,
+    f: Tensor,
+    gate: Tensor | None,
+    x_scale: Tensor,
+    res_scale: Tensor,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """As :func:`_bwd_cpu`; every value is read and written in the maps' dtype, so that nothing needs a cast."""
+    layout = memory_format(x)
+    grads = _bwd_fake(grad_y, grad_mean, x, f, gate, x_scale, res_scale, wanted)
+    _, _, want_gate, want_x_scale, want_res_scale = wanted
+    maps, dtype, target = _maps(x, layout), _cuda.dtype_code(x.dtype), _cuda.target(x)
+    workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
+    x = x.contiguous(memory_format=layout) if want_x_scale else None
+    f = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
+    grad_y = None if grad_y is None else grad_y.contiguous(memory_format=layout)
+    grad_mean = None if grad_mean is None else grad_mean.contiguous()
+    gate = None if gate is None else gate.contiguous()
+    outputs = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
+    tensors = (grad_y, grad_mean, x, f, gate, x_scale, res_scale, *outputs, workspace)
+    native.cuda.gated_residual_bwd(*map(address, tensors), *maps, dtype, *target)
+    return grads
+
+
 def _bwd_fake(
     grad_y: Tensor | None,
     grad_mean: Tensor | None,
@@ -90,9 +130,13 @@ def _gradient_of(tensor: Tensor, layout: torch.memory_format) -> Tensor:
     return torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
 
 
-def _sizes(x: Tensor, layout: torch.memory_format) -> tuple[int, int, int, bool, int, int]:
+def _maps(x: Tensor, layout: torch.memory_format) -> tuple[int, int, int, bool]:
     n, c, h, w = x.shape
-    return n, c, h * w, layout == torch.channels_last, dtype_code(x.dtype), torch.get_num_threads()
+    return n, c, h * w, layout == torch.channels_last
+
+
+def _sizes(x: Tensor, layout: torch.memory_format) -> tuple[int, int, int, bool, int, int]:
+    return *_maps(x, layout), dtype_code(x.dtype), torch.get_num_threads()
 
 
 def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -106,8 +150,9 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None) -> tupl
     return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
 
 
-gated_residual = define("gated_residual", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
-gated_residual_bwd = define("gated_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+gated_residual = define("gated_residual", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, fake=_fwd_fake)
+gated_residual_bwd = define("gated_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
 differentiable(gated_residual, _backward, _setup_context)
 not_differentiable(gated_residual_bwd)
 backends.register("gated_residual", "native", gated_residual, reasons_against)
+backends.register("gated_residual", "cuda", gated_residual, _cuda.reasons_against)

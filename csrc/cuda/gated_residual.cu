@@ -1,0 +1,92 @@
+#include "cuda/gated_residual.cuh"
+
+#include <initializer_list>
+
+#include "cuda/launch.h"
+
+namespace awsrn_fast {
+namespace {
+
+constexpr const char* kName = "gated_residual";
+constexpr int kSumThreads = GatedResidualTile::kSumThreads;
+
+bool aligned(std::initializer_list<const void*> pointers) {
+  for (const void* pointer : pointers)
+    if (reinterpret_cast<std::uintptr_t>(pointer) % 16) return false;
+  return true;
+}
+
+// Calls `run` with the kernels' vector length and layout as types.
+template <class T, class Run>
+void with_layout(const GatedResidualMaps& maps, bool aligned, Run run) {
+  constexpr int kVector = kWidest<T>;
+  const bool whole = aligned && (maps.channels_last ? maps.c : maps.hw) % kVector == 0;
+  const auto with = [&](auto vector) {
+    if (maps.channels_last) run(vector, std::true_type{});
+    else run(vector, std::false_type{});
+  };
+  if (whole) with(std::integral_constant<int, kVector>{});
+  else with(std::integral_constant<int, 1>{});
+}
+
+template <class Run>
+void with_dtype(DType dtype, Run run) {
+  switch (dtype) {
+    case DType::float32: return run(float{});
+    case DType::float16: return run(__half{});
+    case DType::bfloat16: return run(__nv_bfloat16{});
+  }
+}
+
+template <class Pointers>
+GatedResidualParams<Pointers> params(const Pointers& a, int vector) {
+  const GatedResidualMaps& maps = a.maps;
+  const GatedResidualTile tile = gated_residual_tile(maps, vector);
+  return {a, tile, a.workspace, a.workspace + maps.n * maps.c * tile.chunks, maps.n * tile.chunks * tile.tiles};
+}
+
+template <class T>
+void fwd(const GatedResidualFwd& a, const Target& target) {
+  with_layout<T>(a.maps, aligned({a.x, a.f, a.gate, a.y}), [&](auto vector, auto channels_last) {
+    constexpr int kVector = vector;
+    const auto p = params(a, kVector);
+    launch(gated_residual_fwd_kernel<T, kVector, channels_last>, dim3(unsigned(p.blocks)), GatedResidualTile::kThreads,
+           2 * kVector * GatedResidualTile::kThreads * sizeof(float), target, kName, p);
+    if (p.tile.chunks == 1) return;
+    launch(gated_residual_fwd_sum_kernel<T>, dim3(unsigned(a.maps.n * ceil_div(a.maps.c, 32))), kSumThreads,
+           kSumThreads * sizeof(float), target, kName, p);
+  });
+}
+
+template <class T>
+void bwd(const GatedResidualBwd& a, const Target& target) {
+  const bool whole = aligned({a.grad_y, a.grad_mean, a.x, a.f, a.gate, a.grad_x, a.grad_f});
+  with_layout<T>(a.maps, whole, [&](auto vector, auto channels_last) {
+    constexpr int kVector = vector;
+    const auto p = params(a, kVector);
+    launch(gated_residual_bwd_kernel<T, kVector, channels_last>, dim3(unsigned(p.blocks)), GatedResidualTile::kThreads,
+           2 * kVector * GatedResidualTile::kThreads * sizeof(float), target, kName, p);
+    const std::int64_t gates = a.grad_gate ? a.maps.n * ceil_div(a.maps.c, 32) : 0;
+    if (!gates && !a.grad_res_scale && !a.grad_x_scale) return;
+    launch(gated_residual_bwd_sum_kernel<T>, dim3(unsigned(gates + 1)), kSumThreads, kSumThreads * sizeof(float),
+           target, kName, p);
+  });
+}
+
+}  // namespace
+
+std::int64_t gated_residual_workspace(const GatedResidualMaps& maps) {
+  // Single values need the most chunks and blocks; whether vectors can be used shows only in the addresses.
+  const GatedResidualTile tile = gated_residual_tile(maps, 1);
+  return maps.n * tile.chunks * (maps.c + 2 * tile.tiles);
+}
+
+void launch_gated_residual_fwd(const GatedResidualFwd& a, DType dtype, const Target& target) {
+  with_dtype(dtype, [&](auto zero) { fwd<decltype(zero)>(a, target); });
+}
+
+void launch_gated_residual_bwd(const GatedResidualBwd& a, DType dtype, const Target& target) {
+  with_dtype(dtype, [&](auto zero) { bwd<decltype(zero)>(a, target); });
+}
+
+}  // namespace awsrn_fast

@@ -1,0 +1,70 @@
+// Launching a kernel, in a .cu file: on the target's stream and device, with the error of the launch naming the op.
+// Nothing here waits or allocates, so that a CUDA graph can capture it.
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+
+#include "cuda/device.cuh"
+#include "cuda/target.h"
+
+namespace awsrn_fast {
+
+#ifdef AWSRN_FAST_CUDA_HOST
+
+template <class Params>
+void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_bytes, const Target&, const char* op,
+            const Params& params) {
+  cuda_host::run({op, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, [&] { kernel(params); }});
+}
+
+#else
+
+namespace detail {
+
+inline void check_launch(cudaError_t status, const char* op) {
+  if (status != cudaSuccess) throw std::runtime_error(std::string(op) + ": CUDA launch failed: " + cudaGetErrorString(status));
+}
+
+// The target's device for the time of a launch. Torch has a CUDA runtime of its own, so what was current is put back.
+class DeviceGuard {
+ public:
+  DeviceGuard(int device, const char* op) {
+    check_launch(cudaGetDevice(&before_), op);
+    if (device == before_) return;
+    check_launch(cudaSetDevice(device), op);
+    changed_ = true;
+  }
+  ~DeviceGuard() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  DeviceGuard(const DeviceGuard&) = delete;
+  DeviceGuard& operator=(const DeviceGuard&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+}  // namespace detail
+
+template <class Params>
+void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_bytes, const Target& target,
+            const char* op, const Params& params) {
+  constexpr std::size_t kWithoutOptIn = 48 * 1024;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  const detail::DeviceGuard guard(target.device, op);
+  const void* function = reinterpret_cast<const void*>(kernel);
+  if (shared_bytes > kWithoutOptIn) {
+    const auto attribute = cudaFuncAttributeMaxDynamicSharedMemorySize;
+    detail::check_launch(cudaFuncSetAttribute(function, attribute, int(shared_bytes)), op);
+  }
+  void* arguments[] = {const_cast<Params*>(&params)};
+  const auto stream = reinterpret_cast<cudaStream_t>(target.stream);
+  detail::check_launch(cudaLaunchKernel(function, grid, block, arguments, shared_bytes, stream), op);
+}
+
+#endif  // AWSRN_FAST_CUDA_HOST
+
+}  // namespace awsrn_fast

@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestGatedResidualOnHost(OpSuite):
+    op = "gated_residual"
