@@ -32,6 +32,8 @@ class Backend(NamedTuple):
 
     run: Callable[..., Any]
     reasons_against: Callable[[Call], list[str]]
+    algorithm: str = ""
+    """Name of a transformed algorithm (Winograd), whose rounding has a bound of its own; empty: a direct one."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,13 @@ _planned: tuple[str, tuple[int, int] | None] | None = None
 _EVERY_OP = "*"
 
 
-def register(op: str, name: str, run: Callable[..., Any], reasons_against: Callable[[Call], list[str]]) -> None:
-    """Add an implementation of ``op``; ``name`` is one of :data:`NAMES`."""
+def register(
+    op: str, name: str, run: Callable[..., Any], reasons_against: Callable[[Call], list[str]], algorithm: str = ""
+) -> None:
+    """Add an implementation of ``op``; ``name`` is one of :data:`NAMES`, the rest as in :class:`Backend`."""
     if name not in NAMES:
         raise ValueError(f"backend {name!r} of {op}: the names are {', '.join(NAMES)}")
-    _TABLE.setdefault(op, {})[name] = Backend(run, reasons_against)
+    _TABLE.setdefault(op, {})[name] = Backend(run, reasons_against, algorithm)
 
 
 def registered(op: str) -> dict[str, Backend]:

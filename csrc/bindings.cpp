@@ -5,6 +5,7 @@
 
 #include "common/check.h"
 #include "common/tiles.h"
+#include "cpu/awms_cut.h"
 #include "dispatch.h"
 
 namespace py = pybind11;
@@ -141,6 +142,60 @@ void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax,
                            partial_keys.data(), partial_queries.data(), scratch.data()});
 }
 
+AwmsShape awms_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype,
+                     int threads) {
+  AWSRN_FAST_CHECK(n >= 0 && c >= 0 && o >= 0 && h >= 0 && w >= 0, "awms: a size is negative");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "awms: unknown dtype");
+  AWSRN_FAST_CHECK(threads >= 1, "awms: threads must be at least 1");
+  return {n, c, o, h, w, DType(dtype), threads, awms_cut(n, c, o, h, w)};
+}
+
+std::int64_t awms_points_size(std::int64_t c, std::int64_t o) {
+  return kAwmsPoints * kAwmsPoints * awms_wide(c) * awms_wide(o);
+}
+
+std::int64_t awms_scratch_size(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w,
+                               int dtype, int threads, bool gradient) {
+  return awms_scratch(awms_shape(n, c, o, h, w, dtype, threads), gradient);
+}
+
+void awms_prepare(Address weight, Address points, std::int64_t k, std::int64_t c, std::int64_t o, int threads) {
+  AWSRN_FAST_CHECK(k % 2 == 1 && k <= kAwmsTaps, "awms: the kernel's side must be odd and at most 9");
+  kernels().awms_prepare({pointer<float>(weight), k, c, o, awms_wide(c), awms_wide(o), pointer<float>(points), threads});
+}
+
+// The convolution alone, in the maps' layout: the gradient of the input is one, too.
+void awms_conv(Address x, Address points, Address y, Address scratch, std::int64_t n, std::int64_t c, std::int64_t o,
+               std::int64_t h, std::int64_t w, int dtype, int threads) {
+  const AwmsOutput out{pointer(y), nullptr, 0, 0, 0, nullptr, nullptr, 1, false};
+  kernels().awms_conv(
+      {awms_shape(n, c, o, h, w, dtype, threads), pointer(x), pointer<float>(points), out, pointer<float>(scratch)});
+}
+
+void awms_fwd(Address x, Address points, Address shift, Address skip, Address y, Address scratch, std::int64_t scale,
+              float out_scale, bool clamp, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t o,
+              std::int64_t h, std::int64_t w, int dtype, int threads) {
+  AWSRN_FAST_CHECK(scale >= 1 && o % (scale * scale) == 0, "awms: the square of scale must divide o");
+  const std::int64_t planes = o / (scale * scale), wide = w * scale, high = h * scale;
+  // Of the output, from one value to the next: plane, row, column.
+  const std::int64_t plane = channels_last ? 1 : high * wide, row = channels_last ? wide * planes : wide;
+  const std::int64_t column = channels_last ? planes : 1;
+  std::vector<std::int64_t> offset(o);
+  for (std::int64_t i = 0; i < o; ++i) {
+    offset[i] = i / (scale * scale) * plane + i / scale % scale * row + i % scale * column;
+  }
+  const AwmsOutput out{pointer(y),     offset.data(), planes * high * wide, scale * row, scale * column, pointer<float>(shift),
+                       pointer(skip), out_scale,     clamp};
+  kernels().awms_conv(
+      {awms_shape(n, c, o, h, w, dtype, threads), pointer(x), pointer<float>(points), out, pointer<float>(scratch)});
+}
+
+void awms_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, Address scratch, std::int64_t n,
+                      std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
+  kernels().awms_grad_weight({awms_shape(n, c, o, h, w, dtype, threads), pointer(x), pointer(grad),
+                              pointer<float>(grad_weight), pointer<float>(grad_bias), pointer<float>(scratch)});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -174,4 +229,18 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("non_local_bwd", &non_local_bwd, no_gil, py::arg("grad"), py::arg("qkv"), py::arg("attended"),
         py::arg("softmax"), py::arg("grad_qkv"), py::arg("n"), py::arg("h"), py::arg("w"), py::arg("d"),
         py::arg("block"), py::arg("halo"), py::arg("threads"));
+  m.def("awms_points_size", &awms_points_size, py::arg("c"), py::arg("o"), "Floats of the transformed weights.");
+  m.def("awms_scratch_size", &awms_scratch_size, py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
+        py::arg("dtype"), py::arg("threads"), py::arg("gradient"), "Floats of scratch that a launcher needs.");
+  m.def("awms_prepare", &awms_prepare, no_gil, py::arg("weight"), py::arg("points"), py::arg("k"), py::arg("c"),
+        py::arg("o"), py::arg("threads"));
+  m.def("awms_conv", &awms_conv, no_gil, py::arg("x"), py::arg("points"), py::arg("y"), py::arg("scratch"),
+        py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
+  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("points"), py::arg("shift"), py::arg("skip"),
+        py::arg("y"), py::arg("scratch"), py::arg("scale"), py::arg("out_scale"), py::arg("clamp"),
+        py::arg("channels_last"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
+        py::arg("dtype"), py::arg("threads"));
+  m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
+        py::arg("grad_bias"), py::arg("scratch"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
+        py::arg("dtype"), py::arg("threads"));
 }

@@ -172,7 +172,8 @@ def plan_cpu() -> Library:
             library.add(source, [*base, *library.bindings_flags, listed])
     for source in sorted(CSRC.glob("cpu/*.cpp")):
         for isa, flags in isas.items():
-            library.add(source, [*base, *flags, f"-DAWSRN_FAST_ISA={isa}"], f".{isa}")
+            # Kernels throw nothing; what unwinding needs would be shared between the instruction sets.
+            library.add(source, [*base, "-fno-exceptions", *flags, f"-DAWSRN_FAST_ISA={isa}"], f".{isa}")
     library.compiler, library.link_flags = compiler, link_flags()
     library.line = f"built for {', '.join(isas)} with {' '.join(compiler)}"
     return library

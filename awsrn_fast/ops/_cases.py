@@ -12,6 +12,9 @@ from torch import Tensor
 FLOOR = {torch.float64: 1e-12, torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 """Allowed error, of the output's rms, on top of twice the same-dtype reference's (flash-attention's rule)."""
 
+TRANSFORMED = 1e-4
+"""Allowed error of a transformed algorithm such as Winograd in fp32, of the output's rms."""
+
 
 @dataclass(frozen=True)
 class Case:

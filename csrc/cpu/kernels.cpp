@@ -15,6 +15,9 @@ const Kernels kernels = {
     launch_dwpw_attention_bwd,
     launch_non_local_fwd,
     launch_non_local_bwd,
+    launch_awms_prepare,
+    launch_awms_conv,
+    launch_awms_grad_weight,
 };
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

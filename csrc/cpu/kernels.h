@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cpu/awms.h"
 #include "cpu/dwpw_attention.h"
 #include "cpu/gated_residual.h"
 #include "cpu/non_local.h"
@@ -17,6 +18,9 @@ struct Kernels {
   void (*dwpw_attention_bwd)(const DwpwAttentionBwd&);
   void (*non_local_fwd)(const NonLocalFwd&);
   void (*non_local_bwd)(const NonLocalBwd&);
+  void (*awms_prepare)(const AwmsWeights&);
+  void (*awms_conv)(const AwmsConv&);
+  void (*awms_grad_weight)(const AwmsGradWeight&);
 };
 
 #ifdef AWSRN_FAST_ISA
@@ -29,6 +33,9 @@ void launch_dwpw_attention_fwd(const DwpwAttentionFwd&);
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd&);
 void launch_non_local_fwd(const NonLocalFwd&);
 void launch_non_local_bwd(const NonLocalBwd&);
+void launch_awms_prepare(const AwmsWeights&);
+void launch_awms_conv(const AwmsConv&);
+void launch_awms_grad_weight(const AwmsGradWeight&);
 }  // namespace AWSRN_FAST_ISA
 #endif
 

@@ -1,0 +1,187 @@
+"""``awms`` for torch.library: schema, fake, backward, and the native CPU kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from awsrn_fast import backends, native
+from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._library import define, differentiable, not_differentiable
+from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
+
+_INPUTS = "Tensor x, Tensor weight, Tensor bias, Tensor? skip"
+_OPTIONS = "int scale, float out_scale, Tensor? out_shift, bool clamp"
+SCHEMA = f"({_INPUTS}, {_OPTIONS}) -> Tensor"
+BWD_SCHEMA = f"(Tensor grad_y, {_INPUTS}, {_OPTIONS}, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+
+
+def _fwd_cpu(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+) -> Tensor:
+    channels_last = memory_format(x) == torch.channels_last
+    y = _output(x, weight, scale)
+    if not y.numel():
+        return y
+    x, skip = _channels_last(x), None if skip is None else _channels_last(skip)
+    shift = in_float32(bias) * out_scale
+    if out_shift is not None:
+        shift = shift + in_float32(out_shift).repeat_interleave(scale**2)
+    points, scratch = _prepared(weight), _scratch(x, weight.shape[0], gradient=False)
+    tensors = (x, points, shift, skip, y, scratch)
+    options = (scale, out_scale, clamp, channels_last)
+    native.cpu.awms_fwd(*map(address, tensors), *options, *_sizes(x, weight.shape[0]))
+    return y
+
+
+def _fwd_fake(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+) -> Tensor:
+    return _output(x, weight, scale)
+
+
+def _bwd_cpu(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    """Gradients of x, weight, bias, skip, out_shift. One not wanted is empty: a schema cannot return None."""
+    if clamp:  # the values before the clamp say where it passes a gradient
+        y = _fwd_cpu(x, weight, bias, skip, scale, out_scale, out_shift, False)
+        grad_y = grad_y * ((y >= 0) & (y <= 1))
+    want_x, want_weight, want_bias, want_skip, want_shift = wanted
+    empty = x.new_empty(0)
+    grads = [empty.clone() for _ in wanted]
+    if want_shift:
+        grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+    grad = _unshuffled(grad_y, scale, out_scale)
+    seen, outputs = _channels_last(x), weight.shape[0]
+    if want_x:
+        grad_x = torch.zeros_like(seen) if not grad.numel() else torch.empty_like(seen)
+        if grad.numel():
+            points = _prepared(weight.transpose(0, 1).flip(2, 3))
+            tensors = (grad, points, grad_x, _scratch(grad, x.shape[1], gradient=False))
+            native.cpu.awms_conv(*map(address, tensors), *_sizes(grad, x.shape[1]))
+        grads[0] = grad_x.contiguous(memory_format=memory_format(x))
+    if want_weight or want_bias:
+        taps = torch.zeros(9, 9, x.shape[1], outputs)
+        sums = torch.zeros(outputs)
+        if grad.numel():
+            tensors = (seen, grad, taps, sums, _scratch(seen, outputs, gradient=True))
+            native.cpu.awms_grad_weight(*map(address, tensors), *_sizes(seen, outputs))
+        margin = (9 - weight.shape[-1]) // 2
+        inside = slice(margin, 9 - margin)
+        if want_weight:
+            grads[1] = taps[inside, inside].permute(3, 2, 0, 1).contiguous().to(x.dtype)
+        if want_bias:
+            grads[2] = sums.to(x.dtype)
+    if want_skip:
+        grads[3] = grad.contiguous(memory_format=memory_format(skip))
+    return tuple(grads)
+
+
+def _bwd_fake(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    def like(tensor: Tensor | None, layout: torch.memory_format = torch.contiguous_format) -> Tensor:
+        return torch.empty_like(tensor, memory_format=layout)
+
+    made = (
+        lambda: like(x, memory_format(x)),
+        lambda: like(weight),
+        lambda: like(bias),
+        lambda: like(skip, memory_format(skip)),
+        lambda: like(out_shift),
+    )
+    return tuple(make() if want else x.new_empty(0) for make, want in zip(made, wanted, strict=True))
+
+
+def _output(x: Tensor, weight: Tensor, scale: int) -> Tensor:
+    n, _, h, w = x.shape
+    shape = (n, weight.shape[0] // scale**2, scale * h, scale * w)
+    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+
+
+def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
+    """``[N, P, scale*H, scale*W]`` -> the gradient of the convolution's output, ``[N, O, H, W]`` in channels_last."""
+    n, planes, high, wide = grad_y.shape
+    h, w = high // scale, wide // scale
+    grad = (grad_y * out_scale).reshape(n, planes, h, scale, w, scale).permute(0, 2, 4, 1, 3, 5)
+    return grad.reshape(n, h, w, planes * scale**2).permute(0, 3, 1, 2)
+
+
+def _prepared(weight: Tensor) -> Tensor:
+    """``[O, C, K, K]`` -> the weights at the kernel's 30x30 points."""
+    o, c, k, _ = weight.shape
+    taps = in_float32(weight.permute(2, 3, 1, 0))
+    points = torch.empty(native.cpu.awms_points_size(c, o))
+    native.cpu.awms_prepare(address(taps), address(points), k, c, o, torch.get_num_threads())
+    return points
+
+
+def _scratch(x: Tensor, outputs: int, gradient: bool) -> Tensor:
+    return torch.empty(native.cpu.awms_scratch_size(*_sizes(x, outputs), gradient))
+
+
+def _sizes(x: Tensor, outputs: int) -> tuple[int, int, int, int, int, int, int]:
+    n, c, h, w = x.shape
+    return n, c, outputs, h, w, dtype_code(x.dtype), torch.get_num_threads()
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, bias, skip, ctx.scale, ctx.out_scale, out_shift, ctx.clamp = inputs
+    ctx.has_skip, ctx.has_shift = skip is not None, out_shift is not None
+    ctx.save_for_backward(x, weight, bias, skip, out_shift)
+
+
+def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, bias, skip, out_shift = ctx.saved_tensors
+    want_x, want_weight, want_bias, want_skip, _, _, want_shift, _ = ctx.needs_input_grad
+    wanted = [want_x, want_weight, want_bias, want_skip, want_shift]
+    options = (ctx.scale, ctx.out_scale, out_shift, ctx.clamp)
+    grads = awms_bwd(grad_y, x, weight, bias, skip, *options, wanted)
+    gx, gw, gb, gs, go = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
+    return gx, gw, gb, gs, None, None, go, None
+
+
+awms = define("awms", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
+awms_bwd = define("awms_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+differentiable(awms, _backward, _setup_context)
+not_differentiable(awms_bwd)
+backends.register("awms", "native", awms, reasons_against, algorithm="nested Winograd F(3x3, 3x3) in F(4x4, 3x3)")

@@ -1,0 +1,392 @@
+#include "cpu/awms.h"
+
+#include <omp.h>
+
+#include "cpu/gemm.h"
+#include "cpu/kernels.h"
+#include "cpu/nested_winograd.h"
+
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t parts_of(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
+
+struct Segment {
+  std::int64_t image, row, column;  // of its first output
+};
+
+inline Segment segment_at(const AwmsCut& cut, std::int64_t index) {
+  const std::int64_t line = index / cut.across;
+  return {line / cut.down, line % cut.down * kTile, index % cut.across * cut.tiles * kTile};
+}
+
+// The group's part of the scratch and what is in it.
+struct Group {
+  const AwmsShape& s;
+  const AwmsCut& cut;
+  std::int64_t first, count;     // segments
+  std::int64_t c, o;             // padded channels
+  float *input, *output, *local;  // [30][columns][C], [30][columns][O], [threads][30][chunk][C + O]
+
+  Group(const AwmsShape& shape, float* scratch)
+      : s(shape), cut(shape.cut), first(0), count(0), c(cut.c), o(cut.o) {
+    input = scratch;
+    output = input + kPoints * cut.input_stride;
+    local = output + kPoints * cut.output_stride;
+  }
+  float* end() const { return local + s.threads * kPoints * kAwmsChunk * (c + o); }
+  std::int64_t tiles() const { return count * cut.tiles; }
+  // Of the group's tile `tile`: its first column in `input`, with the margin on its left.
+  std::int64_t input_column(std::int64_t tile) const {
+    return tile / cut.tiles * cut.columns + tile % cut.tiles * kTile;
+  }
+};
+
+// Transforms the columns of a map down the rows: `margin` more columns on each side, `Rows` rows a tile, the last
+// of which lie `margin` rows above the segment.
+template <class T, int Rows, class Transform>
+void transform_columns(const Group& g, const void* map, std::int64_t channels, std::int64_t wide, std::int64_t margin,
+                       float* to, std::int64_t stride, Transform transform) {
+  constexpr std::int64_t kColumns = 8;
+  const AwmsShape& s = g.s;
+  const std::int64_t columns = g.cut.tiles * kTile + 2 * margin, parts = parts_of(columns, kColumns);
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+  for (std::int64_t item = 0; item < g.count * parts; ++item) {
+    const Segment segment = segment_at(g.cut, g.first + item / parts);
+    const std::int64_t begin = item % parts * kColumns, end = lesser(begin + kColumns, columns);
+    const T* from = static_cast<const T*>(map) + segment.image * s.h * s.w * channels;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t column = segment.column - margin + i;
+      float* place = to + (item / parts * columns + i) * wide;
+      for (std::int64_t c = 0; c < wide; c += kLanes) {
+        Vec x[Rows] = {}, z[kPoints] = {};
+        const std::int64_t present = lesser(kLanes, channels - c);
+        if (column >= 0 && column < s.w && present > 0) {
+          for (int r = 0; r < Rows; ++r) {
+            const std::int64_t row = segment.row - margin + r;
+            if (row < 0 || row >= s.h) continue;
+            const T* value = from + (row * s.w + column) * channels + c;
+            x[r] = present == kLanes ? load(value, AllLanes{}) : load(value, SomeLanes{int(present)});
+          }
+          transform(x, z);
+        }
+        for (int f = 0; f < kPoints; ++f) store(place + f * stride + c, z[f], AllLanes{});
+      }
+    }
+  }
+}
+
+template <class T>
+void transform_rows_of_input(const Group& g, const void* x) {
+  transform_columns<T, kReach>(g, x, g.s.c, g.c, kTaps / 2, g.input, g.cut.input_stride,
+                               [](const Vec(&in)[kReach], Vec(&out)[kPoints]) { transform_input(in, out); });
+}
+
+template <class T>
+void expand_rows_of_gradient(const Group& g, const void* grad) {
+  transform_columns<T, kTile>(g, grad, g.s.o, g.o, 0, g.output, g.cut.output_stride,
+                              [](const Vec(&in)[kTile], Vec(&out)[kPoints]) { expand_output(in, out); });
+}
+
+// Of `count` tiles from `tile` on, at one point of the rows: the points of their columns, [30][chunk][wide].
+inline void input_points(const Group& g, int point, std::int64_t tile, std::int64_t count, float* to) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float* from = g.input + point * g.cut.input_stride + g.input_column(tile + i) * g.c;
+    for (std::int64_t c = 0; c < g.c; c += kLanes) {
+      Vec x[kReach], z[kPoints];
+      for (int k = 0; k < kReach; ++k) x[k] = load(from + k * g.c + c, AllLanes{});
+      transform_input(x, z);
+      for (int f = 0; f < kPoints; ++f) store(to + (f * kAwmsChunk + i) * g.c + c, z[f], AllLanes{});
+    }
+  }
+}
+
+// Products at every point, and the columns' way back.
+void multiply(const Group& g, const float* points) {
+  const std::int64_t chunks = parts_of(g.tiles(), kAwmsChunk);
+#pragma omp parallel for num_threads(g.s.threads) schedule(static)
+  for (std::int64_t item = 0; item < kPoints * chunks; ++item) {
+    const int point = int(item / chunks);
+    const std::int64_t tile = item % chunks * kAwmsChunk, count = lesser(kAwmsChunk, g.tiles() - tile);
+    float* in = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);
+    float* out = in + kPoints * kAwmsChunk * g.c;
+    input_points(g, point, tile, count, in);
+    for (int f = 0; f < kPoints; ++f) {
+      const Matrix a{in + f * kAwmsChunk * g.c, g.c}, b{points + (point * kPoints + f) * g.c * g.o, g.o};
+      gemm(count, g.o / kLanes, g.s.c, a, b, out + f * kAwmsChunk * g.o, g.o, Onto{nullptr, false});
+    }
+    float* to = g.output + point * g.cut.output_stride + tile * kTile * g.o;
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t o = 0; o < g.o; o += kLanes) {
+        Vec z[kPoints], y[kTile];
+        for (int f = 0; f < kPoints; ++f) z[f] = load(out + (f * kAwmsChunk + i) * g.o + o, AllLanes{});
+        transform_output(z, y);
+        for (int u = 0; u < kTile; ++u) store(to + (i * kTile + u) * g.o + o, y[u], AllLanes{});
+      }
+    }
+  }
+}
+
+template <class T, class Lanes>
+inline void finish(const AwmsOutput& out, Vec value, const T* skip, std::int64_t o, T* to, Lanes lanes) {
+  if (skip) value += load(skip + o, lanes);
+  value *= out.scale;
+  if (out.shift) value += load(out.shift + o, lanes);
+  if (out.clamp) {
+    // A NaN stays one: no comparison with it holds.
+    value = value < splat(0) ? splat(0) : value;
+    value = value > splat(1) ? splat(1) : value;
+  }
+  store(to + o, value, lanes);
+}
+
+// One position's channels: scaled, shifted and stored, or scattered to where PixelShuffle puts them.
+template <class T>
+inline void store_position(const AwmsShape& s, const AwmsOutput& out, const float* values, std::int64_t image,
+                           std::int64_t row, std::int64_t column, T* line) {
+  const std::int64_t position = ((image * s.h + row) * s.w + column) * s.o;
+  const T* skip = out.skip ? static_cast<const T*>(out.skip) + position : nullptr;
+  T* to = out.offset ? line : static_cast<T*>(out.y) + position;
+  std::int64_t o = 0;
+  for (; o + kLanes <= s.o; o += kLanes) finish(out, load(values + o, AllLanes{}), skip, o, to, AllLanes{});
+  if (o < s.o) finish(out, load(values + o, AllLanes{}), skip, o, to, SomeLanes{int(s.o - o)});
+  if (!out.offset) return;
+  T* corner = static_cast<T*>(out.y) + image * out.image + row * out.row + column * out.column;
+  for (o = 0; o < s.o; ++o) corner[out.offset[o]] = line[o];
+}
+
+// The rows' way back, and the epilogue. A tile's 12x12 positions pass through the thread's scratch a column at a time.
+template <class T>
+void finish_tiles(const Group& g, const AwmsOutput& out) {
+  const AwmsShape& s = g.s;
+  const std::int64_t stride = g.cut.output_stride;
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+  for (std::int64_t tile = 0; tile < g.tiles(); ++tile) {
+    const Segment segment = segment_at(g.cut, g.first + tile / g.cut.tiles);
+    const std::int64_t left = segment.column + tile % g.cut.tiles * kTile;
+    float* rows = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);  // [12][wide O]
+    T* line = reinterpret_cast<T*>(rows + kTile * g.o);
+    for (std::int64_t u = 0; u < lesser(kTile, s.w - left); ++u) {
+      const float* from = g.output + (tile * kTile + u) * g.o;
+      for (std::int64_t o = 0; o < g.o; o += kLanes) {
+        Vec z[kPoints], y[kTile];
+        for (int f = 0; f < kPoints; ++f) {
+          z[f] = load(from + f * stride + o, AllLanes{});
+          __builtin_prefetch(from + f * stride + o + 2 * g.o);  // too many streams for the hardware's
+        }
+        transform_output(z, y);
+        for (int r = 0; r < kTile; ++r) store(rows + r * g.o + o, y[r], AllLanes{});
+      }
+      for (std::int64_t r = 0; r < lesser(kTile, s.h - segment.row); ++r) {
+        store_position(s, out, rows + r * g.o, segment.image, segment.row + r, left + u, line);
+      }
+    }
+  }
+}
+
+template <class Body>
+void for_each_group(Group& g, Body body) {
+  for (g.first = 0; g.first < g.cut.segments; g.first += g.cut.group) {
+    g.count = lesser(g.cut.group, g.cut.segments - g.first);
+    body();
+  }
+}
+
+template <class T>
+void conv(const AwmsConv& a) {
+  Group g(a.shape, a.scratch);
+  for_each_group(g, [&] {
+    transform_rows_of_input<T>(g, a.x);
+    multiply(g, a.points);
+    finish_tiles<T>(g, a.out);
+  });
+}
+
+// out[c][o] (+)= sum over the tiles of in[tile][c] * grad[tile][o], for a block of `Rows` c and `Vecs` vectors of o.
+template <int Rows, int Vecs>
+inline void outer_block(std::int64_t tiles, const float* in, std::int64_t in_stride, const float* grad,
+                        std::int64_t grad_stride, float* out, bool onto_out) {
+  Vec sums[Rows][Vecs];
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vecs; ++j) {
+      sums[i][j] = onto_out ? load(out + i * grad_stride + j * kLanes, AllLanes{}) : Vec{};
+    }
+  }
+  for (std::int64_t t = 0; t < tiles; ++t) {
+    Vec row[Vecs];
+#pragma GCC unroll 4
+    for (int j = 0; j < Vecs; ++j) row[j] = load(grad + t * grad_stride + j * kLanes, AllLanes{});
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Vec factor = splat(in[t * in_stride + i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Vecs; ++j) store(out + i * grad_stride + j * kLanes, sums[i][j], AllLanes{});
+  }
+}
+
+// Both widths are whole multiples of 16, so blocks of four rows and of one vector always fit.
+inline void outer_product(std::int64_t tiles, const float* in, std::int64_t c, const float* grad, std::int64_t o,
+                          float* out, bool onto_out) {
+  constexpr int kVecs = kMaxVecs < 3 ? kMaxVecs : 3, kRows = kMaxVecs < 3 ? 4 : 8;
+  for (std::int64_t row = 0; row < c; row += kRows) {
+    std::int64_t column = 0;
+    for (; column + kVecs * kLanes <= o; column += kVecs * kLanes) {
+      outer_block<kRows, kVecs>(tiles, in + row, c, grad + column, o, out + row * o + column, onto_out);
+    }
+    for (; column < o; column += kLanes) {
+      outer_block<kRows, 1>(tiles, in + row, c, grad + column, o, out + row * o + column, onto_out);
+    }
+  }
+}
+
+// Adds the group's products to `points` [30][30][C][O]; a point of the rows belongs to one thread, so that the sum's
+// order does not depend on their number.
+void accumulate(const Group& g, float* points) {
+  const std::int64_t stride = g.cut.output_stride;
+#pragma omp parallel for num_threads(g.s.threads) schedule(static)
+  for (int point = 0; point < kPoints; ++point) {
+    float* in = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);
+    float* grad = in + kPoints * kAwmsChunk * g.c;
+    for (std::int64_t tile = 0; tile < g.tiles(); tile += kAwmsChunk) {
+      const std::int64_t count = lesser(kAwmsChunk, g.tiles() - tile);
+      input_points(g, point, tile, count, in);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float* from = g.output + point * stride + (tile + i) * kTile * g.o;
+        for (std::int64_t o = 0; o < g.o; o += kLanes) {
+          Vec y[kTile], z[kPoints];
+          for (int u = 0; u < kTile; ++u) y[u] = load(from + u * g.o + o, AllLanes{});
+          expand_output(y, z);
+          for (int f = 0; f < kPoints; ++f) store(grad + (f * kAwmsChunk + i) * g.o + o, z[f], AllLanes{});
+        }
+      }
+      for (int f = 0; f < kPoints; ++f) {
+        outer_product(count, in + f * kAwmsChunk * g.c, g.c, grad + f * kAwmsChunk * g.o, g.o,
+                      points + (point * kPoints + f) * g.c * g.o, g.first > 0 || tile > 0);
+      }
+    }
+  }
+}
+
+// Sums of the gradient over each segment of the group, [segments][wide O].
+template <class T>
+void sum_gradient(const Group& g, const void* grad, float* sums) {
+  const AwmsShape& s = g.s;
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+  for (std::int64_t item = 0; item < g.count; ++item) {
+    const Segment segment = segment_at(g.cut, g.first + item);
+    const std::int64_t width = lesser(g.cut.tiles * kTile, s.w - segment.column);
+    for (std::int64_t o = 0; o < s.o; o += kLanes) {
+      const SomeLanes lanes{int(lesser(kLanes, s.o - o))};
+      Vec total{};
+      for (std::int64_t row = segment.row; row < lesser(segment.row + kTile, s.h); ++row) {
+        const std::int64_t start = (segment.image * s.h + row) * s.w + segment.column;
+        Vec line{};
+        for (std::int64_t x = 0; x < width; ++x) {
+          line += load(static_cast<const T*>(grad) + (start + x) * s.o + o, lanes);
+        }
+        total += line;
+      }
+      store(sums + (g.first + item) * g.o + o, total, AllLanes{});
+    }
+  }
+}
+
+// The taps' gradients from the points': the transpose of prepare().
+void collect_taps(const AwmsGradWeight& a, const Group& g, const float* points) {
+  const AwmsShape& s = a.shape;
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+  for (std::int64_t c = 0; c < s.c; ++c) {
+    for (std::int64_t o = 0; o < s.o; o += kLanes) {
+      const SomeLanes lanes{int(lesser(kLanes, s.o - o))};
+      Vec rows[kTaps][kPoints] = {};
+      for (int f = 0; f < kPoints; ++f) {
+        for (int e = 0; e < kPoints; ++e) {
+          const Vec value = load(points + ((f * kPoints + e) * g.c + c) * g.o + o, AllLanes{});
+          for (int k = 0; k < kTaps; ++k) rows[k][e] += kWeights.values[f][k] * value;
+        }
+      }
+      for (int k = 0; k < kTaps; ++k) {
+        for (int l = 0; l < kTaps; ++l) {
+          Vec tap{};
+          for (int e = 0; e < kPoints; ++e) tap += kWeights.values[e][l] * rows[k][e];
+          store(a.grad_weight + ((k * kTaps + l) * s.c + c) * s.o + o, tap, lanes);
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void grad_weight(const AwmsGradWeight& a) {
+  Group g(a.shape, a.scratch);
+  float* points = g.end();
+  float* sums = points + kPoints * kPoints * g.c * g.o;
+  for_each_group(g, [&] {
+    transform_rows_of_input<T>(g, a.x);
+    expand_rows_of_gradient<T>(g, a.grad);
+    accumulate(g, points);
+    sum_gradient<T>(g, a.grad, sums);
+  });
+  collect_taps(a, g, points);
+  for (std::int64_t o = 0; o < a.shape.o; ++o) {
+    double total = 0;
+    for (std::int64_t i = 0; i < g.cut.segments; ++i) total += sums[i * g.o + o];
+    a.grad_bias[o] = float(total);
+  }
+}
+
+}  // namespace
+
+void launch_awms_prepare(const AwmsWeights& a) {
+  const std::int64_t margin = (kTaps - a.k) / 2;
+#pragma omp parallel for num_threads(a.threads) schedule(static)
+  for (std::int64_t c = 0; c < a.c_wide; ++c) {
+    for (std::int64_t o = 0; o < a.o_wide; o += kLanes) {
+      const SomeLanes lanes{int(c < a.c && o < a.o ? lesser(kLanes, a.o - o) : 0)};
+      Vec columns[kTaps][kPoints] = {};  // [tap of the rows][point of the columns]
+      for (std::int64_t k = 0; k < a.k; ++k) {
+        for (std::int64_t l = 0; l < a.k; ++l) {
+          const Vec tap = load(a.weight + ((k * a.k + l) * a.c + c) * a.o + o, lanes);
+          for (int e = 0; e < kPoints; ++e) columns[k + margin][e] += kWeights.values[e][l + margin] * tap;
+        }
+      }
+      for (int f = 0; f < kPoints; ++f) {
+        Vec values[kPoints] = {};
+        for (int k = 0; k < kTaps; ++k) {
+#pragma GCC unroll 30
+          for (int e = 0; e < kPoints; ++e) values[e] += kWeights.values[f][k] * columns[k][e];
+        }
+        for (int e = 0; e < kPoints; ++e) {
+          store(a.points + ((f * kPoints + e) * a.c_wide + c) * a.o_wide + o, values[e], AllLanes{});
+        }
+      }
+    }
+  }
+}
+
+void launch_awms_conv(const AwmsConv& a) {
+  if (a.shape.dtype == DType::bfloat16) {
+    conv<bf16>(a);
+  } else {
+    conv<float>(a);
+  }
+}
+
+void launch_awms_grad_weight(const AwmsGradWeight& a) {
+  if (a.shape.dtype == DType::bfloat16) {
+    grad_weight<bf16>(a);
+  } else {
+    grad_weight<float>(a);
+  }
+}
+
+}  // namespace awsrn_fast::AWSRN_FAST_ISA
