@@ -16,7 +16,8 @@ namespace awsrn_fast {
 template <class Params>
 void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_bytes, const Target&, const char* op,
             const Params& params) {
-  cuda_host::run({op, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, [&] { kernel(params); }});
+  cuda_host::run({op, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, &params, sizeof params,
+                  [&] { kernel(params); }});
 }
 
 #else

@@ -16,9 +16,7 @@ namespace cuda_host {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr std::size_t kMaxShared = 64 * 1024;
 constexpr unsigned kMaxGridYZ = 65535;
-constexpr std::size_t kGuard = 64;  // bytes behind the shared memory that nobody may write
 constexpr unsigned char kPoison = 0xFF;  // NaN in every floating type
 
 enum class State { ready, at_barrier, in_warp_op, exited };
@@ -120,7 +118,7 @@ void check_limits(const Launch& launch) {
 
 void start_block(const Launch& launch, uint3 index, std::mt19937_64& random, std::vector<int>& order) {
   blockIdx = index;
-  std::memset(block.shared, kPoison, launch.shared_bytes + kGuard);
+  std::memset(block.shared, kPoison, launch.shared_bytes + kSharedGuard);
   block.alive = block.count;
   block.waiting = 0;
   for (int i = 0; i < block.count; ++i) {
@@ -234,10 +232,14 @@ std::vector<LaunchRecord> take_launch_records() {
   return taken;
 }
 
-void record(const Launch& launch) {
+std::string kernel_name(const void* kernel) {
   Dl_info info{};
-  const bool named = dladdr(launch.kernel, &info) && info.dli_sname && info.dli_saddr == launch.kernel;
-  const std::string kernel = named ? info.dli_sname : "?";
+  const bool named = dladdr(kernel, &info) && info.dli_sname && info.dli_saddr == kernel;
+  return named ? info.dli_sname : "?";
+}
+
+void record(const Launch& launch) {
+  const std::string kernel = kernel_name(launch.kernel);
   LaunchRecord& r = records[kernel];
   r.op = launch.op;
   r.kernel = kernel;
@@ -258,8 +260,8 @@ void run(const Launch& launch) {
   if (int(block.threads.size()) < block.count) block.threads.resize(block.count);
   const char* stacks = allocate_stacks(kMaxThreads);
   for (int i = 0; i < block.count; ++i) block.threads[i].fiber.stack = const_cast<char*>(stacks) + i * kStackBytes;
-  std::vector<unsigned char> memory(launch.shared_bytes + kGuard + 128);
-  block.shared = memory.data() + (128 - reinterpret_cast<std::uintptr_t>(memory.data()) % 128);
+  alignas(128) static unsigned char memory[kSharedWindow];
+  block.shared = memory;
   if (observer) observer->launch(launch, block.shared, stacks, kMaxThreads * kStackBytes);
 
   std::mt19937_64 random(thread_order);
@@ -272,7 +274,7 @@ void run(const Launch& launch) {
         start_block(launch, {x, y, z}, random, order);
         run_block(order);
         const unsigned char* guard = block.shared + launch.shared_bytes;
-        if (block.failure.empty() && std::any_of(guard, guard + kGuard, [](unsigned char b) { return b != kPoison; }))
+        if (block.failure.empty() && std::any_of(guard, guard + kSharedGuard, [](unsigned char b) { return b != kPoison; }))
           block.failure = "wrote beyond the end of shared memory";
         if (!block.failure.empty()) break;
       }

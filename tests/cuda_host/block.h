@@ -46,6 +46,8 @@ void barrier(Site site);
 std::uint64_t warp_op(WarpOp op, std::uint32_t mask, std::uint64_t in, std::uint64_t argument, Site site,
                       void (*finish)(Lane* lanes));
 
+// Where shared memory lies, and what may be reached by mistake behind it without harm.
+inline constexpr std::size_t kMaxShared = 64 * 1024, kSharedGuard = 4096, kSharedWindow = kMaxShared + kSharedGuard;
 unsigned char* dynamic_shared_memory();
 std::size_t dynamic_shared_bytes();
 int lane_id();
@@ -58,6 +60,8 @@ struct Launch {
   const void* kernel;
   dim3 grid, block;
   std::size_t shared_bytes;
+  const void* params;  // read by all threads, from constant memory on a GPU
+  std::size_t params_bytes;
   std::function<void()> thread;  // the kernel with its arguments
 };
 
@@ -67,8 +71,11 @@ void run(const Launch& launch);
 // The order in which threads are tried: 0 ascending, else a permutation that the seed draws anew for each block.
 void set_thread_order(std::uint64_t seed);
 
+// A kernel's mangled name, which is nvcc's too.
+std::string kernel_name(const void* kernel);
+
 struct LaunchRecord {
-  std::string op, kernel;  // kernel: its mangled name, which is nvcc's too
+  std::string op, kernel;
   unsigned blocks, threads;
   std::size_t shared_bytes;
 };
@@ -81,7 +88,7 @@ struct Observer {
   void (*barrier)();
   void (*sync_warp)(int warp, std::uint32_t mask);
   void (*access)(int thread, const void* address, std::size_t bytes, bool write, const void* place);
-  void (*ldmatrix)(int first_thread, const void* const* rows, int matrices, const void* place);
+  void (*ldmatrix)(int first_thread, const void* const* rows, int matrices, bool transposed, const void* place);
   std::string (*finish)();  // the races found, empty if none
 };
 inline const Observer* observer = nullptr;

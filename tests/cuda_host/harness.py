@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
 
 import host_build
 import pytest
@@ -14,14 +16,23 @@ from awsrn_fast import backends, native
 from awsrn_fast.ops import _cuda, _library
 
 
+def instances() -> list[Any]:
+    """The kernels' instances, as parameters (arch, dtype): what runs on sm_75, and what from sm_80 on is another."""
+    pairs = [(75, torch.float32), (75, torch.float16), (80, torch.float16), (80, torch.bfloat16)]
+    return [pytest.param(arch, dtype, id=f"sm_{arch}-{str(dtype).removeprefix('torch.')}") for arch, dtype in pairs]
+
+
 @contextmanager
-def cuda_on_cpu(op: str, arch: int, variant: str = "plain") -> Iterator[None]:
+def cuda_on_cpu(op: str, arch: int, variant: str = "plain") -> Iterator[ModuleType]:
     """Within it ``use_backend(<op>="cuda")`` runs the CUDA kernels, compiled by g++, on CPU tensors.
 
     Args:
         op: the row.
         arch: the architecture whose instances run, 75 or 80.
         variant: of :data:`host_build.VARIANTS`.
+
+    Yields:
+        The module.
     """
     try:
         module = host_build.module(variant)
@@ -43,7 +54,8 @@ def cuda_on_cpu(op: str, arch: int, variant: str = "plain") -> Iterator[None]:
                     library.impl(name, kernel, "CPU", allow_override=True)
         backends.register(op, "cuda", backend.run, reasons_against)
         try:
-            yield
+            yield module
         finally:
+            module.set_thread_order(0)
             backends.register(op, "cuda", *backend)
             library._destroy()

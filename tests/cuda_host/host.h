@@ -14,7 +14,7 @@
 #define __global__ __attribute__((visibility("default")))
 #define __device__
 #define __host__
-#define __forceinline__ inline
+#define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __restrict__ __restrict
 

@@ -6,6 +6,7 @@
 
 #include <tuple>
 
+#include "accesses.h"
 #include "records.h"
 
 namespace cuda_host {
@@ -21,6 +22,19 @@ inline void bind(pybind11::module_& m) {
         return rows;
       },
       "(op, mangled kernel, blocks, most threads, most shared bytes) of each kernel launched since the last call.");
+#ifdef AWSRN_FAST_CUDA_RACE
+  m.def("set_counting", &set_counting, pybind11::arg("on"), "Count sectors and bank conflicts from now on.");
+  m.def(
+      "take_accesses",
+      [] {
+        std::vector<std::tuple<std::string, std::string, std::string, std::string, std::uint64_t, std::uint64_t,
+                               std::uint64_t>> rows;
+        for (const AccessRecord& r : take_access_records())
+          rows.emplace_back(r.op, r.kernel, r.place, r.kind, r.requests, r.units, r.ideal);
+        return rows;
+      },
+      "(op, mangled kernel, source line, kind, warps' requests, sectors or wavefronts, ideal) since the last call.");
+#endif
 }
 
 }  // namespace cuda_host

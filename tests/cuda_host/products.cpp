@@ -38,7 +38,7 @@ void ldmatrix_finish(Lane* lanes) {
     if (offset < dynamic_shared_memory() || offset + kRowBytes > dynamic_shared_memory() + dynamic_shared_bytes())
       fail("ldmatrix: a row lies outside of shared memory");
   }
-  if (observer) observer->ldmatrix(lanes[0].thread, rows, first.matrices, first.place);
+  if (observer) observer->ldmatrix(lanes[0].thread, rows, first.matrices, first.transposed, first.place);
   for (int l = 0; l < warpSize; ++l) {
     const MatrixRows& mine = rows_of(lanes[l]);
     if (mine.matrices != first.matrices || mine.transposed != first.transposed)
