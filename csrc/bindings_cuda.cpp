@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "cuda/channel_attention.h"
 #include "cuda/gated_residual.h"
 #ifdef AWSRN_FAST_CUDA_HOST
 #include "cuda_host/module.h"
@@ -36,6 +37,27 @@ DType map_dtype(int code, const Target& target, const char* op) {
   AWSRN_FAST_CHECK(code >= 0 && code <= int(DType::float16), std::string(op) + ": unknown dtype");
   AWSRN_FAST_CHECK(DType(code) != DType::bfloat16 || target.arch >= 80, std::string(op) + ": bfloat16 before sm_80");
   return DType(code);
+}
+
+void channel_attention_fwd(Address mean, Address w1, Address b1, Address w2, Address b2, Address gate, Address hidden,
+                           std::int64_t n, std::int64_t c, std::int64_t r, int dtype, int device, Address stream,
+                           int arch) {
+  const Target target{device, stream, arch};
+  launch_channel_attention_fwd({{n, c, r}, pointer(mean), pointer(w1), pointer(b1), pointer(w2), pointer(b2),
+                                pointer(gate), pointer<float>(hidden)},
+                               map_dtype(dtype, target, "channel_attention"), target);
+}
+
+void channel_attention_bwd(Address grad_gate, Address mean, Address w1, Address b1, Address w2, Address b2,
+                           Address grad_mean, Address grad_w1, Address grad_b1, Address grad_w2, Address grad_b2,
+                           Address hidden, Address to_hidden, Address to_gate, std::int64_t n, std::int64_t c,
+                           std::int64_t r, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_channel_attention_bwd(
+      {{n, c, r}, pointer(grad_gate), pointer(mean), pointer(w1), pointer(b1), pointer(w2), pointer(b2),
+       pointer(grad_mean), pointer(grad_w1), pointer(grad_b1), pointer(grad_w2), pointer(grad_b2),
+       pointer<float>(hidden), pointer<float>(to_hidden), pointer<float>(to_gate)},
+      map_dtype(dtype, target, "channel_attention"), target);
 }
 
 void gated_residual_fwd(Address x, Address f, Address gate, Address x_scale, Address res_scale, Address y, Address mean,
@@ -78,6 +100,15 @@ void bind_launchers(py::module_& m) {
   m.attr("FLOAT32") = int(DType::float32);
   m.attr("BFLOAT16") = int(DType::bfloat16);
   m.attr("FLOAT16") = int(DType::float16);
+
+  m.def("channel_attention_fwd", &channel_attention_fwd, no_gil, py::arg("mean"), py::arg("w1"), py::arg("b1"),
+        py::arg("w2"), py::arg("b2"), py::arg("gate"), py::arg("hidden"), py::arg("n"), py::arg("c"), py::arg("r"),
+        py::arg("dtype"), py::arg("device"), py::arg("stream"), py::arg("arch"));
+  m.def("channel_attention_bwd", &channel_attention_bwd, no_gil, py::arg("grad_gate"), py::arg("mean"), py::arg("w1"),
+        py::arg("b1"), py::arg("w2"), py::arg("b2"), py::arg("grad_mean"), py::arg("grad_w1"), py::arg("grad_b1"),
+        py::arg("grad_w2"), py::arg("grad_b2"), py::arg("hidden"), py::arg("to_hidden"), py::arg("to_gate"),
+        py::arg("n"), py::arg("c"), py::arg("r"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
 
   m.def("gated_residual_workspace",
         [](std::int64_t n, std::int64_t c, std::int64_t hw, bool channels_last) {

@@ -29,15 +29,6 @@ void with_layout(const GatedResidualMaps& maps, bool aligned, Run run) {
   else with(std::integral_constant<int, 1>{});
 }
 
-template <class Run>
-void with_dtype(DType dtype, Run run) {
-  switch (dtype) {
-    case DType::float32: return run(float{});
-    case DType::float16: return run(__half{});
-    case DType::bfloat16: return run(__nv_bfloat16{});
-  }
-}
-
 template <class Pointers>
 GatedResidualParams<Pointers> params(const Pointers& a, int vector) {
   const GatedResidualMaps& maps = a.maps;
@@ -50,10 +41,10 @@ void fwd(const GatedResidualFwd& a, const Target& target) {
   with_layout<T>(a.maps, aligned({a.x, a.f, a.gate, a.y}), [&](auto vector, auto channels_last) {
     constexpr int kVector = vector;
     const auto p = params(a, kVector);
-    launch(gated_residual_fwd_kernel<T, kVector, channels_last>, dim3(unsigned(p.blocks)), GatedResidualTile::kThreads,
-           2 * kVector * GatedResidualTile::kThreads * sizeof(float), target, kName, p);
+    launch(gated_residual_fwd_kernel<T, kVector, channels_last>, grid_of(p.blocks, kName), GatedResidualTile::kThreads,
+           kSumFloats<kVector> * sizeof(float), target, kName, p);
     if (p.tile.chunks == 1) return;
-    launch(gated_residual_fwd_sum_kernel<T>, dim3(unsigned(a.maps.n * ceil_div(a.maps.c, 32))), kSumThreads,
+    launch(gated_residual_fwd_sum_kernel<T>, grid_of(a.maps.n * ceil_div(a.maps.c, 32), kName), kSumThreads,
            kSumThreads * sizeof(float), target, kName, p);
   });
 }
@@ -64,11 +55,11 @@ void bwd(const GatedResidualBwd& a, const Target& target) {
   with_layout<T>(a.maps, whole, [&](auto vector, auto channels_last) {
     constexpr int kVector = vector;
     const auto p = params(a, kVector);
-    launch(gated_residual_bwd_kernel<T, kVector, channels_last>, dim3(unsigned(p.blocks)), GatedResidualTile::kThreads,
-           2 * kVector * GatedResidualTile::kThreads * sizeof(float), target, kName, p);
+    launch(gated_residual_bwd_kernel<T, kVector, channels_last>, grid_of(p.blocks, kName), GatedResidualTile::kThreads,
+           kSumFloats<kVector> * sizeof(float), target, kName, p);
     const std::int64_t gates = a.grad_gate ? a.maps.n * ceil_div(a.maps.c, 32) : 0;
     if (!gates && !a.grad_res_scale && !a.grad_x_scale) return;
-    launch(gated_residual_bwd_sum_kernel<T>, dim3(unsigned(gates + 1)), kSumThreads, kSumThreads * sizeof(float),
+    launch(gated_residual_bwd_sum_kernel<T>, grid_of(gates + 1, kName), kSumThreads, kSumThreads * sizeof(float),
            target, kName, p);
   });
 }

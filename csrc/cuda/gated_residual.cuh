@@ -96,33 +96,41 @@ __device__ __forceinline__ void load_per_channel(const T* values, std::int64_t a
   }
 }
 
+// Floats of shared memory for sum_positions. A thread's values lie a pitch apart that spreads the V values of 32 / V
+// neighbours over all banks.
+template <int V>
+constexpr int kSumPitch = GatedResidualTile::kThreads + 32 / V;
+template <int V>
+constexpr int kSumFloats = V * kSumPitch<V> + GatedResidualTile::kThreads;
+
 // The sums over the block's positions, one per channel that it holds: `done(channel within the block, sum)`, called by
-// one thread each. `shared`: 2 * V * kThreads floats. All threads come here.
+// one thread each. All threads come here.
 template <int V, bool ChannelsLast, class Done>
 __device__ __forceinline__ void sum_positions(const GatedResidualTile& tile, const float (&sums)[V], float* shared,
                                               Done done) {
-  constexpr int kThreads = GatedResidualTile::kThreads;
+  constexpr int kThreads = GatedResidualTile::kThreads, kPitch = kSumPitch<V>;
   const int thread = threadIdx.x;
   if constexpr (ChannelsLast) {
     const int channels = tile.width * V;
     const int groups = channels < kThreads ? kThreads / channels : 1;
-    float* groups_sums = shared + V * kThreads;
+    float* group_sums = shared + V * kPitch;
 #pragma unroll
-    for (int k = 0; k < V; ++k) shared[k * kThreads + thread] = sums[k];
+    for (int k = 0; k < V; ++k) shared[k * kPitch + thread] = sums[k];
     __syncthreads();
     for (int i = thread; i < channels * groups; i += kThreads) {
       const int channel = i % channels;
       float sum = 0;
       for (int row = i / channels; row < tile.rows; row += groups)
-        sum += shared[channel % V * kThreads + row * tile.width + channel / V];
-      groups_sums[i] = sum;
+        sum += shared[channel % V * kPitch + row * tile.width + channel / V];
+      if (groups == 1) done(channel, sum);
+      else group_sums[i] = sum;
     }
+    if (groups == 1) return;
     __syncthreads();
-    for (int channel = thread; channel < channels; channel += kThreads) {
-      float sum = 0;
-      for (int group = 0; group < groups; ++group) sum += groups_sums[group * channels + channel];
-      done(channel, sum);
-    }
+    if (thread >= channels) return;
+    float sum = 0;
+    for (int group = 0; group < groups; ++group) sum += group_sums[group * channels + thread];
+    done(thread, sum);
   } else {
     float sum = 0;
 #pragma unroll
@@ -165,7 +173,7 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   float sums[V] = {};
 #pragma unroll
   for (int k = 0; k < V; ++k) f_scale[k] *= res_scale;
-#pragma unroll 4
+#pragma unroll 2
   for (int i = 0; i < strip.count; ++i) {
     const std::int64_t at = strip.offset + i * strip.step;
     float xs[V], fs[V];

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "common/dtype.h"
 #include "cuda/device.cuh"
 #include "cuda/target.h"
 
@@ -17,7 +18,7 @@ template <class Params>
 void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_bytes, const Target&, const char* op,
             const Params& params) {
   cuda_host::run({op, reinterpret_cast<const void*>(kernel), grid, block, shared_bytes, &params, sizeof params,
-                  [&] { kernel(params); }});
+                  [kernel, &params] { kernel(params); }});
 }
 
 #else
@@ -67,5 +68,21 @@ void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_by
 }
 
 #endif  // AWSRN_FAST_CUDA_HOST
+
+// A grid in x alone.
+inline dim3 grid_of(std::int64_t blocks, const char* op) {
+  if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(op) + ": the maps take more blocks than a grid has");
+  return dim3(unsigned(blocks));
+}
+
+// Calls `run` with a value of the type that the maps are stored in.
+template <class Run>
+void with_dtype(DType dtype, Run run) {
+  switch (dtype) {
+    case DType::float32: return run(float{});
+    case DType::float16: return run(__half{});
+    case DType::bfloat16: return run(__nv_bfloat16{});
+  }
+}
 
 }  // namespace awsrn_fast

@@ -1,0 +1,48 @@
+"""How the kernels' accesses fall on memory, on maps of the network's widths: sectors of global memory, bank conflicts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+import torch
+from harness import cuda_on_cpu
+from suite import forward_and_gradients, laid_out
+
+from awsrn_fast import backends, ops
+from awsrn_fast.ops._cases import Case
+
+# One case an op with whole vectors of channels; a map is more than a block's, so that its edges weigh little.
+SHAPES: dict[str, Case] = {
+    "gated_residual": Case(
+        "48x48", {"x": (2, 32, 48, 48), "f": (2, 32, 48, 48), "gate": (2, 32), "x_scale": (1,), "res_scale": (1,)}
+    ),
+    "channel_attention": Case("levels", {"mean": (4, 128), "w1": (8, 128), "b1": (8,), "w2": (128, 8), "b2": (128,)}),
+}
+MOST_SECTORS = 1.25
+"""Times the sectors that the bytes of a kernel would fill, loads and stores together."""
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float32", "float16"])
+@pytest.mark.parametrize("op", SHAPES)
+def test_sectors_and_conflicts(op: str, dtype: torch.dtype) -> None:
+    arguments = SHAPES[op].make(dtype)
+    arguments = {k: laid_out(v, "channels_last") if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
+    with cuda_on_cpu(op, 75, "race") as module, backends.use_backend(**{op: "cuda"}):
+        module.set_counting(True)
+        try:
+            forward_and_gradients(ops.ROWS[op], arguments)
+            accesses = module.take_accesses()
+        finally:
+            module.set_counting(False)
+    sums: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0, 0])
+    for _, kernel, place, kind, requests, units, ideal in accesses:
+        if kind == "ldmatrix":
+            assert units == ideal, f"{kernel}: ldmatrix at {place} takes {units} wavefronts, {ideal} would do"
+        if kind.startswith("global"):
+            sums[kernel][0] += units
+            sums[kernel][1] += ideal
+        print(f"{kernel[:60]:60} {place:28} {kind:13} {requests:6} requests, {units / ideal:.2f} x ideal")
+    assert sums
+    for kernel, (units, ideal) in sums.items():
+        assert units <= MOST_SECTORS * ideal, f"{kernel}: {units} sectors, {ideal} would do"

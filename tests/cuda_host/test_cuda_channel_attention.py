@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestChannelAttentionOnHost(OpSuite):
+    op = "channel_attention"
