@@ -1,4 +1,4 @@
-"""How the kernels' accesses fall on memory, on maps of the network's widths: sectors of global memory, bank conflicts."""
+"""How the kernels' accesses fall on memory, on maps of the network's widths: sectors, bank conflicts."""
 
 from __future__ import annotations
 

@@ -165,36 +165,40 @@ class Altered:
 class TestFaultsInALauncher:
     """The suite's rule finds what is wrong on the way from tensors to kernels and back."""
 
-    def check(self, monkeypatch: pytest.MonkeyPatch, launcher: str, alter) -> None:
+    def check(self, launcher: str, alter) -> None:
         op, case = "gated_residual", cases_of("gated_residual")[0]
         arguments = case.make(torch.float32)
         exact = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
         reference = ops.ROWS[op].reference
-        with cuda_on_cpu(op, 75) as module, backends.use_backend(**{op: "cuda"}):
-            monkeypatch.setattr(native, "cuda", Altered(module, launcher, alter))
+        with (
+            cuda_on_cpu(op, 75) as module,
+            pytest.MonkeyPatch.context() as patch,
+            backends.use_backend(**{op: "cuda"}),
+        ):
+            patch.setattr(native, "cuda", Altered(module, launcher, alter))
             got = forward_and_gradients(ops.ROWS[op], arguments)
         truth = forward_and_gradients(reference, exact)
         assert_accurate(got, forward_and_gradients(reference, arguments), truth)
 
-    def test_nothing_altered(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.check(monkeypatch, "gated_residual_bwd", lambda a: a)
+    def test_nothing_altered(self) -> None:
+        self.check("gated_residual_bwd", lambda a: a)
 
-    def test_two_gradients_swapped(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_gradients_swapped(self) -> None:
         def swap(a: list) -> list:
             a[7], a[8] = a[8], a[7]
             return a
 
         with pytest.raises(AssertionError, match="gradient of x: error"):
-            self.check(monkeypatch, "gated_residual_bwd", swap)
+            self.check("gated_residual_bwd", swap)
 
-    def test_an_unwritten_gradient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unwritten_gradient(self) -> None:
         with pytest.raises(AssertionError, match="gradient of gate: error nan"):
-            self.check(monkeypatch, "gated_residual_bwd", lambda a: [*a[:9], 0, *a[10:]])
+            self.check("gated_residual_bwd", lambda a: [*a[:9], 0, *a[10:]])
 
-    def test_an_off_by_one_in_the_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_off_by_one_in_the_size(self) -> None:
         def smaller(a: list) -> list:
             a[10] -= 1  # positions
             return a
 
         with pytest.raises(AssertionError, match="output 0: error"):
-            self.check(monkeypatch, "gated_residual_fwd", smaller)
+            self.check("gated_residual_fwd", smaller)
