@@ -33,6 +33,7 @@ struct Thread {
 
 struct Block {
   std::vector<Thread> threads;
+  bool products = false;
   int count = 0, alive = 0, waiting = 0, current = -1;
   unsigned char* shared = nullptr;
   const Launch* launch = nullptr;
@@ -199,6 +200,7 @@ std::uint64_t warp_op(WarpOp op, std::uint32_t mask, std::uint64_t in, std::uint
     lanes[l] = block.threads[first + l].lane;
     lanes[l].named = mask >> l & 1u;
   }
+  block.products |= op == WarpOp::mma;
   if (finish) finish(lanes);
   for (int l = 0; l < warpSize; ++l) {
     if (!lanes[l].named) continue;
@@ -246,15 +248,16 @@ void record(const Launch& launch) {
   r.blocks += launch.grid.x * launch.grid.y * launch.grid.z;
   r.threads = std::max(r.threads, launch.block.x * launch.block.y * launch.block.z);
   r.shared_bytes = std::max(r.shared_bytes, launch.shared_bytes);
+  r.products |= block.products;
 }
 
 void run(const Launch& launch) {
   const std::lock_guard<std::mutex> lock(one_launch);
   check_limits(launch);
-  record(launch);
   block.count = int(launch.block.x * launch.block.y * launch.block.z);
   block.launch = &launch;
   block.failure.clear();
+  block.products = false;
   gridDim = launch.grid;
   blockDim = launch.block;
   if (int(block.threads.size()) < block.count) block.threads.resize(block.count);
@@ -279,6 +282,7 @@ void run(const Launch& launch) {
         if (!block.failure.empty()) break;
       }
   block.current = -1;
+  record(launch);
   std::string failure = block.failure;
   if (!failure.empty())
     failure += " (block " + std::to_string(blockIdx.x) + ", " + std::to_string(blockIdx.y) + ", " +

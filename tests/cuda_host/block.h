@@ -78,6 +78,7 @@ struct LaunchRecord {
   std::string op, kernel;
   unsigned blocks, threads;
   std::size_t shared_bytes;
+  bool products;  // whether it used mma
 };
 
 // What the race build hears of; null in the other builds.

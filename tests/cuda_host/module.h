@@ -16,12 +16,12 @@ inline void bind(pybind11::module_& m) {
   m.def(
       "take_launches",
       [] {
-        std::vector<std::tuple<std::string, std::string, unsigned, unsigned, std::size_t>> rows;
+        std::vector<std::tuple<std::string, std::string, unsigned, unsigned, std::size_t, bool>> rows;
         for (const LaunchRecord& r : take_launch_records())
-          rows.emplace_back(r.op, r.kernel, r.blocks, r.threads, r.shared_bytes);
+          rows.emplace_back(r.op, r.kernel, r.blocks, r.threads, r.shared_bytes, r.products);
         return rows;
       },
-      "(op, mangled kernel, blocks, most threads, most shared bytes) of each kernel launched since the last call.");
+      "(op, mangled kernel, blocks, most threads, most shared bytes, whether mma was used) of each kernel launched since the last call.");
 #ifdef AWSRN_FAST_CUDA_RACE
   m.def("set_counting", &set_counting, pybind11::arg("on"), "Count sectors and bank conflicts from now on.");
   m.def(
