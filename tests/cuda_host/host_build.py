@@ -16,7 +16,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from types import ModuleType
@@ -56,7 +55,16 @@ def compiler() -> list[str]:
 
 def module(variant: str = "plain") -> ModuleType:
     """``_cuda_host``: the function table of ``_cuda``, on CPU tensors."""
-    return load(variant, "_cuda_host", tuple(sorted(CSRC.glob("cuda/*.cu"))), CSRC / "bindings_cuda.cpp")
+    return load(variant, *_parts())
+
+
+def module_path(variant: str = "plain") -> Path:
+    """The file of :func:`module`, built if need be."""
+    return build(variant, *_parts())
+
+
+def _parts() -> tuple[str, tuple[Path, ...], Path]:
+    return "_cuda_host", tuple(sorted(CSRC.glob("cuda/*.cu"))), CSRC / "bindings_cuda.cpp"
 
 
 @functools.cache
@@ -125,8 +133,3 @@ def sanitized_environment() -> dict[str, str]:
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
     return os.environ | options
-
-
-if __name__ == "__main__":
-    for variant in sys.argv[1:] or ["plain"]:
-        print(build(variant, "_cuda_host", tuple(sorted(CSRC.glob("cuda/*.cu"))), CSRC / "bindings_cuda.cpp"))

@@ -1,6 +1,6 @@
-"""What nvcc makes of the kernels for compute capability 7.5, beside how they are launched: the table of README.
+"""What nvcc makes of the kernels for compute capability 7.5, beside how they are launched.
 
-``python tests/cuda_host/kernel_table.py`` prints it. Registers, spills and the occupancy that a kernel claims come from
+``python tests/cuda_host table`` prints it. Registers, spills and the occupancy that a kernel claims come from
 nvcc's PTX and ptxas; threads and shared memory from running every op's cases under the harness.
 """
 
@@ -9,18 +9,11 @@ from __future__ import annotations
 import functools
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-CSRC = ROOT / "csrc"
-if __name__ == "__main__":
-    sys.path[:0] = [str(HERE), str(HERE.parent / "ops"), str(ROOT), str(CSRC)]
-
 import build_native
-import torch
+from build_native import CSRC
 from harness import cuda_on_cpu, instances
 from suite import cases_of, forward_and_gradients, laid_out
 
@@ -67,7 +60,7 @@ def toolkit() -> Path:
 def compile_for_75(source: Path) -> tuple[str, str, Path]:
     """PTX, what ptxas says of it, and the cubin; kept in ``build`` until a source changes."""
     bin_folder = toolkit() / "bin"
-    folder = ROOT / "build" / "cuda_host" / "static" / source_id(CSRC)
+    folder = CSRC.parent / "build" / "cuda_host" / "static" / source_id(CSRC)
     folder.mkdir(parents=True, exist_ok=True)
     ptx, cubin, log = (folder / f"{source.stem}.{suffix}" for suffix in ("ptx", "cubin", "log"))
     if not log.is_file():
@@ -170,8 +163,3 @@ def table() -> str:
             f"{code.claimed_blocks}, {possible} | {products} |"
         )
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(table())

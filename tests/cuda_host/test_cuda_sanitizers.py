@@ -12,7 +12,7 @@ from suite import cases_of
 
 from awsrn_fast import backends, ops
 
-SCRIPT = Path(__file__).resolve().parent / "run_sanitized.py"
+FOLDER = Path(__file__).resolve().parent
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -20,7 +20,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         environment = host_build.sanitized_environment()
     except FileNotFoundError as missing:
         pytest.skip(f"no {missing}")
-    command = [sys.executable, str(SCRIPT), *arguments]
+    command = [sys.executable, str(FOLDER), "sanitize", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 

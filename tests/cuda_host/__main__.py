@@ -1,0 +1,38 @@
+"""``python tests/cuda_host COMMAND``: what the harness does outside of pytest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    # As pyproject.toml has it for pytest.
+    sys.path[1:1] = [str(HERE.parents[1]), str(HERE.parent / "ops"), str(HERE.parents[1] / "csrc")]
+    parser = argparse.ArgumentParser(prog="python tests/cuda_host", description="CUDA kernels on the CPU.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("table", help="print what nvcc makes of each kernel for sm_75, and how it is launched")
+    builder = commands.add_parser("build", help="compile the kernels with g++")
+    builder.add_argument("variant", nargs="?", default="plain", choices=("plain", "race", "asan"))
+    sanitize = commands.add_parser("sanitize", help="run every kernel under the sanitizers (preloaded: see the tests)")
+    sanitize.add_argument("fault", nargs="?", help="only a planted fault, which must end the process")
+    options = parser.parse_args()
+
+    if options.command == "build":
+        import host_build
+
+        print(host_build.module_path(options.variant))
+    elif options.command == "table":
+        import kernel_table
+
+        print(kernel_table.table())
+    else:
+        import sanitized
+
+        sanitized.run_fault(options.fault) if options.fault else sanitized.run_ops()
+
+
+main()
