@@ -79,7 +79,11 @@ class Config:
     halo: int = _option(8, "reach of the non-local fusion beyond its block")
     profile: int = _option(0, "write trace.json of this many steps after the first four, for chrome://tracing; 0: none")
     tensorboard: bool = _option(False, "write TensorBoard events, too")
-    init: str = _option("", "weights file to start from; stages G and G-literal need those of a run in stage P")
+    init: str = _option(
+        "",
+        "weights to start from, a file or a name; of another scale: all but skip and reconstruction, which start "
+        "fresh; stages G and G-literal need those of a run in stage P",
+    )
     stage: Literal["P", "G", "G-literal"] = _option(
         "P",
         "what is minimised: P, L1 alone, for PSNR; G, with VGG and GAN losses, for looks; G-literal, those alone. The "

@@ -144,10 +144,21 @@ def _network(config: Config) -> SuperResolution:
     model = create(config.variant, config.scale, **config.network_options)
     if config.init and not config.resume:
         start = load(config.init)
-        if (start.network, start.hyper) != (model.network, model.hyper):
+        same = start.network == model.network and start.hyper | {"scale": config.scale} == model.hyper
+        if not same or (config.is_adversarial and start.scale != config.scale):
             raise UserError(f"--init {config.init} is {start.facts.variant} x{start.scale}: not the network to train")
-        model.load_state_dict(start.state_dict())
+        if start.scale == config.scale:
+            model.load_state_dict(start.state_dict())
+        else:
+            _take_body(model, start)
     return model.train()
+
+
+def _take_body(model: SuperResolution, start: SuperResolution) -> None:
+    """Weights from a network of another scale: only skip and reconstruction, whose sizes hang on it, start fresh."""
+    shared = {k: v for k, v in start.state_dict().items() if not k.startswith(("skip.", "tail."))}
+    missing, unexpected = model.load_state_dict(shared, strict=False)
+    assert not unexpected and all(name.startswith(("skip.", "tail.")) for name in missing)
 
 
 def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:

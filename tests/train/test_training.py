@@ -90,6 +90,17 @@ def test_tensorboard_and_a_start_from_other_weights(options, tmp_path) -> None:
         main([*options, "--out", str(tmp_path / "third"), *start, "--variant", "awsrn-s"])
 
 
+def test_another_scale_gives_its_body(options, tmp_path) -> None:
+    assert main(options) == 0
+    start = ["--init", str(tmp_path / "run" / "last.safetensors"), "--scale", "4", "--lr", "1e-12"]
+    assert main([*options, "--out", str(tmp_path / "x4"), *start]) == 0
+    before, after = (awsrn_fast.load(tmp_path / run / "last.safetensors").state_dict() for run in ("run", "x4"))
+    body = [name for name in before if name.startswith(("head.", "body."))]
+    assert len(body) == len(before) - sum(name.startswith(("skip.", "tail.")) for name in before) > 0
+    for name in body:
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
+
+
 def test_what_a_run_cannot_do_is_said_before_it_starts(options, tmp_path) -> None:
     def refused(arguments: list[str], message: str) -> None:
         with pytest.raises(UserError, match=message) as error:
