@@ -3,6 +3,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <limits>
+#include <memory>
+
 #include "common/check.h"
 #include "common/tiles.h"
 #include "cpu/awms_cut.h"
@@ -63,6 +67,25 @@ class Scratch {
  private:
   static constexpr std::int64_t kLine = 16;
   std::vector<float> floats_;
+};
+
+// Whether buffers start as NaN, so that tests see what is read before it was written.
+bool poisoned = false;
+
+// Floats that nobody has written yet, from a whole cache line on.
+class Buffer {
+ public:
+  explicit Buffer(std::int64_t count) : floats_(new float[count + kLine]) {
+    if (poisoned) std::fill_n(floats_.get(), count + kLine, std::numeric_limits<float>::quiet_NaN());
+  }
+  float* data() const {
+    const auto address = reinterpret_cast<Address>(floats_.get());
+    return floats_.get() + (kLine * sizeof(float) - address % (kLine * sizeof(float))) / sizeof(float);
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 16;
+  std::unique_ptr<float[]> floats_;
 };
 
 DwpwAttentionShape dwpw_attention_shape(std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w,
@@ -150,29 +173,32 @@ AwmsShape awms_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_
   return {n, c, o, h, w, DType(dtype), threads, awms_cut(n, c, o, h, w)};
 }
 
-std::int64_t awms_points_size(std::int64_t c, std::int64_t o) {
-  return kAwmsPoints * kAwmsPoints * awms_wide(c) * awms_wide(o);
+AwmsWeights awms_weights(Address weight, std::int64_t k, std::int64_t c, std::int64_t o, int threads,
+                         const Buffer& points) {
+  return {pointer<float>(weight), k, c, o, awms_wide(c), awms_wide(o), points.data(), threads};
 }
 
-std::int64_t awms_scratch_size(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w,
-                               int dtype, int threads, bool gradient) {
-  return awms_scratch(awms_shape(n, c, o, h, w, dtype, threads), gradient);
-}
-
-void awms_prepare(Address weight, Address points, std::int64_t k, std::int64_t c, std::int64_t o, int threads) {
+Buffer awms_prepared(Address weight, std::int64_t k, std::int64_t c, std::int64_t o, int threads) {
   AWSRN_FAST_CHECK(k % 2 == 1 && k <= kAwmsTaps, "awms: the kernel's side must be odd and at most 9");
-  kernels().awms_prepare({pointer<float>(weight), k, c, o, awms_wide(c), awms_wide(o), pointer<float>(points), threads});
+  Buffer points(kAwmsPoints * kAwmsPoints * awms_wide(c) * awms_wide(o));
+  kernels().awms_prepare(awms_weights(weight, k, c, o, threads, points));
+  return points;
+}
+
+void awms_run(const AwmsShape& shape, Address x, Address weight, std::int64_t k, const AwmsOutput& out) {
+  const Buffer points = awms_prepared(weight, k, shape.c, shape.o, shape.threads);
+  const Buffer scratch(awms_scratch(shape, false));
+  kernels().awms_conv({shape, pointer(x), points.data(), out, scratch.data()});
 }
 
 // The convolution alone, in the maps' layout: the gradient of the input is one, too.
-void awms_conv(Address x, Address points, Address y, Address scratch, std::int64_t n, std::int64_t c, std::int64_t o,
+void awms_conv(Address x, Address weight, std::int64_t k, Address y, std::int64_t n, std::int64_t c, std::int64_t o,
                std::int64_t h, std::int64_t w, int dtype, int threads) {
   const AwmsOutput out{pointer(y), nullptr, 0, 0, 0, nullptr, nullptr, 1, false};
-  kernels().awms_conv(
-      {awms_shape(n, c, o, h, w, dtype, threads), pointer(x), pointer<float>(points), out, pointer<float>(scratch)});
+  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, weight, k, out);
 }
 
-void awms_fwd(Address x, Address points, Address shift, Address skip, Address y, Address scratch, std::int64_t scale,
+void awms_fwd(Address x, Address weight, std::int64_t k, Address shift, Address skip, Address y, std::int64_t scale,
               float out_scale, bool clamp, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t o,
               std::int64_t h, std::int64_t w, int dtype, int threads) {
   AWSRN_FAST_CHECK(scale >= 1 && o % (scale * scale) == 0, "awms: the square of scale must divide o");
@@ -186,14 +212,15 @@ void awms_fwd(Address x, Address points, Address shift, Address skip, Address y,
   }
   const AwmsOutput out{pointer(y),     offset.data(), planes * high * wide, scale * row, scale * column, pointer<float>(shift),
                        pointer(skip), out_scale,     clamp};
-  kernels().awms_conv(
-      {awms_shape(n, c, o, h, w, dtype, threads), pointer(x), pointer<float>(points), out, pointer<float>(scratch)});
+  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, weight, k, out);
 }
 
-void awms_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, Address scratch, std::int64_t n,
-                      std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
-  kernels().awms_grad_weight({awms_shape(n, c, o, h, w, dtype, threads), pointer(x), pointer(grad),
-                              pointer<float>(grad_weight), pointer<float>(grad_bias), pointer<float>(scratch)});
+void awms_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, std::int64_t n, std::int64_t c,
+                      std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
+  const AwmsShape shape = awms_shape(n, c, o, h, w, dtype, threads);
+  const Buffer scratch(awms_scratch(shape, true));
+  kernels().awms_grad_weight({shape, pointer(x), pointer(grad), pointer<float>(grad_weight), pointer<float>(grad_bias),
+                              scratch.data()});
 }
 
 }  // namespace
@@ -206,6 +233,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("available_isas", &available_isas, "Instruction sets that this library holds and this CPU runs.");
   m.def("isa", [] { return std::string(kernels().isa); }, "The instruction set in use.");
   m.def("set_isa", &set_isa, py::arg("name"), "Use another of available_isas(); ValueError names them.");
+
+  m.def("poison", [](bool on) { poisoned = on; }, py::arg("on"), "For tests: scratch starts as NaN.");
 
   const auto no_gil = py::call_guard<py::gil_scoped_release>();
   m.def("gated_residual_fwd", &gated_residual_fwd, no_gil, py::arg("x"), py::arg("f"), py::arg("gate"),
@@ -229,18 +258,13 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("non_local_bwd", &non_local_bwd, no_gil, py::arg("grad"), py::arg("qkv"), py::arg("attended"),
         py::arg("softmax"), py::arg("grad_qkv"), py::arg("n"), py::arg("h"), py::arg("w"), py::arg("d"),
         py::arg("block"), py::arg("halo"), py::arg("threads"));
-  m.def("awms_points_size", &awms_points_size, py::arg("c"), py::arg("o"), "Floats of the transformed weights.");
-  m.def("awms_scratch_size", &awms_scratch_size, py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
-        py::arg("dtype"), py::arg("threads"), py::arg("gradient"), "Floats of scratch that a launcher needs.");
-  m.def("awms_prepare", &awms_prepare, no_gil, py::arg("weight"), py::arg("points"), py::arg("k"), py::arg("c"),
-        py::arg("o"), py::arg("threads"));
-  m.def("awms_conv", &awms_conv, no_gil, py::arg("x"), py::arg("points"), py::arg("y"), py::arg("scratch"),
-        py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
-  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("points"), py::arg("shift"), py::arg("skip"),
-        py::arg("y"), py::arg("scratch"), py::arg("scale"), py::arg("out_scale"), py::arg("clamp"),
+  m.def("awms_conv", &awms_conv, no_gil, py::arg("x"), py::arg("weight"), py::arg("k"), py::arg("y"), py::arg("n"),
+        py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
+  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("k"), py::arg("shift"),
+        py::arg("skip"), py::arg("y"), py::arg("scale"), py::arg("out_scale"), py::arg("clamp"),
         py::arg("channels_last"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
         py::arg("dtype"), py::arg("threads"));
   m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
-        py::arg("grad_bias"), py::arg("scratch"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
-        py::arg("dtype"), py::arg("threads"));
+        py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
+        py::arg("threads"));
 }

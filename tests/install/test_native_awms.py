@@ -33,7 +33,9 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     assert native.cpu is not None, native.cpu_reason
     before = native.cpu.isa()
     native.cpu.set_isa(request.param)
+    native.cpu.poison(True)
     yield request.param
+    native.cpu.poison(False)
     native.cpu.set_isa(before)
 
 
@@ -54,21 +56,17 @@ def sizes(a: dict[str, Tensor], threads: int) -> tuple[int, ...]:
     return n, c, a["weight"].shape[0], h, w, dtype_code(a["x"].dtype), threads
 
 
-def scratch(a: dict[str, Tensor], threads: int, gradient: bool) -> Tensor:
-    return torch.full((native.cpu.awms_scratch_size(*sizes(a, threads), gradient),), float("nan"))
-
-
 def convolve(a: dict[str, Tensor], threads: int) -> Tensor:
     y = torch.full_like(a["grad"], float("nan"))
-    tensors = (a["x"], autograd._prepared(a["weight"]), y, scratch(a, threads, False))
-    native.cpu.awms_conv(*map(address, tensors), *sizes(a, threads))
+    taps, k = autograd._taps(a["weight"]), a["weight"].shape[-1]
+    native.cpu.awms_conv(address(a["x"]), address(taps), k, address(y), *sizes(a, threads))
     return y
 
 
 def weight_gradient(a: dict[str, Tensor], threads: int) -> tuple[Tensor, Tensor]:
     c, o = sizes(a, threads)[1:3]
     taps, sums = torch.full((9, 9, c, o), float("nan")), torch.full((o,), float("nan"))
-    tensors = (a["x"], a["grad"], taps, sums, scratch(a, threads, True))
+    tensors = (a["x"], a["grad"], taps, sums)
     native.cpu.awms_grad_weight(*map(address, tensors), *sizes(a, threads))
     return taps.permute(3, 2, 0, 1), sums
 
@@ -119,11 +117,11 @@ def test_bad_sizes_are_refused(changed: dict[str, int], said: str) -> None:
     assert native.cpu is not None, native.cpu_reason
     arguments = {"n": 1, "c": 1, "o": 4, "h": 1, "w": 1, "dtype": native.cpu.FLOAT32, "threads": 1}
     with pytest.raises(ValueError, match=f"awms: .*{said}"):
-        native.cpu.awms_scratch_size(**arguments | changed, gradient=False)
+        native.cpu.awms_conv(0, 0, 9, 0, **arguments | changed)
 
 
 @pytest.mark.parametrize("k", [2, 11])
 def test_kernels_it_does_not_have_are_refused(k: int) -> None:
     assert native.cpu is not None, native.cpu_reason
     with pytest.raises(ValueError, match="odd and at most 9"):
-        native.cpu.awms_prepare(0, 0, k, 1, 4, 1)
+        native.cpu.awms_conv(0, 0, k, 0, 1, 1, 4, 1, 1, native.cpu.FLOAT32, 1)

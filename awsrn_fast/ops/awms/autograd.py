@@ -36,10 +36,10 @@ def _fwd_cpu(
     shift = in_float32(bias) * out_scale
     if out_shift is not None:
         shift = shift + in_float32(out_shift).repeat_interleave(scale**2)
-    points, scratch = _prepared(weight), _scratch(x, weight.shape[0], gradient=False)
-    tensors = (x, points, shift, skip, y, scratch)
+    taps, k = _taps(weight), weight.shape[-1]
     options = (scale, out_scale, clamp, channels_last)
-    native.cpu.awms_fwd(*map(address, tensors), *options, *_sizes(x, weight.shape[0]))
+    rest = map(address, (shift, skip, y))
+    native.cpu.awms_fwd(address(x), address(taps), k, *rest, *options, *_sizes(x, weight.shape[0]))
     return y
 
 
@@ -82,15 +82,14 @@ def _bwd_cpu(
     if want_x:
         grad_x = torch.zeros_like(seen) if not grad.numel() else torch.empty_like(seen)
         if grad.numel():
-            points = _prepared(weight.transpose(0, 1).flip(2, 3))
-            tensors = (grad, points, grad_x, _scratch(grad, x.shape[1], gradient=False))
-            native.cpu.awms_conv(*map(address, tensors), *_sizes(grad, x.shape[1]))
+            back, k = _taps(weight.transpose(0, 1).flip(2, 3)), weight.shape[-1]
+            native.cpu.awms_conv(address(grad), address(back), k, address(grad_x), *_sizes(grad, x.shape[1]))
         grads[0] = grad_x.contiguous(memory_format=memory_format(x))
     if want_weight or want_bias:
         taps = torch.zeros(9, 9, x.shape[1], outputs)
         sums = torch.zeros(outputs)
         if grad.numel():
-            tensors = (seen, grad, taps, sums, _scratch(seen, outputs, gradient=True))
+            tensors = (seen, grad, taps, sums)
             native.cpu.awms_grad_weight(*map(address, tensors), *_sizes(seen, outputs))
         margin = (9 - weight.shape[-1]) // 2
         inside = slice(margin, 9 - margin)
@@ -142,17 +141,9 @@ def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     return grad.reshape(n, h, w, planes * scale**2).permute(0, 3, 1, 2)
 
 
-def _prepared(weight: Tensor) -> Tensor:
-    """``[O, C, K, K]`` -> the weights at the kernel's 30x30 points."""
-    o, c, k, _ = weight.shape
-    taps = in_float32(weight.permute(2, 3, 1, 0))
-    points = torch.empty(native.cpu.awms_points_size(c, o))
-    native.cpu.awms_prepare(address(taps), address(points), k, c, o, torch.get_num_threads())
-    return points
-
-
-def _scratch(x: Tensor, outputs: int, gradient: bool) -> Tensor:
-    return torch.empty(native.cpu.awms_scratch_size(*_sizes(x, outputs), gradient))
+def _taps(weight: Tensor) -> Tensor:
+    """``[O, C, K, K]`` -> ``[K, K, C, O]``, dense and in fp32."""
+    return in_float32(weight.permute(2, 3, 1, 0))
 
 
 def _sizes(x: Tensor, outputs: int) -> tuple[int, int, int, int, int, int, int]:
