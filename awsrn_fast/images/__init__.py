@@ -1,11 +1,14 @@
 """Image files in and out with nothing lost on the way: gray, colour, alpha, 8 and 16 bits, ICC profile, EXIF.
 
-Formats: PNG, JPEG, WebP, TIFF and BMP. What a format or a library here cannot hold is an error, never a silent cut:
-Pillow reads 16-bit colour as 8 bits without a word, so 16-bit PNG goes through pypng and 16-bit colour TIFF is refused.
+Formats: PNG, JPEG, WebP, TIFF and BMP. ``reader`` and ``writer`` take an image in parts, so that its size is not
+bounded by memory; ``read`` and ``write`` take it whole. What a format or a library here cannot hold is an error, never
+a silent cut: Pillow reads 16-bit colour as 8 bits without a word, so these kinds do not go through it.
 """
 
-from .picture import FORMATS, Picture
-from .reading import MAX_PIXELS, pixels, read
-from .writing import check_writable, write
+from .picture import BYTES, FORMATS, WORDS, Header, Picture, Samples
+from .reading import MAX_PIXELS, pixels, read, reader
+from .windows import Reader
+from .writing import Rows, check_writable, held, write, writer
 
-__all__ = ["FORMATS", "MAX_PIXELS", "Picture", "check_writable", "pixels", "read", "write"]
+__all__ = ["BYTES", "FORMATS", "MAX_PIXELS", "WORDS", "Header", "Picture", "Reader", "Rows", "Samples",
+           "check_writable", "held", "pixels", "read", "reader", "write", "writer"]  # fmt: skip

@@ -1,8 +1,8 @@
-"""The picture in memory, and the formats it comes from and goes to."""
+"""The picture in memory, what is known of one before its pixels, and the formats they come from and go to."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from PIL import Image
@@ -19,22 +19,103 @@ FORMATS = {
 """Formats by file suffix (in lower case)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One upright image. ``notes`` says in plain words what could not be kept as it was in the file."""
+@dataclass(frozen=True)
+class Samples:
+    """How a file's numbers are values in [0, 1]: ``low`` is 0, ``high`` is 1.
 
-    color: np.ndarray
-    """float32 [H, W, 3] RGB or [H, W, 1] gray, in [0, 1], not premultiplied."""
-    alpha: np.ndarray | None = None
-    """float32 [H, W] in [0, 1], or None for an opaque image."""
-    depth: int = 8
-    """Bits a sample in the file: 8 or 16."""
+    8 and 16-bit images use their whole range. Measurements (single-channel 16-bit TIFF, signed and floating ones) use
+    the range that their data have, which is kept.
+    """
+
+    dtype: np.dtype
+    low: float
+    high: float
+
+    @property
+    def depth(self) -> int:
+        """Bits a sample."""
+        return 8 * self.dtype.itemsize
+
+    @property
+    def natural(self) -> bool:
+        """8 or 16 bits without sign, of which 0 is black and the largest is white."""
+        return self in (BYTES, WORDS)
+
+    def to_unit(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of a file as float32 in [0, 1]; all 0 where the range is a single number."""
+        if self.natural:
+            return values.astype(np.float32) / np.float32(self.high)
+        # In double precision: a range far from 0 has few digits left in single precision.
+        return ((values - np.float64(self.low)) / ((self.high - self.low) or 1)).astype(np.float32)
+
+    def from_unit(self, values: np.ndarray) -> np.ndarray:
+        """Values, clipped to [0, 1], as numbers for a file; rounded once where these are whole."""
+        values = np.clip(values, 0, 1)
+        if self.natural:
+            return np.rint(values * np.float32(self.high)).astype(self.dtype)
+        numbers = np.clip(self.low + values.astype(np.float64) * (self.high - self.low), self.low, self.high)
+        return (np.rint(numbers) if self.dtype.kind in "iu" else numbers).astype(self.dtype)
+
+
+BYTES = Samples(np.dtype(np.uint8), 0, 255)
+WORDS = Samples(np.dtype(np.uint16), 0, 65535)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class About:
+    """What stays the same when an image is made larger."""
+
+    samples: Samples = BYTES
     icc: bytes | None = None
     exif: Image.Exif | None = None
     """Without the orientation, which is applied on reading."""
     format: str = "PNG"
     """Pillow's name of the file's format."""
     notes: tuple[str, ...] = ()
+    """What could not be kept as it was in the file, in plain words."""
+
+    @property
+    def depth(self) -> int:
+        """Bits a sample in the file."""
+        return self.samples.depth
+
+    def about(self) -> dict[str, object]:
+        """These fields, to make another header or picture of."""
+        return {field.name: getattr(self, field.name) for field in fields(About)}
+
+
+@dataclass(frozen=True, eq=False)
+class Header(About):
+    """One upright image before its pixels."""
+
+    height: int
+    width: int
+    gray: bool = False
+    alpha: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def planes(self) -> int:
+        """1 gray or 3 RGB, and one more for alpha, which is last."""
+        return (1 if self.gray else 3) + self.alpha
+
+    def scaled(self, scale: int) -> Header:
+        """The header of the image that is ``scale`` times as large."""
+        return Header(scale * self.height, scale * self.width, self.gray, self.alpha, **self.about())
+
+
+@dataclass(frozen=True, eq=False)
+class Picture(About):
+    """One upright image with its pixels."""
+
+    color: np.ndarray
+    """float32 [H, W, 3] RGB or [H, W, 1] gray, in [0, 1], not premultiplied."""
+    alpha: np.ndarray | None = None
+    """float32 [H, W] in [0, 1], or None for an opaque image."""
 
     @property
     def gray(self) -> bool:
@@ -44,3 +125,12 @@ class Picture:
     def size(self) -> tuple[int, int]:
         """(height, width)."""
         return self.color.shape[0], self.color.shape[1]
+
+    @property
+    def header(self) -> Header:
+        return Header(*self.size, self.gray, self.alpha is not None, **self.about())
+
+    def rows(self, top: int, bottom: int) -> np.ndarray:
+        """Rows as float32 [bottom - top, W, planes], alpha last."""
+        color = self.color[top:bottom]
+        return color if self.alpha is None else np.concatenate((color, self.alpha[top:bottom, :, None]), axis=2)

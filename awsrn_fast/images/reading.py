@@ -1,81 +1,122 @@
-"""Image files to pictures: every kind that would lose depth or frames is refused, every conversion noted."""
+"""Image files to headers and pixels: every kind that would lose depth or frames is refused, every conversion noted."""
 
 from __future__ import annotations
 
 import io
 import os
-import struct
 import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import png
-from PIL import ExifTags, Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
 
 from awsrn_fast.errors import RunError
 
-from .picture import FORMATS, Picture
+from . import png_rows, tiff_windows
+from .metadata import fitting_profile, portable_exif, upright
+from .picture import BYTES, FORMATS, WORDS, Header, Picture
+from .windows import Decoded, Reader, check_memory, check_size, plainly
 
 MAX_PIXELS = 10**9
-
-_UPRIGHT = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
-_BASE = ExifTags.Base
-# The rest of the main directory describes the old file's own layout, and a MakerNote points to offsets in it.
-_LARGEST_EXIF = 65000
-_EXIF_KEPT = (_BASE.ImageDescription, _BASE.Make, _BASE.Model, _BASE.Software, _BASE.DateTime, _BASE.Artist,
-              _BASE.Copyright)  # fmt: skip
-# Decoders raise any of these on damaged data.
-_DECODING = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error,
-             zlib.error, png.Error, Image.DecompressionBombError)  # fmt: skip
+_OTHER_TIFF = "this kind of TIFF is read by the extra: pip install 'awsrn_fast[tiff]'"
+_AS_PARTS = "save it as PNG (not interlaced) or as TIFF in strips or tiles, which are read part by part"
 
 
 def pixels(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> int:
-    """Height times width from the header alone. Raises RunError like ``read``."""
-    with _opened(Path(path), max_pixels) as image:
+    """Height times width from the header alone. Raises RunError like ``reader``."""
+    path = Path(path)
+    with plainly(path):
+        if tiff_windows.installed() and tiff_windows.is_tiff(path):
+            return tiff_windows.pixels(path, max_pixels)
+    with _opened(path, max_pixels) as image:
         return image.width * image.height
 
 
 def read(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Read one image; the contents decide the format, not the suffix.
+    """Read one whole image; the rest as in ``reader``."""
+    with reader(path, max_pixels) as image:
+        return image.picture()
+
+
+def reader(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, memory_limit: int | None = None) -> Reader:
+    """Open one image to read windows of it; the contents decide the format, not the suffix.
+
+    PNG and TIFF come in parts; what cannot (JPEG, WebP, BMP, palettes, interlaced PNG, turned images) is decoded whole,
+    if it is predicted to fit ``memory_limit`` bytes.
 
     Raises:
-        RunError: not readable, damaged, animated, more than ``max_pixels`` or of a kind that would lose depth; one
-            line that names the file.
+        RunError: not readable, damaged, animated, more than ``max_pixels`` or than ``memory_limit`` allows, or of a
+            kind that would lose depth; one line that names the file.
     """
     path = Path(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        with _opened(path, max_pixels) as image:
-            _refuse_what_would_lose(path, image)
-            image.load()
-            format = image.format
-            exif = image.getexif()
-            upright = _UPRIGHT.get(exif.get(_BASE.Orientation, 1), lambda a: a)
-            picture = _sixteen_bit(path, image) if _is_sixteen_bit(path, image) else _eight_bit(image)
-    notes = picture.notes + tuple(str(warning.message) for warning in caught)
-    icc, icc_notes = _fitting_profile(picture)
-    kept_exif, exif_notes = _portable_exif(exif)
-    return replace(
-        picture,
-        color=upright(picture.color),
-        alpha=None if picture.alpha is None else upright(picture.alpha),
-        icc=icc,
-        exif=kept_exif,
-        format="JPEG" if format == "MPO" else format,
-        notes=notes + icc_notes + exif_notes,
-    )
+        found = _windows_of_tiff(path, max_pixels, memory_limit) or _by_pillow(path, max_pixels, memory_limit)
+    notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
+    found.header = replace(found.header, notes=found.header.notes + notes)
+    return found
+
+
+def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> Reader | None:
+    with plainly(path):
+        if not (tiff_windows.installed() and tiff_windows.is_tiff(path)):
+            return None
+    found = tiff_windows.open_windows(path, max_pixels)
+    if found is None:
+        return None
+    try:
+        with plainly(path), open(path, "rb") as file:
+            exif = tiff_windows.exif_of(file)
+            found.header = _with_metadata(found.header, found.icc, exif)
+        turn = upright(exif)
+        check_memory(path, found.resident if turn is None else 2 * found.whole, memory_limit, _AS_PARTS)
+        if turn is None:
+            return found
+        with plainly(path), found:
+            return _turned(found.header, found.numbers(0, found.header.height, 0, found.header.width), turn)
+    except BaseException:
+        found.close()
+        raise
+
+
+def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
+    with _opened(path, max_pixels) as image:
+        _refuse_what_would_lose(path, image)
+        if image.format == "PNG":
+            facts = png_rows.facts(path)
+            if facts.late_exif:
+                image.info.setdefault("exif", facts.late_exif)
+            # Not image.getexif(), which decodes the image to look behind it.
+            exif = Image.Image.getexif(image)
+            if facts.in_rows and upright(exif) is None:
+                header = Header(image.height, image.width, facts.gray, facts.alpha, samples=facts.samples)
+                return png_rows.PngRows(path, _with_metadata(header, image.info.get("icc_profile"), exif), facts)
+            sixteen = facts.samples == WORDS
+        else:
+            exif, sixteen = image.getexif(), image.mode.startswith("I;16")
+        # Pillow's own copy and ours.
+        check_memory(path, 8 * (1 + sixteen) * image.width * image.height, memory_limit, _AS_PARTS)
+        image.load()
+        numbers, icc, notes = _sixteen_bit(path, image) if sixteen else _eight_bit(image)
+        height, width, planes = numbers.shape
+        header = Header(height, width, planes < 3, planes in (2, 4), samples=WORDS if sixteen else BYTES,
+                        format="JPEG" if image.format == "MPO" else image.format, notes=notes)  # fmt: skip
+        return _turned(_with_metadata(header, icc, exif), numbers, upright(exif))
+
+
+def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -> Header:
+    icc, about_icc = fitting_profile(icc, header.gray)
+    kept, about_exif = portable_exif(exif)
+    return replace(header, icc=icc, exif=kept, notes=header.notes + about_icc + about_exif)
+
+
+def _turned(header: Header, numbers: np.ndarray, turn: Callable[[np.ndarray], np.ndarray] | None) -> Decoded:
+    numbers = numbers if turn is None else turn(numbers)
+    return Decoded(replace(header, height=numbers.shape[0], width=numbers.shape[1]), numbers)
 
 
 @contextmanager
@@ -84,22 +125,17 @@ def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
     # Checked below from the header; Pillow's own limit warns at half of where it raises.
     Image.MAX_IMAGE_PIXELS = None
     try:
-        with Image.open(path, formats=sorted(set(FORMATS.values()))) as image:
-            if image.width * image.height > max_pixels:
-                raise RunError(
-                    f"{path}: {image.width}x{image.height} is more than {max_pixels} pixels (--max-pixels); "
-                    "not decoded, since such a header may be an attack"
-                )
-            yield image
-    except RunError:
-        raise
-    except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        what = "the file is empty" if empty else "not an image of a known format (PNG, JPEG, WebP, TIFF, BMP)"
-        raise RunError(f"{path}: {what}") from error
-    except _DECODING as error:
-        reason = getattr(error, "strerror", None) or f"damaged or not supported ({error})"
-        raise RunError(f"{path}: {reason}") from error
+        with plainly(path):
+            try:
+                image = Image.open(path, formats=sorted(set(FORMATS.values())))
+            except UnidentifiedImageError as error:
+                if not tiff_windows.is_tiff(path):
+                    raise
+                reason = "damaged, or a kind of TIFF that is not supported"
+                raise RunError(f"{path}: {reason if tiff_windows.installed() else _OTHER_TIFF}") from error
+            with image:
+                check_size(path, image.height, image.width, max_pixels)
+                yield image
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -114,34 +150,31 @@ def _refuse_what_would_lose(path: Path, image: Image.Image) -> None:
         unsigned = set(image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))) == {1}
         if max(bits) > 8 and not (tuple(bits) == (16,) and unsigned):
             kind = "" if unsigned else "signed or floating "
-            raise RunError(f"{path}: TIFF with {len(bits)} {kind}samples of {max(bits)} bits; save it as 16-bit PNG")
-    if image.mode in ("F", "I", "LAB"):
+            what = f"TIFF with {len(bits)} {kind}samples of {max(bits)} bits"
+            if tiff_windows.installed():
+                raise RunError(f"{path}: {what} is not supported; save it as 16-bit PNG")
+            raise RunError(f"{path}: {what}; {_OTHER_TIFF}")
+    if image.mode == "LAB" or (image.mode in ("F", "I") and image.format != "PNG"):
         raise RunError(f"{path}: images of Pillow's mode {image.mode} are not supported; save it as 16-bit PNG")
 
 
-def _is_sixteen_bit(path: Path, image: Image.Image) -> bool:
-    if image.format == "PNG":
-        with open(path, "rb") as file:
-            return file.read(25)[24] == 16  # the depth in IHDR, which Pillow does not tell
-    return image.mode.startswith("I;16")
-
-
-def _sixteen_bit(path: Path, image: Image.Image) -> Picture:
+def _sixteen_bit(path: Path, image: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:
+    notes = ()
     if image.format == "PNG":
         with open(path, "rb") as file:
             width, height, rows, info = png.Reader(file=file).asDirect()
-            samples = np.empty((height, width * info["planes"]), np.uint16)
+            numbers = np.empty((height, width * info["planes"]), np.uint16)
             for index, row in enumerate(rows):
-                samples[index] = row
-        samples = samples.reshape(height, width, info["planes"])
+                numbers[index] = row
+        numbers = numbers.reshape(height, width, info["planes"])
     else:
-        samples = np.asarray(image).astype(np.uint16)[..., None]
+        numbers = np.asarray(image).astype(np.uint16)[..., None]
         if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-            samples = 65535 - samples
-    return _picture(samples, 16, image.info.get("icc_profile"), ())
+            numbers, notes = 65535 - numbers, (tiff_windows.INVERTED,)
+    return numbers, image.info.get("icc_profile"), notes
 
 
-def _eight_bit(image: Image.Image) -> Picture:
+def _eight_bit(image: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:
     icc, notes = image.info.get("icc_profile"), []
     if image.format == "MPO":
         notes.append("only the first of several pictures in the file is used")
@@ -153,9 +186,11 @@ def _eight_bit(image: Image.Image) -> Picture:
         if image.mode in ("1", "P", "PA"):
             name = "1 bit" if image.mode == "1" else "palette"
             notes.append(f"{name} converted to {target}")
+        elif image.mode == "RGBX":
+            notes.append("band 4, of which the file does not say what it is, is left out")
         image = image if image.mode == target else image.convert(target)
-    samples = np.asarray(image)
-    return _picture(samples if samples.ndim == 3 else samples[..., None], 8, icc, tuple(notes))
+    numbers = np.asarray(image)
+    return (numbers if numbers.ndim == 3 else numbers[..., None]), icc, tuple(notes)
 
 
 def _target_mode(image: Image.Image) -> str:
@@ -173,37 +208,3 @@ def _rgb_from_cmyk(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, 
         except (ImageCms.PyCMSError, OSError) as error:
             return image.convert("RGB"), None, f"CMYK converted to RGB; its profile is not usable ({error})"
     return image.convert("RGB"), None, "CMYK without a profile converted to RGB by plain arithmetic"
-
-
-def _picture(samples: np.ndarray, depth: int, icc: bytes | None, notes: tuple) -> Picture:
-    values = samples.astype(np.float32) / np.float32(2**depth - 1)
-    has_alpha = values.shape[2] in (2, 4)
-    color, alpha = (values[..., :-1], values[..., -1]) if has_alpha else (values, None)
-    return Picture(color, alpha, depth, icc, notes=notes)
-
-
-def _fitting_profile(picture: Picture) -> tuple[bytes | None, tuple[str, ...]]:
-    """A profile of another colour space than the pixels' would show wrong colours: left out, with a note."""
-    space = b"GRAY" if picture.gray else b"RGB "
-    if not picture.icc or picture.icc[16:20] == space:
-        return picture.icc or None, ()
-    name = picture.icc[16:20].decode("ascii", "replace").strip()
-    return None, (f"colour profile ({name}) does not fit the pixels and is left out",)
-
-
-def _portable_exif(source: Image.Exif) -> tuple[Image.Exif | None, tuple[str, ...]]:
-    exif = Image.Exif()
-    try:
-        for tag in _EXIF_KEPT:
-            if tag in source:
-                exif[tag] = source[tag]
-        for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            values = {key: value for key, value in source.get_ifd(tag).items() if key != _BASE.MakerNote}
-            if values:
-                exif[tag] = values
-        size = len(exif.tobytes())
-    except _DECODING as error:
-        return None, (f"EXIF is damaged and left out ({error})",)
-    if size > _LARGEST_EXIF:
-        return None, (f"EXIF of {size} bytes is too long for JPEG and left out",)
-    return (exif if len(exif) else None), ()

@@ -1,134 +1,157 @@
-"""Pictures to image files, written whole or not at all."""
+"""Pictures and rows to image files, written whole or not at all."""
 
 from __future__ import annotations
 
+import io
 import os
 import struct
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import numpy as np
-import png
-from PIL import ExifTags, Image
+from PIL import Image
 
 from awsrn_fast.errors import RunError
 from awsrn_fast.files import replacing
 
-from .picture import FORMATS, Picture
+from .metadata import exif_for
+from .picture import BYTES, FORMATS, WORDS, Header, Picture
+from .png_rows import PngWriter
+from .tiff_rows import TiffWriter
 
+# JPEG's fields reach 65,535, but libjpeg stops at 65,500.
 _LARGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "BMP": 2**31 - 1, "TIFF": 2**31 - 1, "PNG": 2**31 - 1}
-_BASE = ExifTags.Base
+_LARGEST_BMP = 2**32 - 1
+_BLOCK = 2**22
+"""Bytes of float values that are rounded at a time; at least one row."""
 
 
-def check_writable(path: str | os.PathLike, picture: Picture, size: tuple[int, int]) -> None:
-    """Raise RunError where the format of ``path`` cannot hold ``picture`` at ``size`` (height, width)."""
+def check_writable(path: str | os.PathLike, header: Header) -> None:
+    """Raise RunError where the format of ``path`` cannot hold such an image; it names a format that can."""
     path = Path(path)
-    format = _format_of(path)
+    format, size = format_of(path), header.size
     if max(size) > _LARGEST_SIDE[format]:
         raise RunError(
             f"cannot write {path}: {size[1]}x{size[0]} pixels are more than {format} holds "
             f"({_LARGEST_SIDE[format]} a side); write PNG or TIFF instead"
         )
-    if picture.alpha is not None and format in ("JPEG", "BMP"):
+    if format == "BMP" and header.height * (header.width * header.planes + 3) > _LARGEST_BMP:
+        raise RunError(
+            f"cannot write {path}: {size[1]}x{size[0]} pixels are more than the 4 GB of BMP; write PNG instead"
+        )
+    if header.alpha and format in ("JPEG", "BMP"):
         raise RunError(f"cannot write {path}: {format} keeps no alpha; write PNG, WebP or TIFF instead")
-    if picture.depth == 16 and format in ("JPEG", "BMP", "WEBP"):
-        raise RunError(f"cannot write {path}: {format} has 8 bits a sample, the image has 16; write PNG instead")
-    if picture.depth == 16 and format == "TIFF" and not (picture.gray and picture.alpha is None):
-        raise RunError(f"cannot write {path}: 16-bit TIFF is written for gray images only; write PNG instead")
+    if header.samples not in (BYTES, WORDS) and format != "TIFF":
+        kind = f"{header.samples.dtype} from {header.samples.low:g} to {header.samples.high:g}"
+        raise RunError(f"cannot write {path}: {format} cannot keep the image's values ({kind}); write TIFF instead")
+    if header.depth == 16 and format in ("JPEG", "BMP", "WEBP"):
+        raise RunError(
+            f"cannot write {path}: {format} has 8 bits a sample, the image has 16; write PNG or TIFF instead"
+        )
 
 
 def write(path: str | os.PathLike, picture: Picture, quality: int = 95) -> None:
-    """Write ``picture`` in the format of the suffix of ``path``, whole or not at all.
+    """Write ``picture``; the rest as in ``writer``."""
+    with writer(path, picture.header, quality) as file:
+        step = max(1, _BLOCK // (4 * picture.header.width * picture.header.planes))
+        for top in range(0, picture.size[0], step):
+            file.write(picture.rows(top, top + step))
 
-    Values are clipped to [0, 1] and rounded once, to the depth of the picture. WebP has no gray (written as RGB) and
-    is lossless at quality 100; BMP keeps neither profile nor EXIF.
+
+class Rows(Protocol):
+    """What ``writer`` gives."""
+
+    def write(self, rows: np.ndarray) -> None:
+        """The next rows, float32 [k, W, planes], alpha last; clipped to [0, 1] and rounded once, to the depth."""
+
+
+@contextmanager
+def writer(path: str | os.PathLike, header: Header, quality: int = 95) -> Iterator[Rows]:
+    """Write an image as its rows come, in the format of the suffix of ``path``, whole or not at all.
+
+    PNG and TIFF are written as they come; JPEG, WebP and BMP are kept, with the depth of the file, until all rows are
+    there. WebP has no gray (written as RGB) and is lossless at quality 100; BMP keeps neither profile nor EXIF.
+    TIFF of more than 4 GB becomes BigTIFF.
 
     Raises:
-        RunError: the format cannot hold the picture, or the file cannot be written.
+        RunError: the format cannot hold the image, or the file cannot be written.
+        ValueError: fewer or more rows than the header says, when the block ends.
     """
     path = Path(path)
-    check_writable(path, picture, picture.size)
-    format = _format_of(path)
-    samples = _samples(picture)
-    exif = _exif_bytes(picture)
-    with replacing(path) as beside:
-        if picture.depth == 16 and format == "PNG":
-            _write_sixteen_bit_png(beside, samples, picture.icc, exif)
-            return
-        image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-        options: dict[str, object] = {"icc_profile": picture.icc}
-        if exif is not None:
-            options["exif"] = exif
-        if format == "JPEG":
-            options |= {"quality": quality, "subsampling": 0}
-        elif format == "WEBP":
-            options |= {"quality": quality, "lossless": quality == 100, "exact": True}
+    check_writable(path, header)
+    format, exif = format_of(path), exif_for(header)
+    with replacing(path) as beside, open(beside, "wb") as file:
+        if format == "PNG":
+            encoder = PngWriter(file, header, None if exif is None else exif.tobytes())
         elif format == "TIFF":
-            # libtiff, which compresses, cannot write EXIF's sub-directories; Pillow's own writer can.
-            compression = "raw" if _has_directories(picture.exif) else "tiff_deflate"
-            options |= {"compression": compression, "big_tiff": samples.nbytes > 2**31}
+            encoder = TiffWriter(file, header, exif)
+        else:
+            encoder = _Kept(file, header, format, quality, exif)
+        rows = _Rounded(encoder, header)
+        yield rows
+        if rows.count != header.height:
+            raise ValueError(f"{path}: {rows.count} rows were written of {header.height}")
         try:
-            image.save(beside, format=format, **options)
+            encoder.close()
         except (ValueError, RuntimeError, SystemError, struct.error) as error:
             raise RunError(f"cannot write {path}: {error}") from error
 
 
-def _format_of(path: Path) -> str:
+def held(path: str | os.PathLike, header: Header) -> int:
+    """Bytes that ``writer`` holds at the most: rows, or the image where the format is written whole."""
+    if format_of(Path(path)) in ("PNG", "TIFF"):
+        return 4 * _BLOCK
+    return 2 * header.height * header.width * header.planes
+
+
+def format_of(path: Path) -> str:
+    """Format by suffix. Raises RunError for one that is not known."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
         raise RunError(f"cannot write {path}: the suffix must be one of {' '.join(FORMATS)}") from None
 
 
-def _has_directories(exif: Image.Exif | None) -> bool:
-    return exif is not None and any(tag in exif for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo))
+class _Rounded:
+    """Float rows to those of the file's type, a block at a time."""
+
+    def __init__(self, encoder: object, header: Header):
+        self._encoder, self._header, self.count = encoder, header, 0
+
+    def write(self, rows: np.ndarray) -> None:
+        expected = (self._header.width, self._header.planes)
+        if rows.shape[1:] != expected:
+            raise ValueError(f"rows [k, {rows.shape[1:]}] do not fit the header's {expected}")
+        step = max(1, _BLOCK // (4 * expected[0] * expected[1]))
+        for top in range(0, len(rows), step):
+            self._encoder.write(self._header.samples.from_unit(rows[top : top + step]))
+        self.count += len(rows)
 
 
-def _exif_bytes(picture: Picture) -> bytes | None:
-    if picture.exif is None:
-        return None
-    exif = Image.Exif()
-    exif.update(dict(picture.exif))
-    details = dict(exif.get(ExifTags.IFD.Exif, {}))
-    height, width = picture.size
-    for tag, value in ((_BASE.ExifImageWidth, width), (_BASE.ExifImageHeight, height)):
-        if tag in details:
-            details[tag] = value
-    if details:
-        exif[ExifTags.IFD.Exif] = details
-    exif[_BASE.Orientation] = 1
-    return exif.tobytes()
+class _Kept:
+    """Formats that Pillow writes from a whole image."""
 
+    def __init__(self, file: BinaryIO, header: Header, format: str, quality: int, exif: Image.Exif | None):
+        self._file, self._format = file, format
+        self._numbers = np.empty((*header.size, header.planes), np.uint8)
+        self._options: dict[str, object] = {"icc_profile": header.icc}
+        if exif is not None:
+            self._options["exif"] = exif.tobytes()
+        if format == "JPEG":
+            self._options |= {"quality": quality, "subsampling": 0}
+        elif format == "WEBP":
+            self._options |= {"quality": quality, "lossless": quality == 100, "exact": True}
+        self._row = 0
 
-def _samples(picture: Picture) -> np.ndarray:
-    """Integers [H, W, C] of the picture's depth, alpha last."""
-    planes = picture.color.shape[2] + (picture.alpha is not None)
-    dtype = np.uint16 if picture.depth == 16 else np.uint8
-    samples = np.empty((*picture.size, planes), dtype)
-    top = 2**picture.depth - 1
-    # Row by row: no float copy of the whole image, which may be larger than all the rest.
-    for row in range(picture.size[0]):
-        samples[row, :, : picture.color.shape[2]] = np.rint(np.clip(picture.color[row], 0, 1) * top)
-        if picture.alpha is not None:
-            samples[row, :, -1] = np.rint(np.clip(picture.alpha[row], 0, 1) * top)
-    return samples
+    def write(self, numbers: np.ndarray) -> None:
+        self._numbers[self._row : self._row + len(numbers)] = numbers
+        self._row += len(numbers)
 
-
-def _write_sixteen_bit_png(path: Path, samples: np.ndarray, icc: bytes | None, exif: bytes | None) -> None:
-    height, width, planes = samples.shape
-    color_type = {1: 0, 2: 4, 3: 2, 4: 6}[planes]
-    rows = samples.astype(">u2").reshape(height, -1).view(np.uint8)
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 0] = 2  # PNG's filter "Up": each byte less the one above
-    filtered[0, 1:] = rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0))]
-    if icc:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc)))
-    if exif:
-        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    compressed = zlib.compress(filtered, 6)
-    step = 2**30
-    chunks += [(b"IDAT", compressed[start : start + step]) for start in range(0, len(compressed), step)]
-    with open(path, "wb") as file:
-        png.write_chunks(file, [*chunks, (b"IEND", b"")])
+    def close(self) -> None:
+        image = Image.fromarray(self._numbers[..., 0] if self._numbers.shape[2] == 1 else self._numbers)
+        # Through memory: where the disk is full Pillow's encoders give a number for a reason.
+        data = io.BytesIO()
+        image.save(data, format=self._format, **self._options)
+        self._file.write(data.getbuffer())

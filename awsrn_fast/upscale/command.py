@@ -90,7 +90,7 @@ def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, q
     picture = images.read(job.source, max_pixels)
     scale = tiler.facts.scale
     height, width = picture.size
-    images.check_writable(job.target, picture, (scale * height, scale * width))
+    images.check_writable(job.target, picture.header.scaled(scale))
     runs = passes(picture) * getattr(network, "passes", 1)
     tiler.on_tile = lambda pixels: report.advance(pixels / runs)
     try:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 import awsrn_fast
 from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.errors import UserError
+from awsrn_fast.images.png_rows import PngWriter
 from awsrn_fast.models import create
 from awsrn_fast.upscale.command import main
 from awsrn_fast.upscale.memory import available
@@ -149,16 +150,16 @@ def test_missing_weights_are_wrong_usage(tmp_path):
 def test_interrupt_leaves_only_whole_files(tmp_path, bicubic, monkeypatch):
     for name in ("a.png", "b.png"):
         picture(tmp_path / "in" / name)
-    write = Image.Image.save
+    close = PngWriter.close
 
-    def stop_in_the_second(self, path, *arguments, **options):
-        write(self, path, *arguments, **options)
+    def stop_in_the_second(self):
+        close(self)
         if "done" in state:
             raise KeyboardInterrupt
         state.add("done")
 
     state: set[str] = set()
-    monkeypatch.setattr(Image.Image, "save", stop_in_the_second)
+    monkeypatch.setattr(PngWriter, "close", stop_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         upscale(tmp_path / "in", "-o", tmp_path / "out")
     assert files_in(tmp_path / "out") == ["a.png"]

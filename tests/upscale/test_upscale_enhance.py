@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from awsrn_fast.errors import RunError
-from awsrn_fast.images import Picture
+from awsrn_fast.images import WORDS, Picture
 from awsrn_fast.upscale.enhance import enhance, fill_hidden, passes
 
 
@@ -24,7 +24,7 @@ class Bicubic:
 @pytest.mark.parametrize("planes", [1, 3])
 def test_flat_colours_stay_and_planes_are_kept(size, planes):
     color = np.full((*size, planes), 0.3, np.float32)
-    large = enhance(Picture(color, np.full(size, 0.5, np.float32), depth=16), Bicubic(), 4)
+    large = enhance(Picture(color, np.full(size, 0.5, np.float32), samples=WORDS), Bicubic(), 4)
     assert large.color.shape == (4 * size[0], 4 * size[1], planes) and large.depth == 16
     np.testing.assert_allclose(large.color, 0.3, atol=1e-6)
     assert (large.alpha == 0.5).all()

@@ -1,0 +1,195 @@
+"""PNG row by row, in and out, in memory of a few rows.
+
+Pillow decodes whole images only and cuts 16-bit colour to 8 bits. Here the stream is inflated piece by piece; rows are
+freed of their filters by Pillow's decoder, a block of rows at a time with the row above in front.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from .picture import BYTES, WORDS, Header, Samples
+from .windows import Reader, plainly
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BLOCK = 2**22
+"""Bytes of rows that are decoded or encoded at a time; at least one row."""
+_PIECE = 2**20
+# Pillow's modes and raw modes with pixels of that many bytes; what is wider comes as high and low bytes.
+_DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}
+_COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_PALETTE = 3
+_UP = 2
+_LARGEST_EXIF = 2**24
+
+
+class Facts(NamedTuple):
+    """What Pillow does not tell of a PNG."""
+
+    samples: Samples
+    gray: bool
+    alpha: bool
+    in_rows: bool
+    """Whether ``PngRows`` reads it: 8 or 16 bits, not interlaced, without palette and transparent colour."""
+    late_exif: bytes
+    """EXIF that follows the pixels, or nothing."""
+    parts: list[tuple[int, int]]
+    """Offset and length of the data of each IDAT."""
+
+
+def facts(path: Path) -> Facts:
+    """From the chunks of a file that begins as PNG. Raises ValueError or struct.error where it ends early."""
+    with open(path, "rb") as file:
+        file.seek(8 + 8)
+        _, _, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
+        end, at, parts, plain, late_exif = os.fstat(file.fileno()).st_size, len(_SIGNATURE), [], True, b""
+        while at < end:
+            file.seek(at)
+            head = file.read(8)
+            length, name = struct.unpack(">I4s", head.ljust(8, b"\xff"))
+            if at + 12 + length > end:
+                raise ValueError("the file ends early")
+            if name == b"IDAT":
+                parts.append((at + 8, length))
+            elif name == b"eXIf" and parts and length < _LARGEST_EXIF:
+                late_exif = b"Exif\0\0" + file.read(length)
+            elif name in (b"PLTE", b"tRNS"):
+                plain = plain and name == b"PLTE" and kind != _PALETTE  # else a mere suggestion
+            elif name == b"IEND":
+                break
+            at += 12 + length
+    in_rows = plain and depth >= 8 and not interlaced and kind != _PALETTE
+    return Facts(WORDS if depth == 16 else BYTES, kind in (0, 4), kind in (4, 6), in_rows, late_exif, parts)
+
+
+class PngRows(Reader):
+    """Windows of a PNG that ``Facts.in_rows`` allows.
+
+    Keeps the rows from the last window's top on, so windows that overlap are decoded once.
+    """
+
+    def __init__(self, path: Path, header: Header, facts: Facts):
+        self.header, self._path, self._parts = header, path, facts.parts
+        self._pixel = header.planes * header.samples.dtype.itemsize
+        self._file = open(path, "rb")  # noqa: SIM115 - closed with the reader
+        row = header.width * self._pixel
+        self._step = max(1, _BLOCK // row)
+        self.resident = 4 * self._step * row
+        self._start()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        with plainly(self._path):
+            if top < self._top:
+                self._start()
+            self._drop(top)
+            while self._next < bottom:
+                rows = self._decode(min(self._step, self.header.height - self._next))
+                self._next += len(rows)
+                self._blocks.append(rows)
+                self._drop(top)
+            rows = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
+            rows = rows[top - self._top : bottom - self._top, left * self._pixel : right * self._pixel]
+        numbers = np.ascontiguousarray(rows).view(self.header.samples.dtype.newbyteorder(">"))
+        return self.header.samples.to_unit(numbers.reshape(bottom - top, right - left, self.header.planes))
+
+    def _start(self) -> None:
+        self._inflate = zlib.decompressobj()
+        self._part, self._within, self._waiting = 0, 0, b""
+        self._top = self._next = 0
+        self._blocks: list[np.ndarray] = []
+        self._above = np.zeros(self.header.width * self._pixel, np.uint8)
+
+    def _drop(self, top: int) -> None:
+        while self._blocks and self._top + len(self._blocks[0]) <= top:
+            self._top += len(self._blocks.pop(0))
+        if not self._blocks:
+            self._top = self._next
+
+    def _decode(self, count: int) -> np.ndarray:
+        width = 1 + len(self._above)
+        rows = np.empty((1 + count, width), np.uint8)
+        rows[0, 0], rows[0, 1:] = 0, self._above
+        self._fill(memoryview(rows[1:]).cast("B"))
+        stream = zlib.compress(rows, 0)  # only to be in the form that the decoder takes
+        raw_modes = _DECODERS[self._pixel]
+        size, mode = (self.header.width, 1 + count), raw_modes[0].split(";")[0]
+        bytes_ = [np.asarray(Image.frombytes(mode, size, stream, "zip", raw)) for raw in raw_modes]
+        plain = (np.stack(bytes_, axis=-1) if len(bytes_) > 1 else bytes_[0]).reshape(1 + count, -1)
+        self._above = plain[-1].copy()
+        if self._next + count == self.header.height:
+            self._inflate.decompress(self._compressed(), 1)  # the checksum, where it is there
+        return plain[1:]
+
+    def _fill(self, target: memoryview) -> None:
+        filled = 0
+        while filled < len(target):
+            piece = self._inflate.decompress(self._compressed(), len(target) - filled)
+            if not piece and (self._inflate.eof or not self._waiting_for_more()):
+                raise ValueError("the image data ends early")
+            target[filled : filled + len(piece)] = piece
+            filled += len(piece)
+
+    def _waiting_for_more(self) -> bool:
+        return bool(self._inflate.unconsumed_tail) or self._part < len(self._parts)
+
+    def _compressed(self) -> bytes:
+        if self._inflate.unconsumed_tail or self._part == len(self._parts):
+            return self._inflate.unconsumed_tail
+        offset, length = self._parts[self._part]
+        self._file.seek(offset + self._within)
+        data = self._file.read(min(_PIECE, length - self._within))
+        self._within += len(data)
+        if self._within >= length or not data:
+            self._part, self._within = self._part + 1, 0
+        return data
+
+
+class PngWriter:
+    """Write rows of a PNG of 8 or 16 bits to ``file`` as they come."""
+
+    def __init__(self, file: BinaryIO, header: Header, exif: bytes | None):
+        self._file, self._header = file, header
+        self._deflate = zlib.compressobj(6)
+        kind = _COLOR_TYPES[header.planes]
+        file.write(_SIGNATURE)
+        self._chunk(b"IHDR", struct.pack(">IIBBBBB", header.width, header.height, header.depth, kind, 0, 0, 0))
+        if header.icc:
+            self._chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(header.icc))
+        if exif:
+            self._chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
+        self._above: np.ndarray | None = None
+
+    def write(self, numbers: np.ndarray) -> None:
+        """Rows [k, W, planes] of the header's dtype."""
+        big_endian = numbers.astype(">u2") if self._header.samples == WORDS else numbers
+        rows = np.ascontiguousarray(big_endian).reshape(len(numbers), -1).view(np.uint8)
+        filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+        filtered[:, 0] = _UP
+        filtered[0, 1:] = rows[0] if self._above is None else rows[0] - self._above
+        np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+        self._above = rows[-1].copy()
+        self._data(self._deflate.compress(filtered))
+
+    def close(self) -> None:
+        """Write what remains."""
+        self._data(self._deflate.flush())
+        self._chunk(b"IEND", b"")
+
+    def _data(self, data: bytes) -> None:
+        if data:
+            self._chunk(b"IDAT", data)
+
+    def _chunk(self, kind: bytes, data: bytes) -> None:
+        self._file.write(struct.pack(">I", len(data)) + kind)
+        self._file.write(data)
+        self._file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))

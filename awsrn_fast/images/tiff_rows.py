@@ -1,0 +1,136 @@
+"""TIFF and BigTIFF row by row: deflated strips first, the directory that points to them last."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image, TiffImagePlugin
+
+from .picture import Header
+
+_STRIP = 2**18
+"""Bytes of a strip before compression; at least one row."""
+_LARGEST_CLASSIC = 2**32 - 2**26
+"""Bytes that classic TIFF's 32-bit offsets reach, less some for directory and incompressible strips."""
+_SHORT, _LONG, _UNDEFINED, _LONG8, _ASCII, _RATIONAL = 3, 4, 7, 16, 2, 5
+_FORMATS = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+_SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
+_SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+_DEFLATE, _HORIZONTAL = 8, 2
+_UNASSOCIATED = 2
+
+
+class TiffWriter:
+    """Write rows of a gray or RGB image, with or without alpha, to ``file`` as they come.
+
+    BigTIFF where the samples alone could be too many for classic TIFF.
+    """
+
+    def __init__(self, file: BinaryIO, header: Header, exif: Image.Exif | None):
+        self._file, self._header, self._exif = file, header, exif
+        row = header.width * header.planes * header.samples.dtype.itemsize
+        self._rows = max(1, min(_STRIP // row, header.height))
+        self._big = header.height * row > _LARGEST_CLASSIC
+        self._waiting: list[np.ndarray] = []
+        self._strips: list[tuple[int, int]] = []
+        # Where the directory is comes last.
+        file.write(b"II+\0\x08\0\0\0" + bytes(8) if self._big else b"II*\0" + bytes(4))
+
+    def write(self, numbers: np.ndarray) -> None:
+        """Rows [k, W, planes] of the header's dtype."""
+        self._waiting.append(numbers)
+        if sum(map(len, self._waiting)) >= self._rows:
+            rows = np.concatenate(self._waiting)
+            whole = len(rows) // self._rows * self._rows
+            for top in range(0, whole, self._rows):
+                self._strip(rows[top : top + self._rows])
+            self._waiting = [rows[whole:].copy()]
+
+    def close(self) -> None:
+        """Write what remains and the directory."""
+        rest = np.concatenate(self._waiting)
+        if len(rest):
+            self._strip(rest)
+        at = self._place()
+        self._file.write(self._directory(at))
+        self._file.seek(8 if self._big else 4)
+        self._file.write(struct.pack("<Q" if self._big else "<I", at))
+
+    def _strip(self, rows: np.ndarray) -> None:
+        if rows.dtype.kind != "f":
+            # Differences to the pixel on the left, modulo the type's range, compress better.
+            rows = np.concatenate((rows[:, :1], np.diff(rows, axis=1)), axis=1)
+        data = zlib.compress(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")), 6)
+        self._strips.append((self._place(), len(data)))
+        self._file.write(data)
+
+    def _place(self) -> int:
+        """The current position, on a word boundary as the format wants it."""
+        at = self._file.tell()
+        if at % 2:
+            self._file.write(b"\0")
+        return at + at % 2
+
+    def _directory(self, at: int) -> bytes:
+        header, planes = self._header, self._header.planes
+        whole_numbers = header.samples.dtype.kind != "f"
+        fields: dict[int, tuple[int, object]] = {
+            256: (_LONG, [header.width]),
+            257: (_LONG, [header.height]),
+            258: (_SHORT, [header.depth] * planes),
+            259: (_SHORT, [_DEFLATE]),
+            262: (_SHORT, [1 if header.gray else 2]),
+            273: (_LONG8 if self._big else _LONG, [offset for offset, _ in self._strips]),
+            274: (_SHORT, [1]),
+            277: (_SHORT, [planes]),
+            278: (_LONG, [self._rows]),
+            279: (_LONG8 if self._big else _LONG, [length for _, length in self._strips]),
+            284: (_SHORT, [1]),
+            317: (_SHORT, [_HORIZONTAL if whole_numbers else 1]),
+            339: (_SHORT, [_SAMPLE_FORMATS[header.samples.dtype.kind]] * planes),
+        }
+        if header.alpha:
+            fields[338] = (_SHORT, [_UNASSOCIATED])
+        if header.icc:
+            fields[34675] = (_UNDEFINED, header.icc)
+        tags = {} if self._exif is None else dict(self._exif)
+        for tag, value in tags.items():
+            if tag not in fields and isinstance(value, str):
+                fields[tag] = (_ASCII, value.encode() + b"\0")
+        groups = {tag: tags[tag] for tag in _SUB_DIRECTORIES if tag in tags}
+        return self._packed(fields, groups, at)
+
+    def _packed(self, fields: dict[int, tuple[int, object]], groups: dict[int, dict], at: int) -> bytes:
+        count, entry, pointer, inline = ("<Q", "<HHQ", "<Q", 8) if self._big else ("<H", "<HHI", "<I", 4)
+        directory, behind = struct.pack(count, len(fields) + len(groups)), b""
+        start = at + len(directory) + (12 + 8 * self._big) * (len(fields) + len(groups)) + inline
+        for tag in sorted({*fields, *groups}):
+            if tag in groups:
+                behind += b"\0" * (len(behind) % 2)
+                data = struct.pack(pointer, start + len(behind))
+                behind += self._group(tag, groups[tag], start + len(behind))
+                directory += struct.pack(entry, tag, _LONG8 if self._big else _LONG, 1) + data
+                continue
+            kind, values = fields[tag]
+            if kind in _FORMATS:
+                data = struct.pack(f"<{len(values)}{_FORMATS[kind]}", *values)
+            else:
+                data = values
+            directory += struct.pack(entry, tag, kind, len(values))
+            if len(data) <= inline:
+                directory += data.ljust(inline, b"\0")
+            else:
+                behind += b"\0" * (len(behind) % 2)
+                directory += struct.pack(pointer, start + len(behind))
+                behind += data
+        return directory + bytes(inline) + behind
+
+    def _group(self, tag: int, values: dict, at: int) -> bytes:
+        head = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16) if self._big else b"II*\0" + struct.pack("<I", 8)
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head, group=tag)
+        for key, value in values.items():
+            directory[key] = value
+        return directory.tobytes(at)

@@ -1,0 +1,244 @@
+"""TIFF and BigTIFF in windows: strips and tiles, 8 and 16 bits, signed and floating samples (extra: tiff)."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from awsrn_fast.errors import RunError
+
+from .picture import BYTES, WORDS, Header, Samples
+from .windows import Reader, check_size, plainly
+
+_KEPT = 2**26
+"""Bytes of decoded strips or tiles that are kept for the windows to come."""
+_SCANNED = 2**24
+"""Bytes that are looked at at a time where the range of the data is wanted."""
+_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
+_UNSPECIFIED, _PREMULTIPLIED = 0, 1
+_REDUCED = 1
+_GEOREFERENCE = 33550
+INVERTED = "white as 0 turned into black as 0"
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether the file begins as TIFF or BigTIFF does."""
+    with open(path, "rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def exif_of(file: BinaryIO) -> Image.Exif:
+    """The first directory's tags as EXIF; ``file`` stays open while sub-directories are asked for."""
+    exif = Image.Exif()
+    file.seek(0)
+    head = file.read(16)
+    exif.bigtiff, exif.endian = 43 in head[2:4], "<" if head[:2] == b"II" else ">"
+    kind, at = ("Q", 8) if exif.bigtiff else ("L", 4)
+    exif.load_from_fp(file, *struct.unpack_from(exif.endian + kind, head, at))
+    return exif
+
+
+def installed() -> bool:
+    """Whether the extra is there."""
+    return importlib.util.find_spec("tifffile") is not None
+
+
+def pixels(path: Path, max_pixels: int) -> int:
+    """Height times width. Raises RunError for more than ``max_pixels``."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        check_size(path, page.imagelength, page.imagewidth, max_pixels)
+        return page.imagelength * page.imagewidth
+
+
+def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
+    """A reader of the file's one image, whose header lacks profile and EXIF; None: a kind that Pillow reads.
+
+    Raises:
+        RunError: several pages, too many pixels, bands that are not colours, values that are not finite.
+    """
+    import tifffile
+
+    with plainly(path):
+        file = tifffile.TiffFile(path)
+        try:
+            page = file.pages[0]
+            check_size(path, page.imagelength, page.imagewidth, max_pixels)
+            notes = _of_other_pages(path, file)
+            if not _is_array_of_colors(page):
+                file.close()
+                return None
+            return TiffWindows(path, file, notes)
+        except BaseException:
+            file.close()
+            raise
+
+
+class TiffWindows(Reader):
+    """Windows of a TIFF with one gray or colour image, in the file's own orientation."""
+
+    def __init__(self, path: Path, file: object, notes: tuple[str, ...]):
+        self._path, self._file = path, file
+        self._page = page = file.pages[0]
+        self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._kept_bytes = 0
+        self._bands = page.samplesperpixel
+        self._inverted = page.photometric == _MIN_IS_WHITE and page.dtype.kind == "u"
+        self.icc = page.iccprofile
+        alpha, self._premultiplied, more = self._alpha()
+        if page.tags.get(_GEOREFERENCE):
+            more += ("georeference is left out: its pixel size would be wrong",)
+        if self._inverted:
+            more += (INVERTED,)
+        self._planes = (1 if page.photometric != _RGB else 3) + alpha
+        self._height, self._width = page.imagelength, page.imagewidth
+        self.whole = self._size(self._height)
+        """Bytes of the whole image as in the file."""
+        in_parts = page.is_final and page.planarconfig == 1
+        self.resident = 0 if in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
+        self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=self._samples(),
+                             format="TIFF", notes=notes + more)  # fmt: skip
+
+    def close(self) -> None:
+        self._file.close()
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        with plainly(self._path):
+            values = self.header.samples.to_unit(self.numbers(top, bottom, left, right))
+        if self._premultiplied:
+            color, alpha = values[..., :-1], values[..., -1:]
+            np.clip(np.divide(color, alpha, out=color, where=alpha > 0), 0, 1, out=color)
+        return values
+
+    def numbers(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        """Pixels as in the file, [h, w, planes] of its dtype."""
+        page = self._page
+        out = np.empty((bottom - top, right - left, self._planes), page.dtype)
+        if page.is_final and page.planarconfig == 1:
+            out[...] = self._plain_rows(top, bottom)[:, left:right, : self._planes]
+        else:
+            for plane, y, x, segment in self._segments(top, bottom, left, right):
+                rows = slice(max(y, top) - top, min(y + segment.shape[0], bottom) - top)
+                columns = slice(max(x, left) - left, min(x + segment.shape[1], right) - left)
+                part = segment[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
+                planes = slice(plane, plane + 1) if page.planarconfig == 2 else slice(None)
+                out[rows, columns, planes] = part[..., : self._planes]
+        return np.iinfo(page.dtype).max - out if self._inverted else out
+
+    def _plain_rows(self, top: int, bottom: int) -> np.ndarray:
+        page, width = self._page, self._width
+        row = width * self._bands
+        file = self._file.filehandle
+        file.seek(page.dataoffsets[0] + top * row * page.dtype.itemsize)
+        data = file.read((bottom - top) * row * page.dtype.itemsize)
+        order = page.dtype.newbyteorder(page.parent.byteorder)
+        if len(data) < (bottom - top) * row * page.dtype.itemsize:
+            raise ValueError("the image data ends early")
+        return np.frombuffer(data, order).reshape(bottom - top, width, self._bands)
+
+    def _segments(self, top: int, bottom: int, left: int, right: int) -> Iterator[tuple[int, int, int, np.ndarray]]:
+        height, width = self._chunk()
+        down, across = -(-self._height // height), -(-self._width // width)
+        for plane in range(self._planes if self._page.planarconfig == 2 else 1):
+            for row in range(top // height, -(-bottom // height)):
+                for column in range(left // width, -(-right // width)):
+                    index = (plane * down + row) * across + column
+                    yield plane, row * height, column * width, self._segment(index)
+
+    def _segment(self, index: int) -> np.ndarray:
+        if index in self._kept:
+            self._kept.move_to_end(index)
+            return self._kept[index]
+        page, file = self._page, self._file.filehandle
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        file.seek(offset)
+        data = file.read(count) if count else None
+        if data is not None and len(data) < count:
+            raise ValueError("the image data ends early")
+        decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        # A strip or tile that is not in the file has the value 0.
+        segment = np.zeros(shape[1:], page.dtype) if decoded is None else decoded[0]
+        self._kept[index] = segment
+        self._kept_bytes += segment.nbytes
+        while self._kept_bytes > _KEPT and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return segment
+
+    def _chunk(self) -> tuple[int, int]:
+        page = self._page
+        if page.is_tiled:
+            return page.tilelength, page.tilewidth
+        return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+    def _size(self, rows: int) -> int:
+        return rows * self._width * self._bands * self._page.dtype.itemsize
+
+    def _alpha(self) -> tuple[bool, bool, tuple[str, ...]]:
+        """Whether the last band is alpha, whether colours are multiplied with it, and what to say."""
+        page = self._page
+        more = self._bands - (3 if page.photometric == _RGB else 1)
+        if more == 0:
+            return False, False, ()
+        if more > 1:
+            raise RunError(f"{self._path}: {self._bands} bands; save one band (or red, green and blue) a file")
+        kind = int(page.extrasamples[-1]) if page.extrasamples else _UNSPECIFIED
+        if kind == _UNSPECIFIED:
+            return False, False, (f"band {self._bands}, of which the file does not say what it is, is left out",)
+        if page.dtype not in (BYTES.dtype, WORDS.dtype):
+            raise RunError(f"{self._path}: alpha with samples of {page.dtype}; save it with 8 or 16 bits")
+        return True, kind == _PREMULTIPLIED, ()
+
+    def _samples(self) -> Samples:
+        dtype = np.dtype(self._page.dtype).newbyteorder("=")
+        if dtype == BYTES.dtype:
+            return BYTES
+        if dtype == WORDS.dtype and self._planes > 1:
+            return WORDS
+        with plainly(self._path):
+            return Samples(dtype, *self._range())
+
+    def _range(self) -> tuple[float, float]:
+        """The smallest and the largest value."""
+        height = self._chunk()[0]
+        step = max(1, _SCANNED // max(1, self._size(height))) * height
+        low, high, missing = np.inf, -np.inf, 0
+        empty = self._page.tags.get("GDAL_NODATA") and self._page.nodata
+        for top in range(0, self._height, step):
+            values = self.numbers(top, min(top + step, self._height), 0, self._width)
+            good = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+            if empty is not None:
+                good &= values != empty
+            missing += values.size - int(good.sum())
+            seen = values[good]
+            if seen.size:
+                low, high = min(low, seen.min().item()), max(high, seen.max().item())
+        if missing:
+            raise RunError(
+                f"{self._path}: {missing} values are not finite or mean no data; fill them before upscaling, "
+                "since they would spread"
+            )
+        return float(low), float(high)
+
+
+def _of_other_pages(path: Path, file: object) -> tuple[str, ...]:
+    others = [page for page in file.pages[1:] if not page.subfiletype & _REDUCED]
+    if others:
+        raise RunError(f"{path}: {1 + len(others)} pages; only single images are upscaled, so save them one by one")
+    return ("smaller copies in the file are left out",) if len(file.pages) > 1 else ()
+
+
+def _is_array_of_colors(page: object) -> bool:
+    """Samples that are gray values or red, green and blue; palettes, CMYK, JPEG's colours and bits are Pillow's."""
+    if page.dtype is None or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
+        return False
+    whole_bytes = page.bitspersample == 8 * page.dtype.itemsize
+    return whole_bytes and page.dtype.kind in "iuf" and page.imagedepth == 1
