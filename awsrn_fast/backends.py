@@ -77,15 +77,13 @@ def registered(op: str) -> dict[str, Backend]:
 def order(call: Call) -> tuple[str, ...]:
     """Backends to try for ``call``, best first.
 
-    On Turing (sm_75) Triton has no tensor cores, so it is not in the order; from sm_80 on it stands behind the
-    hand-written kernels until a benchmark says otherwise for an op. ROCm and XPU have Triton alone.
+    Triton stands behind the hand-written kernels until a benchmark says otherwise for an op; on Turing (sm_75), where
+    it has no tensor cores, its kernels with products refuse. ROCm and XPU have Triton alone.
     """
     if call.device == "cpu":
         return ("native", "reference")
     if call.device == "cuda" and torch.version.hip is None:
-        return (
-            ("cuda", "reference") if call.capability and call.capability < (8, 0) else ("cuda", "triton", "reference")
-        )
+        return ("cuda", "triton", "reference")
     return ("triton", "reference")
 
 

@@ -23,20 +23,21 @@ def define(
     fake: Callable[..., Any],
     cpu: Callable[..., Any] | None = None,
     cuda: Callable[..., Any] | None = None,
+    xpu: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Define ``awsrn_fast::<name>``; the kernels change no input, and no output is one.
 
     Args:
         schema: arguments and results, without the name.
         fake: the op on tensors without values.
-        cpu, cuda: the kernels for CPU and for CUDA tensors, where there are any.
+        cpu, cuda, xpu: the kernels for CPU, for CUDA (and ROCm) and for XPU tensors, where there are any.
 
     Returns:
         The op.
     """
     full = f"{NAMESPACE}::{name}"
     torch.library.define(full, schema, tags=torch.Tag.pt2_compliant_tag)
-    for device, kernel in (("cpu", cpu), ("cuda", cuda)):
+    for device, kernel in (("cpu", cpu), ("cuda", cuda), ("xpu", xpu)):
         if kernel is not None:
             torch.library.impl(full, device, kernel)
             KERNELS[name, device] = kernel

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from suite import OpSuite, cases_of
 
 from awsrn_fast import backends
+from awsrn_fast.ops import _triton
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -28,3 +31,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(autouse=True)
 def _convolutions_in_full_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@pytest.fixture(autouse=True)
+def _unwritten_memory_is_nan() -> Iterator[None]:
+    """What an interpreted kernel leaves unwritten is then seen."""
+    torch.use_deterministic_algorithms(_triton.INTERPRETED)
+    yield
+    torch.use_deterministic_algorithms(False)

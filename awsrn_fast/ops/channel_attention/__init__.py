@@ -7,7 +7,7 @@ from torch import Tensor
 from awsrn_fast import backends
 from awsrn_fast.ops._arguments import autocast, check
 
-from . import autograd  # noqa: F401  registers the CUDA kernel
+from . import autograd, triton  # noqa: F401  they register the kernels
 from .reference import reference
 
 DIMS = {"mean": "N C", "w1": "R C", "b1": "R ?", "w2": "C R", "b2": "C ?"}

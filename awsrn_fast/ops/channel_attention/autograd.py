@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
@@ -73,14 +74,19 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) 
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, grad_gate: Tensor) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad)
-    grads = channel_attention_bwd(grad_gate, *ctx.saved_tensors, wanted)
-    return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
+def backward_by(bwd: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradient for torch.library, computed by the op ``bwd``."""
+
+    def backward(ctx: Any, grad_gate: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = list(ctx.needs_input_grad)
+        grads = bwd(grad_gate, *ctx.saved_tensors, wanted)
+        return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
+
+    return backward
 
 
 channel_attention = define("channel_attention", SCHEMA, cuda=_fwd_cuda, fake=_fwd_fake)
 channel_attention_bwd = define("channel_attention_bwd", BWD_SCHEMA, cuda=_bwd_cuda, fake=_bwd_fake)
-differentiable(channel_attention, _backward, _setup_context)
+differentiable(channel_attention, backward_by(channel_attention_bwd), _setup_context)
 not_differentiable(channel_attention_bwd)
 backends.register("channel_attention", "cuda", channel_attention, _cuda.reasons_against)

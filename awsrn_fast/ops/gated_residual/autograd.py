@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -144,15 +145,20 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Te
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None) -> tuple[Tensor | None, ...]:
-    wanted = list(ctx.needs_input_grad)
-    grads = gated_residual_bwd(grad_y, grad_mean, *ctx.saved_tensors, wanted)
-    return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
+def backward_by(bwd: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradient for torch.library, computed by the op ``bwd``."""
+
+    def backward(ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None) -> tuple[Tensor | None, ...]:
+        wanted = list(ctx.needs_input_grad)
+        grads = bwd(grad_y, grad_mean, *ctx.saved_tensors, wanted)
+        return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
+
+    return backward
 
 
 gated_residual = define("gated_residual", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, fake=_fwd_fake)
 gated_residual_bwd = define("gated_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
-differentiable(gated_residual, _backward, _setup_context)
+differentiable(gated_residual, backward_by(gated_residual_bwd), _setup_context)
 not_differentiable(gated_residual_bwd)
 backends.register("gated_residual", "native", gated_residual, reasons_against)
 backends.register("gated_residual", "cuda", gated_residual, _cuda.reasons_against)

@@ -1,0 +1,42 @@
+"""Rounding and products, on a GPU and under Triton's interpreter."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import triton
+import triton.language as tl
+
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+"""The interpreter (kernels on CPU tensors, for tests) cuts bf16 off instead of rounding it, and multiplies its bits."""
+
+
+@triton.jit
+def narrow(x, dtype: tl.constexpr):
+    """fp32 rounded to the nearest value of ``dtype``."""
+    if INTERPRETED and dtype == tl.bfloat16:
+        bits = x.to(tl.uint32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        x = bits.to(tl.uint32).to(tl.float32, bitcast=True)
+    return x.to(dtype)
+
+
+@triton.jit
+def product(a, b, sums, PRECISION: tl.constexpr):
+    """``sums + a @ b`` in fp32, for a and b of one dtype."""
+    if INTERPRETED:
+        sums = tl.dot(a.to(tl.float32), b.to(tl.float32), sums)
+    else:
+        sums = tl.dot(a, b, sums, input_precision=PRECISION)
+    return sums
+
+
+@triton.jit
+def sigmoid(x):
+    return 1 / (1 + tl.exp(-x))
+
+
+def precision(dtype: torch.dtype, arch: str) -> str:
+    """``PRECISION`` of a kernel's products: fp32 on NVIDIA's tensor cores as three products of TF32, 22 bits kept."""
+    return "tf32x3" if dtype == torch.float32 and arch.startswith("sm_") else "ieee"
