@@ -47,7 +47,12 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 def complain(message: str) -> None:
     """Print what went wrong, one line on standard error."""
-    console.print(f"[bold red]error:[/] {escape(message)}")
+    console.print(f"[bold red]error:[/] {escape(printable(message))}")
+
+
+def printable(text: str) -> str:
+    """``text`` in one line: names of files may hold line breaks, terminal codes and bytes that are no text."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _first_line(error: BaseException) -> str:

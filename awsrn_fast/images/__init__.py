@@ -6,9 +6,9 @@ a silent cut: Pillow reads 16-bit colour as 8 bits without a word, so these kind
 """
 
 from .picture import BYTES, FORMATS, WORDS, Header, Picture, Samples
-from .reading import MAX_PIXELS, pixels, read, reader
+from .reading import MAX_PIXELS, format_inside, pixels, read, reader
 from .windows import Reader
 from .writing import Rows, check_writable, held, write, writer
 
 __all__ = ["BYTES", "FORMATS", "MAX_PIXELS", "WORDS", "Header", "Picture", "Reader", "Rows", "Samples",
-           "check_writable", "held", "pixels", "read", "reader", "write", "writer"]  # fmt: skip
+           "check_writable", "format_inside", "held", "pixels", "read", "reader", "write", "writer"]  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import stat
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,11 +31,23 @@ _AS_PARTS = "save it as PNG (not interlaced) or as TIFF in strips or tiles, whic
 def pixels(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> int:
     """Height times width from the header alone. Raises RunError like ``reader``."""
     path = Path(path)
+    _check_file(path)
     with plainly(path):
         if tiff_windows.installed() and tiff_windows.is_tiff(path):
             return tiff_windows.pixels(path, max_pixels)
     with _opened(path, max_pixels) as image:
         return image.width * image.height
+
+
+def format_inside(path: str | os.PathLike) -> str:
+    """A value of FORMATS, by the contents. Raises RunError like ``reader``."""
+    path = Path(path)
+    _check_file(path)
+    with plainly(path):
+        if tiff_windows.is_tiff(path):
+            return "TIFF"
+    with _opened(path, sys.maxsize) as image:
+        return _known(image.format)
 
 
 def read(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
@@ -53,12 +67,21 @@ def reader(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, memory_limit: 
             kind that would lose depth; one line that names the file.
     """
     path = Path(path)
+    _check_file(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = _windows_of_tiff(path, max_pixels, memory_limit) or _by_pillow(path, max_pixels, memory_limit)
     notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
     found.header = replace(found.header, notes=found.header.notes + notes)
     return found
+
+
+def _check_file(path: Path) -> None:
+    with plainly(path):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        # A named pipe would be waited for, without end.
+        raise RunError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a device, pipe or socket'}, not a file")
 
 
 def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> Reader | None:
@@ -104,8 +127,12 @@ def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
         numbers, icc, notes = _sixteen_bit(path, image) if sixteen else _eight_bit(image)
         height, width, planes = numbers.shape
         header = Header(height, width, planes < 3, planes in (2, 4), samples=WORDS if sixteen else BYTES,
-                        format="JPEG" if image.format == "MPO" else image.format, notes=notes)  # fmt: skip
+                        format=_known(image.format), notes=notes)  # fmt: skip
         return _turned(_with_metadata(header, icc, exif), numbers, upright(exif))
+
+
+def _known(format: str) -> str:
+    return "JPEG" if format == "MPO" else format
 
 
 def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -> Header:

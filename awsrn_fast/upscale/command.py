@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 
 import torch
 
 import awsrn_fast
-from awsrn_fast import cli, images
-from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
+from awsrn_fast import backends, cli, images
+from awsrn_fast.devices import DTYPES, pick_dtype
 from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.inference import Placed, SelfEnsemble
 
 from .enhance import enhance, passes
 from .memory import check_fits
+from .pipes import piped
 from .plan import SUFFIXES, Job, plan
 from .report import Report
+from .shard import Shard, pick_own_device, pick_shard, together
 from .tiling import TILE, Tiler
 
 DEFAULT_WEIGHTS = "improved-s-x4"
@@ -24,7 +27,8 @@ DEFAULT_WEIGHTS = "improved-s-x4"
 EPILOG = """
 Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
 Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
-Formats: PNG, JPEG, WebP, TIFF, BMP. Exit status: 0 all done, 1 some images failed (the others are done), 2 wrong
+Formats: PNG, JPEG, WebP, TIFF, BMP. Measurements (TIFF with one channel of 16 bits, signed or floating samples) keep
+their range of values. Exit status: 0 all done, 1 some images failed (the others are done), 2 wrong
 usage (nothing done), 130 interrupted. No file is ever left half-written.
 """
 
@@ -34,9 +38,12 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(
         prog="python -m awsrn_fast.upscale", description="Upscale image files with a trained network.", epilog=EPILOG
     )
-    p.add_argument("inputs", nargs="+", metavar="IN", help="image files, or folders (with all that lies below)")
+    p.add_argument("inputs", nargs="+", metavar="IN",
+                   help="image files, or folders (with all that lies below, but not linked folders); - is standard "
+                        "input")  # fmt: skip
     p.add_argument("-o", "--out", required=True, metavar="OUT",
-                   help="file for one image; folder for several images or a folder (made if missing)")  # fmt: skip
+                   help="file for one image; folder for several images or a folder (made if missing); - is standard "
+                        "output")  # fmt: skip
     p.add_argument(
         "--weights",
         default=DEFAULT_WEIGHTS,
@@ -52,9 +59,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dtype", choices=tuple(DTYPES), default="float32",
                    help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
                         "less precise: differences of a gray level (default: %(default)s)")  # fmt: skip
+    p.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto",
+                   help="kernels to run on (default: the best of each op; see python -m awsrn_fast.info)")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",
                    help="average over 8 flips and quarter turns: a little better, 8 times the work")  # fmt: skip
-    p.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
+    exists = p.add_mutually_exclusive_group()
+    exists.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
+    exists.add_argument("--resume", action="store_true", help="leave out images whose outputs exist")
+    p.add_argument("--shard", metavar="I/N",
+                   help="do the I-th of N parts of the images, so that N processes or machines share the work; "
+                        "torchrun's processes do this by themselves")  # fmt: skip
     p.add_argument("--format", choices=sorted(SUFFIXES), help="write this format (default: that of each input)")
     p.add_argument("--quality", type=_quality, default=95, metavar="Q",
                    help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default: %(default)s)")  # fmt: skip
@@ -66,19 +80,29 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
     args = parser().parse_args(argv)
-    jobs = plan(args.inputs, args.out, args.format, args.overwrite)
-    device = pick_device(args.device)
+    shard = pick_shard(args.shard)
+    with piped(args.inputs, args.out, args.format) as (inputs, out):
+        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part)
+        todo = [job for job in jobs if job.problem or not (args.resume and os.path.exists(job.target))]
+        status = _run(args, todo, _remark(len(jobs) - len(todo), shard))
+    return together(status)
+
+
+def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
+    device = pick_own_device(args.device)
     model = awsrn_fast.load(args.weights).fuse()
     tiler = Tiler(Placed(model, device, pick_dtype(args.dtype, device)), args.tile or None)
     network = SelfEnsemble(tiler) if args.self_ensemble else tiler
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
-    with Report(cli.console, sizes, tiler.facts.scale) as report:
+    with Report(cli.console, sizes, tiler.facts.scale, remark) as report, backends.use_backend(args.backend):
         for job in jobs:
             report.begin(job)
             try:
                 _upscale(job, network, tiler, report, args.quality, args.max_pixels)
             except UserError as error:
                 report.failed(str(error))
+            except backends.BackendError as error:
+                raise UserError(f"--backend {args.backend}: {error}") from error
             except (MemoryError, RuntimeError) as error:
                 if not cli.is_out_of_memory(error):
                     raise
@@ -86,11 +110,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return report.close()
 
 
+def _remark(skipped: int, shard: Shard) -> str:
+    remark = f"; {skipped} were there before" if skipped else ""
+    return remark + (f" (part {shard})" if shard.count > 1 else "")
+
+
 def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, quality: int, max_pixels: int) -> None:
-    picture = images.read(job.source, max_pixels)
     scale = tiler.facts.scale
+    if job.problem:
+        raise RunError(f"{job.source}: {job.problem}")
+    with images.reader(job.source, max_pixels) as source:
+        images.check_writable(job.target, source.header.scaled(scale))
+        picture = source.picture()
     height, width = picture.size
-    images.check_writable(job.target, picture.header.scaled(scale))
     runs = passes(picture) * getattr(network, "passes", 1)
     tiler.on_tile = lambda pixels: report.advance(pixels / runs)
     try:
@@ -116,6 +148,8 @@ def _remarks(job: Job, picture: images.Picture) -> tuple[str, ...]:
 
 
 def _pixels_or_none(job: Job, max_pixels: int) -> int:
+    if job.problem:
+        return 0
     try:
         return images.pixels(job.source, max_pixels)
     except RunError:

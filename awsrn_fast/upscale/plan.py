@@ -20,16 +20,24 @@ class Job:
 
     source: Path
     target: Path
+    problem: str = ""
+    """Why it cannot be read, where that is known before."""
 
 
-def plan(inputs: Sequence[str | os.PathLike], out: str | os.PathLike, format: str | None, overwrite: bool) -> list[Job]:
-    """The jobs, in the order of the inputs and by name within a folder.
+def plan(
+    inputs: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    format: str | None,
+    overwrite: bool,
+    part: slice = slice(None),
+) -> list[Job]:
+    """The jobs, in the order of the inputs and by name within a folder; of these the ``part`` that is wanted.
 
     One file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
     there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
     Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; a file without one of
-    the known suffixes becomes PNG. Within a folder only known suffixes count; hidden files, and ``out`` itself where
-    it lies within, are left out.
+    the known suffixes becomes PNG. Within a folder only known suffixes count; hidden files, linked folders, and
+    ``out`` itself where it lies within, are left out. A folder that cannot be looked into is a job with a problem.
 
     Raises:
         UserError: a missing input, no image at all, ``out`` unfit, two inputs with the same target, a target that is
@@ -37,7 +45,7 @@ def plan(inputs: Sequence[str | os.PathLike], out: str | os.PathLike, format: st
     """
     sources = [Path(name) for name in inputs]
     for source in sources:
-        if not source.exists():
+        if not os.path.exists(source):  # False also for what no file system can hold, where Path raises
             raise UserError(f"no such file or folder: {source}")
     folder_wanted = len(sources) > 1 or sources[0].is_dir()
     if folder_wanted or _names_folder(out):
@@ -48,15 +56,22 @@ def plan(inputs: Sequence[str | os.PathLike], out: str | os.PathLike, format: st
         raise UserError(f"no images in {', '.join(map(str, sources))} (looked for {' '.join(FORMATS)})")
     jobs = list(dict.fromkeys(jobs))
     _refuse_shared_targets(jobs)
-    _refuse_targets_that_exist(jobs, overwrite)
-    _refuse_unwritable(jobs)
-    return jobs
+    # Not those of the others, who may be at work.
+    mine = jobs[part]
+    _refuse_targets_that_exist(mine, {_identity(job.source): job.source for job in jobs}, overwrite)
+    _refuse_unwritable(mine)
+    return mine
+
+
+def readable(jobs: list[Job]) -> list[Job]:
+    """Those that have no problem yet."""
+    return [job for job in jobs if not job.problem]
 
 
 def _names_folder(out: str | os.PathLike) -> bool:
     text = os.fspath(out)
     ends_open = text.endswith(("/", os.sep)) or Path(text).name in ("", "..")
-    return ends_open or Path(text).is_dir() or not Path(text).suffix
+    return ends_open or os.path.isdir(text) or not Path(text).suffix
 
 
 def _single_target(out: Path, format: str | None) -> Path:
@@ -71,35 +86,39 @@ def _single_target(out: Path, format: str | None) -> Path:
 
 
 def _into_folder(sources: list[Path], out: Path, format: str | None) -> list[Job]:
-    if out.exists() and not out.is_dir():
+    if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"{out} is a file; several images need a folder")
-    if out.suffix.lower() in FORMATS and not out.is_dir():
+    if out.suffix.lower() in FORMATS and not os.path.isdir(out):
         raise UserError(f"{out} names one image; several images need a folder")
     jobs = []
     for source in sources:
-        files = _images_below(source, out) if source.is_dir() else [(source, Path(source.name))]
-        for file, relative in files:
+        files = _images_below(source, out) if source.is_dir() else [(source, Path(source.name), "")]
+        for file, relative, problem in files:
             known = relative.suffix.lower() in FORMATS
             suffix = SUFFIXES[format] if format else relative.suffix if known else ".png"
-            jobs.append(Job(file, out / relative.with_suffix(suffix)))
+            jobs.append(Job(file, out / relative.with_suffix(suffix), problem))
     return jobs
 
 
-def _images_below(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    root = folder.resolve()
-    skipped = out.resolve() if out.resolve() != root else None
-    for place, folders, files in os.walk(folder):
+def _images_below(folder: Path, out: Path) -> Iterator[tuple[Path, Path, str]]:
+    root, skipped = os.path.realpath(folder), os.path.realpath(out)
+    closed: list[OSError] = []
+    for place, folders, files in os.walk(folder, onerror=closed.append):
         here = Path(place)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != skipped)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.realpath(here / f) != skipped)
         for name in sorted(files):
             file = here / name
             if not name.startswith(".") and file.suffix.lower() in FORMATS:
-                yield file, file.relative_to(folder)
+                yield file, file.relative_to(folder), ""
+    for error in closed:
+        place = Path(error.filename)
+        name = place.relative_to(folder) if os.path.realpath(place) != root else Path(place.name)
+        yield place, name, f"cannot look into the folder: {error.strerror}"
 
 
 def _refuse_shared_targets(jobs: list[Job]) -> None:
     taken: dict[str, Path] = {}
-    for job in jobs:
+    for job in readable(jobs):
         # Names that differ in case only are one file on some systems.
         key = str(job.target).casefold()
         if key in taken and not _same(taken[key], job.source):
@@ -111,21 +130,20 @@ def _refuse_shared_targets(jobs: list[Job]) -> None:
 
 
 def _same(first: Path, second: Path) -> bool:
-    return first.resolve() == second.resolve()
+    return os.path.realpath(first) == os.path.realpath(second)  # Path.resolve raises for links in a circle
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # not there, or no name that the file system takes: writing will tell
         return None
     return status.st_dev, status.st_ino
 
 
-def _refuse_targets_that_exist(jobs: list[Job], overwrite: bool) -> None:
-    inputs = {_identity(job.source): job.source for job in jobs}
+def _refuse_targets_that_exist(jobs: list[Job], inputs: dict, overwrite: bool) -> None:
     present = []
-    for job in jobs:
+    for job in readable(jobs):
         identity = _identity(job.target)
         if identity is None:
             continue
@@ -142,9 +160,9 @@ def _refuse_targets_that_exist(jobs: list[Job], overwrite: bool) -> None:
 def _refuse_unwritable(jobs: list[Job]) -> None:
     for folder in dict.fromkeys(job.target.parent for job in jobs):
         there = folder
-        while not there.exists():
+        while not os.path.exists(there):
             there = there.parent
-        if not there.is_dir():
+        if not os.path.isdir(there):
             raise UserError(f"cannot write into {folder}: {there} is a file")
         if not os.access(there, os.W_OK | os.X_OK):
             raise UserError(f"cannot write into {folder}: no permission for {there}")

@@ -10,6 +10,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from awsrn_fast.cli import printable
+
 from .plan import Job
 
 
@@ -28,10 +30,11 @@ class Report:
         console: where to.
         sizes: input pixels of each job (0 where unknown), for the time left.
         scale: upscaling factor.
+        remark: what the summary says beside.
     """
 
-    def __init__(self, console: Console, sizes: list[int], scale: int):
-        self.console, self.sizes, self.scale = console, sizes, scale
+    def __init__(self, console: Console, sizes: list[int], scale: int, remark: str = ""):
+        self.console, self.sizes, self.scale, self.remark = console, sizes, scale, remark
         self.failures: list[str] = []
         self._index = 0
         self._bar = Progress(
@@ -56,7 +59,7 @@ class Report:
 
     def begin(self, job: Job) -> None:
         self._began = time.perf_counter()
-        self._bar.update(self._task, description=job.source.name)
+        self._bar.update(self._task, description=printable(job.source.name))
 
     def advance(self, pixels: float) -> None:
         """Input pixels that are done."""
@@ -78,9 +81,9 @@ class Report:
         """Print the summary; the exit status."""
         seconds = time.perf_counter() - self._start
         good = len(self.sizes) - len(self.failures)
-        self.console.print(f"{good} of {len(self.sizes)} images upscaled x{self.scale} in {seconds:.1f} s")
+        self.console.print(f"{good} of {len(self.sizes)} images upscaled x{self.scale} in {seconds:.1f} s{self.remark}")
         for message in self.failures:
-            self.console.print(f"[bold red]failed:[/] {escape(message)}", soft_wrap=True)
+            self.console.print(f"[bold red]failed:[/] {escape(printable(message))}", soft_wrap=True)
         return 1 if self.failures else 0
 
     def _line(self, text: str, style: str = "") -> None:
@@ -88,4 +91,4 @@ class Report:
         self._bar.update(
             self._task, completed=sum(self.sizes[: self._index]), images=f"{self._index}/{len(self.sizes)} images"
         )
-        self.console.print(escape(f"[{self._index}/{len(self.sizes)}] {text}"), style=style, soft_wrap=True)
+        self.console.print(escape(printable(f"[{self._index}/{len(self.sizes)}] {text}")), style=style, soft_wrap=True)

@@ -1,0 +1,70 @@
+"""``-`` as input or output: through a temporary file, since formats are read and written out of order."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from awsrn_fast import images
+from awsrn_fast.errors import RunError, UserError
+
+from .plan import SUFFIXES
+
+PIPE = "-"
+
+
+@contextmanager
+def piped(inputs: Sequence[str], out: str, format: str | None) -> Iterator[tuple[Sequence[str], str]]:
+    """``inputs`` and ``out`` with files in place of ``-``.
+
+    At the end of the block the result, if there is one, goes to standard output: all of it or, after an error, nothing.
+    Its format is ``format``, or that of the input.
+
+    Raises:
+        UserError: ``-`` beside other inputs, or an image for a terminal.
+        RunError: standard output does not take it.
+    """
+    if PIPE in inputs and len(inputs) > 1:
+        raise UserError("- is standard input, which holds one image: give no other input beside it")
+    if out == PIPE and (len(inputs) > 1 or Path(inputs[0]).is_dir()):
+        raise UserError("-o - is standard output, which takes one image: give a folder for several")
+    if out == PIPE and sys.stdout.isatty():
+        raise UserError("-o - would write an image to the terminal: send it to a file or another program")
+    if PIPE not in (*inputs, out):
+        yield inputs, out
+        return
+    with tempfile.TemporaryDirectory(prefix="awsrn_fast-") as folder:
+        if PIPE in inputs:
+            source = Path(folder) / "standard input"
+            with open(source, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            # With the suffix of what is in it, as a name for the result; what cannot be read is said in its turn.
+            inputs = [str(source.rename(source.with_suffix(_suffix(source))))]
+        if out != PIPE:
+            yield inputs, out
+            return
+        result = Path(folder) / f"standard output{SUFFIXES[format] if format else _suffix(Path(inputs[0]))}"
+        yield inputs, str(result)
+        if result.exists():
+            _send(result)
+
+
+def _suffix(path: Path) -> str:
+    try:
+        format = images.format_inside(path)
+    except RunError:
+        return ".png"
+    return next(suffix for suffix, name in images.FORMATS.items() if name == format)
+
+
+def _send(result: Path) -> None:
+    # Not sys.stdout's own buffer, which Python would try to write once more at its end.
+    try:
+        with open(result, "rb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as out:
+            shutil.copyfileobj(file, out)
+    except OSError as error:
+        raise RunError(f"cannot write to standard output: {error.strerror}") from error
