@@ -32,7 +32,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(FileNotFoundError, NotADirectoryError):  # the latter would hide the reason above
+        with suppress(OSError):  # it would hide the reason above
             beside.unlink()
 
 

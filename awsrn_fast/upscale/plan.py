@@ -164,5 +164,5 @@ def _refuse_unwritable(jobs: list[Job]) -> None:
             there = there.parent
         if not os.path.isdir(there):
             raise UserError(f"cannot write into {folder}: {there} is a file")
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
             raise UserError(f"cannot write into {folder}: no permission for {there}")

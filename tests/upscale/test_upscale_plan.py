@@ -116,10 +116,3 @@ def test_folder_onto_itself_is_refused_but_another_format_beside_is_not(tree):
     with pytest.raises(UserError, match="would overwrite the input"):
         plan(["in"], "in", None, True)
     assert pairs(["in"], "in", "webp") == [("in/a.png", "in/a.webp"), ("in/sub/b.JPG", "in/sub/b.webp")]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_folder_without_permission(tree):
-    (tree / "locked").mkdir(mode=0o555)
-    with pytest.raises(UserError, match="no permission for locked"):
-        plan(["one.png"], "locked/", None, False)
