@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "cuda/awms.h"
 #include "cuda/channel_attention.h"
 #include "cuda/gated_residual.h"
 #ifdef AWSRN_FAST_CUDA_HOST
@@ -37,6 +38,30 @@ DType map_dtype(int code, const Target& target, const char* op) {
   AWSRN_FAST_CHECK(code >= 0 && code <= int(DType::float16), std::string(op) + ": unknown dtype");
   AWSRN_FAST_CHECK(DType(code) != DType::bfloat16 || target.arch >= 80, std::string(op) + ": bfloat16 before sm_80");
   return DType(code);
+}
+
+AwmsMaps awms_maps(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int k) {
+  AWSRN_FAST_CHECK(k % 2 == 1 && k <= kAwmsMostTaps,
+                   "awms: weight must have an odd kernel of at most 9x9 for the CUDA kernels; use the reference backend");
+  return {n, h, w, c, o, k};
+}
+
+void awms_fwd(Address x, Address weight, Address bias, Address skip, Address shift, Address y, std::int64_t row,
+              bool channels_last, int scale, float out_scale, bool clamp, std::int64_t n, std::int64_t c, std::int64_t o,
+              std::int64_t h, std::int64_t w, int k, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_awms_fwd({awms_maps(n, c, o, h, w, k), row, pointer(x), pointer(weight), pointer(bias), pointer(skip),
+                   pointer(shift), pointer(y), channels_last, scale, out_scale, clamp},
+                  map_dtype(dtype, target, "awms"), target);
+}
+
+void awms_bwd_weight(Address x, Address grad, Address grad_weight, Address workspace, std::int64_t row,
+                     std::int64_t grad_row, std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h,
+                     std::int64_t w, int k, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_awms_bwd_weight({awms_maps(n, c, o, h, w, k), row, grad_row, pointer(x), pointer(grad), pointer(grad_weight),
+                          pointer<float>(workspace)},
+                         map_dtype(dtype, target, "awms"), target);
 }
 
 void channel_attention_fwd(Address mean, Address w1, Address b1, Address w2, Address b2, Address gate, Address hidden,
@@ -100,6 +125,22 @@ void bind_launchers(py::module_& m) {
   m.attr("FLOAT32") = int(DType::float32);
   m.attr("BFLOAT16") = int(DType::bfloat16);
   m.attr("FLOAT16") = int(DType::float16);
+
+  m.def("awms_tiles", &awms_tiles, py::arg("outputs"), "Tiles of 8 outputs that a block of the convolution has.");
+  m.def("awms_workspace",
+        [](std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int k, int dtype) {
+          return awms_workspace(awms_maps(n, c, o, h, w, k), DType(dtype));
+        },
+        py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"),
+        "Floats of workspace for the weight's gradient.");
+  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("skip"),
+        py::arg("shift"), py::arg("y"), py::arg("row"), py::arg("channels_last"), py::arg("scale"), py::arg("out_scale"),
+        py::arg("clamp"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("k"),
+        py::arg("dtype"), py::arg("device"), py::arg("stream"), py::arg("arch"));
+  m.def("awms_bwd_weight", &awms_bwd_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
+        py::arg("workspace"), py::arg("row"), py::arg("grad_row"), py::arg("n"), py::arg("c"), py::arg("o"),
+        py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
 
   m.def("channel_attention_fwd", &channel_attention_fwd, no_gil, py::arg("mean"), py::arg("w1"), py::arg("b1"),
         py::arg("w2"), py::arg("b2"), py::arg("gate"), py::arg("hidden"), py::arg("n"), py::arg("c"), py::arg("r"),

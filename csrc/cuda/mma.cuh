@@ -45,4 +45,24 @@ struct Mma<__half, 75> {
   static __device__ __forceinline__ void product(float (&d)[4], const A& a, const B& b) { mma_m16n8k8(d, a, b[0]); }
 };
 
+// D[r][t] += A[r] B[t] over a depth of 16, in as many steps as the architecture takes. The fragments are m16n8k16's; the
+// two halves of each are those of two m16n8k8.
+template <class T, int Arch, int Rows, int Tiles>
+__device__ __forceinline__ void mma_depth_16(float (&d)[Rows][Tiles][4], const std::uint32_t (&a)[Rows][4],
+                                             const std::uint32_t (&b)[Tiles][2]) {
+#pragma unroll
+  for (int half = 0; half < 16 / Mma<T, Arch>::kDepth; ++half)
+#pragma unroll
+    for (int row = 0; row < Rows; ++row)
+#pragma unroll
+      for (int tile = 0; tile < Tiles; ++tile) {
+        if constexpr (Mma<T, Arch>::kDepth == 16) {
+          mma_m16n8k16(d[row][tile], a[row], b[tile], T{});
+        } else {
+          const std::uint32_t part[] = {a[row][2 * half], a[row][2 * half + 1]};
+          mma_m16n8k8(d[row][tile], part, b[tile][half]);
+        }
+      }
+}
+
 }  // namespace awsrn_fast

@@ -14,6 +14,11 @@ from awsrn_fast.ops._cases import Case
 
 # One case an op with whole vectors of channels; a map is more than a block's, so that its edges weigh little.
 SHAPES: dict[str, Case] = {
+    "awms": Case(
+        "x4",
+        {"x": (1, 32, 32, 32), "weight": (48, 32, 5, 5), "bias": (48,), "skip": (1, 48, 32, 32), "out_shift": (3,)},
+        {"scale": 4, "out_scale": 0.5},
+    ),
     "gated_residual": Case(
         "48x48", {"x": (2, 32, 48, 48), "f": (2, 32, 48, 48), "gate": (2, 32), "x_scale": (1,), "res_scale": (1,)}
     ),

@@ -1,13 +1,15 @@
-"""``awms`` for torch.library: schema, fake, backward, and the native CPU kernel."""
+"""``awms`` for torch.library: schema, fake, backward, and the kernels for CPU and CUDA."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast import backends, native
+from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._library import define, differentiable, not_differentiable
 from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
@@ -40,6 +42,24 @@ def _fwd_cpu(
     options = (scale, out_scale, clamp, channels_last)
     rest = map(address, (shift, skip, y))
     native.cpu.awms_fwd(address(x), address(taps), k, *rest, *options, *_sizes(x, weight.shape[0]))
+    return y
+
+
+def _fwd_cuda(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+) -> Tensor:
+    y = _output(x, weight, scale)
+    if y.numel():
+        skip = None if skip is None else _channels_last(skip)
+        out_shift = None if out_shift is None else out_shift.contiguous()
+        _conv_cuda(x, weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp)
     return y
 
 
@@ -100,6 +120,87 @@ def _bwd_cpu(
     if want_skip:
         grads[3] = grad.contiguous(memory_format=memory_format(skip))
     return tuple(grads)
+
+
+def _bwd_cuda(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    """As :func:`_bwd_cpu`; the gradient of x is a forward with the mirrored weight."""
+    if clamp:
+        y = _fwd_cuda(x, weight, bias, skip, scale, out_scale, out_shift, False)
+        grad_y = grad_y * ((y >= 0) & (y <= 1))
+    grads = list(_bwd_fake(grad_y, x, weight, bias, skip, scale, out_scale, out_shift, clamp, wanted))
+    want_x, want_weight, want_bias, want_skip, want_shift = wanted
+    if want_shift:
+        grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+    grad = _unshuffled(grad_y, scale, out_scale)
+    if want_skip:
+        grads[3] = grad.contiguous(memory_format=memory_format(skip))
+    if want_bias:
+        grads[2] = grad.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+    if not grad.numel():
+        return tuple(room.zero_() for room in grads)
+    if want_x:
+        _conv_cuda(grad, weight.transpose(0, 1).flip(2, 3), grads[0])
+    if want_weight:
+        rows, grad_rows = _rows(x), _rows(grad)
+        sizes = _cuda_sizes(x, weight)
+        workspace = _cuda.workspace(native.cuda.awms_workspace(*sizes), x)
+        tensors = (rows, grad_rows, grads[1], workspace)
+        widths = (rows.shape[1], grad_rows.shape[1])
+        native.cuda.awms_bwd_weight(*map(address, tensors), *widths, *sizes, *_cuda.target(x))
+    return tuple(grads)
+
+
+def _conv_cuda(
+    x: Tensor,
+    weight: Tensor,
+    y: Tensor,
+    bias: Tensor | None = None,
+    skip: Tensor | None = None,
+    scale: int = 1,
+    out_scale: float = 1,
+    out_shift: Tensor | None = None,
+    clamp: bool = False,
+) -> None:
+    rows, prepared = _rows(x), _in_products_order(weight)
+    tensors = (rows, prepared, bias, skip, out_shift, y)
+    options = (rows.shape[1], memory_format(y) == torch.channels_last, scale, out_scale, clamp)
+    native.cuda.awms_fwd(*map(address, tensors), *options, *_cuda_sizes(x, weight), *_cuda.target(x))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """``x`` in channels_last, its channels padded with zeros to whole accesses of 16 bytes, and aligned to them."""
+    lacking = -x.shape[1] % (16 // x.element_size())
+    x = _channels_last(F.pad(x, (0, 0, 0, 0, 0, lacking)) if lacking else x)
+    return x.clone(memory_format=torch.channels_last) if x.data_ptr() % 16 else x
+
+
+def _in_products_order(weight: Tensor) -> Tensor:
+    """``[O, C, K, K]`` in the order of ``csrc/cuda/awms.cuh``."""
+    o, c, k, _ = weight.shape
+    width, chunk = 8 * native.cuda.awms_tiles(o), 32 // weight.element_size()
+    weight = F.pad(weight, (0, 0, 0, 0, 0, -c % chunk, 0, -o % width))
+    blocks, chunks = weight.shape[0] // width, weight.shape[1] // chunk
+    if weight.dtype == torch.float32:
+        return weight.reshape(blocks, width, chunks, chunk, k * k).permute(0, 2, 4, 3, 1).contiguous()
+    # block, pair, its half, lane / 4, chunk, half, lane % 4, one of two, tap
+    parts = weight.reshape(blocks, width // 16, 2, 8, chunks, 2, 4, 2, k * k)
+    return parts.permute(0, 4, 8, 1, 3, 6, 2, 5, 7).contiguous()
+
+
+def _cuda_sizes(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, int, int, int]:
+    (n, _, h, w), (o, c, k, _) = x.shape, weight.shape
+    return n, c, o, h, w, k, _cuda.dtype_code(x.dtype)
 
 
 def _bwd_fake(
@@ -171,8 +272,9 @@ def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return gx, gw, gb, gs, None, None, go, None
 
 
-awms = define("awms", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
-awms_bwd = define("awms_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+awms = define("awms", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, fake=_fwd_fake)
+awms_bwd = define("awms_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
 differentiable(awms, _backward, _setup_context)
 not_differentiable(awms_bwd)
 backends.register("awms", "native", awms, reasons_against, algorithm="nested Winograd F(3x3, 3x3) in F(4x4, 3x3)")
+backends.register("awms", "cuda", awms, _cuda.reasons_against)

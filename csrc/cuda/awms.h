@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/dtype.h"
+#include "common/tiles.h"
+#include "cuda/target.h"
+
+// Reconstruction: a convolution with an odd kernel of up to 9x9, skip, PixelShuffle, denormalisation and clamp.
+// The definition is awsrn_fast/ops/awms/reference.py.
+namespace awsrn_fast {
+
+constexpr int kAwmsMostTaps = 9;  // down and across
+
+constexpr int kAwmsMostTiles = 6;  // of 8 outputs: the 48 of x4 in one block, 48 sums a thread
+
+// Tiles of 8 outputs a block, even: as few blocks as hold all outputs, and then as few tiles as these need. The same on
+// every architecture: two blocks fill sm_75's registers and shared memory, and later ones have more of both.
+constexpr int awms_tiles(std::int64_t outputs) {
+  const std::int64_t tiles = ceil_div(outputs, 8), blocks = ceil_div(tiles, kAwmsMostTiles);
+  return int(2 * ceil_div(tiles, 2 * (blocks > 0 ? blocks : 1)));
+}
+
+struct AwmsMaps {
+  std::int64_t n, h, w;
+  std::int64_t inputs, outputs;  // channels
+  int k;
+};
+
+// Pointers are to values of one dtype; accumulation is fp32. Positions of x lie `row` channels apart, which is a multiple
+// of 16 bytes; those from `inputs` on are 0.
+struct AwmsFwd {
+  AwmsMaps maps;
+  std::int64_t row;
+  const void* x;       // [N, H, W, row], aligned to 16 bytes
+  const void* weight;  // in the products' order, see cuda/awms.cuh; aligned to 16 bytes
+  const void* bias;    // [O], or null for 0
+  const void* skip;    // [N, H, W, O], or null for 0
+  const void* shift;   // [P], or null for 0
+  void* y;             // [N, P, scale H, scale W] = out_scale * shuffled(convolution + bias + skip) + shift
+  bool channels_last;  // y is [N, scale H, scale W, P] instead
+  int scale;
+  float out_scale;
+  bool clamp;  // y to [0, 1]
+};
+
+struct AwmsBwdWeight {
+  AwmsMaps maps;
+  std::int64_t row, grad_row;
+  const void* x;      // [N, H, W, row], aligned to 16 bytes
+  const void* grad;   // [N, H, W, grad_row], likewise: of the convolution's output
+  void* grad_weight;  // [O, C, K, K]
+  float* workspace;   // as many floats as awms_workspace() says
+};
+
+// Floats that the weight's gradient needs for its partial sums.
+std::int64_t awms_workspace(const AwmsMaps& maps, DType dtype);
+
+// Backward for x is forward of the output's gradient with the weight mirrored and transposed, and scale 1.
+void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target);
+void launch_awms_bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& target);
+
+}  // namespace awsrn_fast
