@@ -47,7 +47,7 @@ def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[s
         return None, ()
     try:
         for tag in _KEPT:
-            if tag in source:
+            if tag in source and not _tells_the_size(source[tag]):
                 exif[tag] = source[tag]
         for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
             values = {key: value for key, value in source.get_ifd(tag).items() if key != _BASE.MakerNote}
@@ -59,6 +59,11 @@ def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[s
     if size > _LARGEST:
         return None, (f"EXIF of {size} bytes is too long for JPEG and left out",)
     return (exif if len(exif) else None), ()
+
+
+def _tells_the_size(value: object) -> bool:
+    """Descriptions by which tifffile, ImageJ and OME's readers lay out the pixels: not those of another size."""
+    return isinstance(value, str) and (value.startswith(('{"shape"', "ImageJ=")) or "<OME " in value[:2000])
 
 
 def exif_for(header: Header) -> Image.Exif | None:

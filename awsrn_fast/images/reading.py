@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import png
@@ -24,6 +25,7 @@ from .picture import BYTES, FORMATS, WORDS, Header, Picture
 from .windows import Decoded, Reader, check_memory, check_size, plainly
 
 MAX_PIXELS = 10**9
+_PILLOWS_LIMIT = Lock()
 _OTHER_TIFF = "this kind of TIFF is read by the extra: pip install 'awsrn_fast[tiff]'"
 _AS_PARTS = "save it as PNG (not interlaced) or as TIFF in strips or tiles, which are read part by part"
 
@@ -148,23 +150,27 @@ def _turned(header: Header, numbers: np.ndarray, turn: Callable[[np.ndarray], np
 
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    limit = Image.MAX_IMAGE_PIXELS
-    # Checked below from the header; Pillow's own limit warns at half of where it raises.
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with plainly(path):
-            try:
-                image = Image.open(path, formats=sorted(set(FORMATS.values())))
-            except UnidentifiedImageError as error:
-                if not tiff_windows.is_tiff(path):
-                    raise
-                reason = "damaged, or a kind of TIFF that is not supported"
-                raise RunError(f"{path}: {reason if tiff_windows.installed() else _OTHER_TIFF}") from error
-            with image:
-                check_size(path, image.height, image.width, max_pixels)
-                yield image
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with plainly(path):
+        try:
+            image = _without_limit(path)
+        except UnidentifiedImageError as error:
+            if not tiff_windows.is_tiff(path):
+                raise
+            reason = "damaged, or a kind of TIFF that is not supported"
+            raise RunError(f"{path}: {reason if tiff_windows.installed() else _OTHER_TIFF}") from error
+        with image:
+            check_size(path, image.height, image.width, max_pixels)
+            yield image
+
+
+def _without_limit(path: Path) -> Image.Image:
+    """Header only. Pillow's own limit on pixels warns at half of where it raises; ours is checked from the header."""
+    with _PILLOWS_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path, formats=sorted(set(FORMATS.values())))
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _refuse_what_would_lose(path: Path, image: Image.Image) -> None:

@@ -1,8 +1,10 @@
-"""What the user sees: a bar on a terminal, a line per file elsewhere, failures again at the end."""
+"""What the user sees: a bar on a terminal, a line per file and minute elsewhere, failures again at the end."""
 
 from __future__ import annotations
 
+import os
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -13,6 +15,9 @@ from rich.text import Text
 from awsrn_fast.cli import printable
 
 from .plan import Job
+
+_SILENCE = 60.0
+"""Seconds after which a log gets a line about an image that is still at work."""
 
 
 class _Speed(ProgressColumn):
@@ -36,7 +41,7 @@ class Report:
     def __init__(self, console: Console, sizes: list[int], scale: int, remark: str = ""):
         self.console, self.sizes, self.scale, self.remark = console, sizes, scale, remark
         self.failures: list[str] = []
-        self._index = 0
+        self._index, self._done = 0, 0.0
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -44,13 +49,14 @@ class Report:
             _Speed(),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            # Of torchrun's processes on one terminal only the first draws.
+            disable=not console.is_terminal or os.environ.get("RANK", "0") != "0",
             transient=True,
         )
         self._task = self._bar.add_task("", total=sum(sizes), area=scale**2, images=f"0/{len(sizes)} images")
 
     def __enter__(self) -> Report:
-        self._start = time.perf_counter()
+        self._start = self._said = time.perf_counter()
         self._bar.start()
         return self
 
@@ -64,14 +70,22 @@ class Report:
     def advance(self, pixels: float) -> None:
         """Input pixels that are done."""
         self._bar.advance(self._task, pixels)
+        self._done += pixels
+        now = time.perf_counter()
+        if self._bar.disable and now - self._said > _SILENCE:
+            self._said = now
+            speed = self._done * self.scale**2 / 1e6 / (now - self._start)
+            part = self._done / max(sum(self.sizes), self._done)
+            self.console.print(f"{part:.0%} of all pixels, {speed:.2f} MP/s{self._left()}")
 
     def done(self, job: Job, before: tuple[int, int], after: tuple[int, int], notes: tuple[str, ...]) -> None:
         """One image written; sizes are (height, width)."""
         seconds = time.perf_counter() - self._began
+        self._done = float(sum(self.sizes[: self._index + 1]))
         sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
         speed = after[0] * after[1] / 1e6 / seconds
         remark = f" ({'; '.join(notes)})" if notes else ""
-        self._line(f"{job.source} -> {job.target}: {sizes}, {seconds:.1f} s, {speed:.2f} MP/s{remark}")
+        self._line(f"{job.source} -> {job.target}: {sizes}, {seconds:.1f} s, {speed:.2f} MP/s{self._left()}{remark}")
 
     def failed(self, message: str) -> None:
         self.failures.append(message)
@@ -86,8 +100,17 @@ class Report:
             self.console.print(f"[bold red]failed:[/] {escape(printable(message))}", soft_wrap=True)
         return 1 if self.failures else 0
 
+    def _left(self) -> str:
+        """Time that the other pixels take at the mean speed so far; nothing where none are left."""
+        left = sum(self.sizes) - self._done
+        if left < 1 or self._done <= 0:
+            return ""
+        seconds = left * (time.perf_counter() - self._start) / self._done
+        return f", {timedelta(seconds=round(seconds))} left"
+
     def _line(self, text: str, style: str = "") -> None:
         self._index += 1
+        self._said, self._done = time.perf_counter(), float(sum(self.sizes[: self._index]))
         self._bar.update(
             self._task, completed=sum(self.sizes[: self._index]), images=f"{self._index}/{len(self.sizes)} images"
         )

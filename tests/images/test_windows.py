@@ -189,6 +189,16 @@ def test_metadata_of_tiff(tmp_path, monkeypatch, big):
             assert image.mode == "RGBA" and np.asarray(image)[0, 0].tolist() == [0, 0, 0, 255]
 
 
+@pytest.mark.parametrize("kind", [{}, {"imagej": True}, {"ome": True}], ids=["tifffile", "imagej", "ome"])
+def test_descriptions_of_the_old_size_are_left_out(tmp_path, caplog, kind):
+    tifffile.imwrite(tmp_path / "in.tif", numbers("uint16", 5, 7), **kind)
+    header = images.reader(tmp_path / "in.tif").header
+    images.write(tmp_path / "out.tif", images.Picture(np.ones((10, 14, 1), np.float32), **header.about()))
+    assert tifffile.imread(tmp_path / "out.tif").shape == (10, 14) and not caplog.messages
+    tifffile.imwrite(tmp_path / "in.tif", numbers("uint16", 5, 7), description="a lung", metadata=None)
+    assert images.read(tmp_path / "in.tif").exif[270] == "a lung"
+
+
 def test_sparse_tiles_are_zero_and_premultiplied_colours_are_divided(tmp_path):
     array = np.full((4, 4, 4), 100, np.uint16)
     array[..., 3] = [[0, 200, 65535, 50]] * 4

@@ -14,11 +14,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import awsrn_fast
 from awsrn_fast.backends import BackendError
 from awsrn_fast.errors import RunError, UserError
-from awsrn_fast.upscale.plan import plan
+from awsrn_fast.upscale.plan import Job, plan
+from awsrn_fast.upscale.report import Report
 from awsrn_fast.upscale.shard import Shard, pick_shard
 
 ROOT = Path(awsrn_fast.__file__).parents[1]
@@ -161,7 +163,37 @@ def test_a_backend_that_cannot_run_is_wrong_usage(tmp_path, upscale, bicubic, mo
         upscale(tmp_path / "a.png", "-o", tmp_path / "c.png", "--backend", "cuda")
 
 
-def test_a_line_for_each_image_has_size_and_speed(tmp_path, upscale, capsys):
-    image(tmp_path / "a.png", (7, 5))
-    assert upscale(tmp_path / "a.png", "-o", tmp_path / "b.png") == 0
-    assert re.search(r"\[1/1\] .*a\.png -> .*b\.png: 7x5 to 14x10, \d+\.\d s, \d+\.\d\d MP/s", capsys.readouterr().err)
+def test_a_line_for_each_image_has_size_speed_and_time_left(tmp_path, upscale, capsys):
+    for name in "ab":
+        image(tmp_path / f"in/{name}.png", (7, 5))
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 0
+    first, second, _ = capsys.readouterr().err.splitlines()
+    speed = r"7x5 to 14x10, \d+\.\d s, \d+\.\d\d MP/s"
+    assert re.search(rf"^\[1/2\] .*a\.png -> .*a\.png: {speed}, 0:00:00 left$", first)
+    assert re.search(rf"^\[2/2\] .*b\.png -> .*b\.png: {speed}$", second)
+
+
+def test_a_log_hears_of_a_large_image_every_minute(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    console = Console(file=sys.stderr, soft_wrap=True)
+    with Report(console, [4000, 1000], 2) as report:
+        report.begin(Job(Path("a.png"), Path("b.png")))
+        for _ in range(10):
+            now[0] += 40
+            report.advance(100)
+        now[0] += 3600
+        report.done(Job(Path("a.png"), Path("b.png")), (50, 80), (100, 160), ())
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5 + 1 and lines[0] == "4% of all pixels, 0.00 MP/s, 0:32:00 left"
+    assert lines[-1].endswith("4000.0 s, 0.00 MP/s, 0:16:40 left")
+
+
+def test_depth_of_tiff_stays(tmp_path, upscale):
+    tifffile = pytest.importorskip("tifffile")
+    ramp = np.linspace(20000, 20200, 8 * 64 * 4).astype(np.uint16).reshape(8, 64, 4)
+    tifffile.imwrite(tmp_path / "a.tif", ramp, photometric="rgb", extrasamples=["unassalpha"], tile=(16, 16))
+    assert upscale(tmp_path / "a.tif", "-o", tmp_path / "b.tif") == 0
+    large = tifffile.imread(tmp_path / "b.tif")
+    assert large.shape == (16, 128, 4) and large.dtype == np.uint16
+    assert len(np.unique(large)) > 190 and large.min() > 19990 and large.max() < 20210
