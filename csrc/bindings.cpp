@@ -88,6 +88,11 @@ class Buffer {
   std::unique_ptr<float[]> floats_;
 };
 
+// Weight gradients are summed up in at most so many parts, whatever the threads: results keep their bits.
+constexpr std::int64_t kSlots = 8;
+
+std::int64_t padded(std::int64_t channels, std::int64_t vector) { return ceil_div(channels, vector) * vector; }
+
 DwpwAttentionShape dwpw_attention_shape(std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w,
                                         bool channels_last, int dtype, int threads, std::int64_t rows) {
   AWSRN_FAST_CHECK(n >= 0 && c >= 0 && d >= 0 && h >= 0 && w >= 0, "dwpw_attention: a size is negative");
@@ -102,7 +107,8 @@ void dwpw_attention_fwd(Address x, Address w_dw, Address b_dw, Address w_pw, Add
                         Address residual, Address y, std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h,
                         std::int64_t w, bool channels_last, int dtype, int threads) {
   const DwpwAttentionShape shape = dwpw_attention_shape(n, c, d, h, w, channels_last, dtype, threads, 8);
-  Scratch scratch(threads * kernels().dwpw_attention_fwd_workspace(shape).thread);
+  const DwpwAttentionWorkspace needs = kernels().dwpw_attention_fwd_workspace(shape);
+  Scratch scratch(threads * needs.thread + needs.shared);
   const DwpwAttentionWeights weights{pointer<float>(w_dw), pointer<float>(b_dw), pointer<float>(w_pw),
                                      pointer<float>(b_pw), pointer<float>(w_a),  pointer<float>(b_a)};
   kernels().dwpw_attention_fwd({shape, pointer(x), weights, pointer(residual), pointer(y), scratch.data()});
@@ -223,6 +229,103 @@ void awms_grad_weight(Address x, Address grad, Address grad_weight, Address grad
                               scratch.data()});
 }
 
+Conv3x3Shape conv3x3_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype,
+                           int threads) {
+  AWSRN_FAST_CHECK(n >= 0 && c >= 0 && o >= 0 && h >= 0 && w >= 0, "conv3x3: a size is negative");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "conv3x3: unknown dtype");
+  AWSRN_FAST_CHECK(threads >= 1, "conv3x3: threads must be at least 1");
+  return {n, c, o, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(o, kConv3x3Vector)};
+}
+
+std::int64_t conv3x3_points_size(const Conv3x3Shape& s) { return kConv3x3Points * s.c_wide * s.o_wide; }
+
+// [3, 3, C, O] -> the weights at 36 points.
+Buffer conv3x3_prepared(Address weight, const Conv3x3Shape& shape) {
+  Buffer points(conv3x3_points_size(shape));
+  kernels().conv3x3_prepare({pointer<float>(weight), points.data(), shape});
+  return points;
+}
+
+Buffer padded_bias(Address bias, std::int64_t size, std::int64_t wide) {
+  Buffer buffer(wide);
+  std::fill_n(buffer.data(), wide, 0.0f);
+  if (bias) std::copy_n(pointer<float>(bias), size, buffer.data());
+  return buffer;
+}
+
+void conv3x3_fwd(Address x, Address weight, Address bias, Address y, std::int64_t n, std::int64_t c, std::int64_t o,
+                 std::int64_t h, std::int64_t w, int dtype, int threads) {
+  const Conv3x3Shape shape = conv3x3_shape(n, c, o, h, w, dtype, threads);
+  const Buffer points = conv3x3_prepared(weight, shape), wide_bias = padded_bias(bias, o, shape.o_wide);
+  const Buffer scratch(threads * kernels().conv3x3_scratch(shape));
+  kernels().conv3x3_fwd({shape, pointer(x), points.data(), wide_bias.data(), pointer(y), scratch.data()});
+}
+
+void conv3x3_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, std::int64_t n,
+                         std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
+  const Conv3x3Shape shape = conv3x3_shape(n, c, o, h, w, dtype, threads);
+  const std::int64_t slots = std::clamp<std::int64_t>(n * ceil_div(h, 16), 1, kSlots);
+  const Buffer partial(slots * (conv3x3_points_size(shape) + shape.o_wide)), scratch(threads * kernels().conv3x3_scratch(shape));
+  kernels().conv3x3_grad_weight({shape, pointer(x), pointer(grad), pointer<float>(grad_weight),
+                                 pointer<float>(grad_bias), slots, partial.data(), scratch.data()});
+}
+
+WideResidualShape wide_residual_shape(std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w,
+                                      int dtype, int threads, std::int64_t items) {
+  AWSRN_FAST_CHECK(n >= 0 && c >= 0 && k >= 0 && h >= 0 && w >= 0, "wide_residual: a size is negative");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "wide_residual: unknown dtype");
+  AWSRN_FAST_CHECK(threads >= 1, "wide_residual: threads must be at least 1");
+  const std::int64_t panels = std::max<std::int64_t>(1, ceil_div(w, 4 * kWideChunk));
+  // As many as give `items` in all, if each still has four rows of tiles: it computes two more.
+  const std::int64_t most = std::max<std::int64_t>(1, ceil_div(h, 16));
+  const std::int64_t segments = std::clamp<std::int64_t>(ceil_div(items, std::max<std::int64_t>(1, n * panels)), 1, most);
+  return {n, c, k, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(k, kConv3x3Vector), panels, segments};
+}
+
+std::int64_t wide_residual_points_size(std::int64_t c, std::int64_t k) {
+  return kConv3x3Points * padded(c, kConv3x3Vector) * padded(k, kConv3x3Vector);
+}
+
+// Both weights at 36 points: [36, wide C, wide K], then [36, wide K, wide C].
+void wide_residual_prepare(Address weight1, Address weight2, Address points, std::int64_t c, std::int64_t k,
+                           int threads) {
+  const Conv3x3Shape there = conv3x3_shape(0, c, k, 0, 0, 0, threads), back = conv3x3_shape(0, k, c, 0, 0, 0, threads);
+  kernels().conv3x3_prepare({pointer<float>(weight1), pointer<float>(points), there});
+  kernels().conv3x3_prepare({pointer<float>(weight2), pointer<float>(points) + conv3x3_points_size(there), back});
+}
+
+void wide_residual_fwd(Address x, Address points, Address bias1, Address bias2, Address gate, Address x_scale,
+                       Address res_scale, Address y, Address f, Address mean, std::int64_t n, std::int64_t c,
+                       std::int64_t k, std::int64_t h, std::int64_t w, int dtype, int threads) {
+  const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, 2 * threads);
+  const Buffer wide1 = padded_bias(bias1, k, shape.k_wide), wide2 = padded_bias(bias2, c, shape.c_wide);
+  const Buffer partial(n * ceil_div(h, 4) * shape.panels * shape.c_wide);
+  const Buffer scratch(threads * kernels().wide_residual_fwd_scratch(shape));
+  const float* points1 = pointer<float>(points);
+  kernels().wide_residual_fwd({shape, pointer(x), points1, wide1.data(), points1 + wide_residual_points_size(c, k),
+                               wide2.data(), pointer<float>(gate), pointer<float>(x_scale), pointer<float>(res_scale),
+                               pointer(y), pointer(f), pointer<float>(mean), partial.data(), scratch.data()});
+}
+
+// weight1 and back1 are the first convolution's weights as such and for its input's gradient, back2 the second's.
+void wide_residual_bwd(Address x, Address grad, Address weight1, Address bias1, Address back1, Address back2,
+                       Address grad_x, Address grad_w1, Address grad_b1, Address grad_w2, Address grad_b2,
+                       std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w, int dtype,
+                       int threads) {
+  const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, kSlots);
+  const Conv3x3Shape there = conv3x3_shape(0, c, k, 0, 0, 0, threads), back = conv3x3_shape(0, k, c, 0, 0, 0, threads);
+  const Buffer points1 = conv3x3_prepared(weight1, there), points2_back = conv3x3_prepared(back2, there);
+  const Buffer points1_back = conv3x3_prepared(back1, back), wide1 = padded_bias(bias1, k, shape.k_wide);
+  const std::int64_t slots = std::clamp<std::int64_t>(n * shape.panels * shape.segments, 1, kSlots);
+  const std::int64_t products = grad_w1 ? wide_residual_points_size(c, k) : 0;
+  const Buffer partial1(slots * (products + shape.k_wide)), partial2(slots * (products + shape.c_wide));
+  const Buffer scratch(threads * kernels().wide_residual_bwd_scratch(shape));
+  kernels().wide_residual_bwd({shape, pointer(x), pointer(grad), points1.data(), wide1.data(), points2_back.data(),
+                               points1_back.data(), pointer(grad_x), pointer<float>(grad_w1), pointer<float>(grad_b1),
+                               pointer<float>(grad_w2), pointer<float>(grad_b2), slots, partial1.data(),
+                               partial2.data(), scratch.data()});
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m) {
@@ -267,4 +370,21 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));
+  m.def("conv3x3_fwd", &conv3x3_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("y"),
+        py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
+  m.def("conv3x3_grad_weight", &conv3x3_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
+        py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
+        py::arg("threads"));
+  m.def("wide_residual_points_size", &wide_residual_points_size, py::arg("c"), py::arg("k"),
+        "Floats of one transformed weight.");
+  m.def("wide_residual_prepare", &wide_residual_prepare, no_gil, py::arg("weight1"), py::arg("weight2"),
+        py::arg("points"), py::arg("c"), py::arg("k"), py::arg("threads"));
+  m.def("wide_residual_fwd", &wide_residual_fwd, no_gil, py::arg("x"), py::arg("points"), py::arg("bias1"),
+        py::arg("bias2"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("y"), py::arg("f"),
+        py::arg("mean"), py::arg("n"), py::arg("c"), py::arg("k"), py::arg("h"), py::arg("w"), py::arg("dtype"),
+        py::arg("threads"));
+  m.def("wide_residual_bwd", &wide_residual_bwd, no_gil, py::arg("x"), py::arg("grad"), py::arg("weight1"),
+        py::arg("bias1"), py::arg("back1"), py::arg("back2"), py::arg("grad_x"), py::arg("grad_w1"),
+        py::arg("grad_b1"), py::arg("grad_w2"), py::arg("grad_b2"), py::arg("n"), py::arg("c"), py::arg("k"),
+        py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
 }

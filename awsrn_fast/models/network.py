@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from awsrn_fast import ops
-from awsrn_fast.nn import AWMS, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
+from awsrn_fast.nn import AWMS, AWRU, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
 
 from .facts import Facts, describe
 
@@ -83,7 +83,8 @@ class SuperResolution(nn.Module):
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         fused.clamp = clamp
-        for kind in (AWMS, WNConv2d):  # AWMS first: it merges its branches from their weight norm
+        # WNConv2d last: the others make theirs from its weight norm.
+        for kind in (AWMS, AWRU, WNConv2d):
             for module in [m for m in fused.modules() if isinstance(m, kind)]:
                 module.fold()
         return fused

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from awsrn_fast import ops
+
 
 class WNConv2d(nn.Module):
     """Square 'same' convolution with weight norm, ``weight = g * v / ||v||`` per output channel.
@@ -38,6 +40,8 @@ class WNConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight()
+        if weight.shape[-1] == 3:
+            return ops.conv3x3(x, weight, self.bias)
         return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
 
 

@@ -34,6 +34,7 @@ class AWRU(nn.Module):
         self.x_scale = Scale(1)
         self.res_scale = Scale(2 if gate else 1)
         self.gate = ChannelAttention(channels, neutral=True) if gate else None
+        self.register_buffer("prepared", None, persistent=False)
 
     def forward(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """``x [N, C, H, W]`` and its mean ``[N, C]`` -> the unit's output and its mean."""
@@ -43,7 +44,13 @@ class AWRU(nn.Module):
             f = second(F.relu(first(x)))
             return ops.gated_residual(x, f, self.gate(f.mean(dim=(2, 3))), *scales)
         gate = None if self.gate is None else self.gate(mean)
-        return ops.wide_residual(x, first.weight(), first.bias, second.weight(), second.bias, gate, *scales)
+        weights = first.weight(), first.bias, second.weight(), second.bias
+        return ops.wide_residual(x, *weights, gate, *scales, self.prepared)
+
+    def fold(self) -> None:
+        """Prepare the weights for the kernels of this machine, once instead of at every call; no training after it."""
+        prepared = ops.wide_residual.prepare(self.body["0"].weight(), self.body["2"].weight())
+        self.register_buffer("prepared", prepared, persistent=False)
 
 
 class ConcatLRFU(WNConv2d):

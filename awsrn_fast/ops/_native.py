@@ -35,3 +35,23 @@ def dtype_code(dtype: torch.dtype) -> int:
 def in_float32(tensor: Tensor | None) -> Tensor | None:
     """Per-channel values and scalars go to the kernels dense and in fp32, whatever the maps are in."""
     return None if tensor is None else tensor.float().contiguous()
+
+
+def taps(weight: Tensor) -> Tensor:
+    """Weights of a convolution ``[O, C, K, K]`` -> ``[K, K, C, O]``, dense and in fp32."""
+    return in_float32(weight.permute(2, 3, 1, 0))
+
+
+def taps_of_transpose(weight: Tensor) -> Tensor:
+    """Weights of the convolution that takes the output's gradient to the input's, as :func:`taps`."""
+    return taps(weight.transpose(0, 1).flip(2, 3))
+
+
+def from_taps(gradient: Tensor, like: Tensor) -> Tensor:
+    """A gradient in the layout of :func:`taps` -> that of the weight."""
+    return gradient.permute(3, 2, 0, 1).contiguous().to(like.dtype)
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """The kernels that keep channels together take their maps in NHWC."""
+    return x.contiguous(memory_format=torch.channels_last)

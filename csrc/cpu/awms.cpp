@@ -5,6 +5,7 @@
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
 #include "cpu/nested_winograd.h"
+#include "cpu/outer_product.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
@@ -203,51 +204,6 @@ void conv(const AwmsConv& a) {
   });
 }
 
-// out[c][o] (+)= sum over the tiles of in[tile][c] * grad[tile][o], for a block of `Rows` c and `Vecs` vectors of o.
-template <int Rows, int Vecs>
-inline void outer_block(std::int64_t tiles, const float* in, std::int64_t in_stride, const float* grad,
-                        std::int64_t grad_stride, float* out, bool onto_out) {
-  Vec sums[Rows][Vecs];
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < Vecs; ++j) {
-      sums[i][j] = onto_out ? load(out + i * grad_stride + j * kLanes, AllLanes{}) : Vec{};
-    }
-  }
-  for (std::int64_t t = 0; t < tiles; ++t) {
-    Vec row[Vecs];
-#pragma GCC unroll 4
-    for (int j = 0; j < Vecs; ++j) row[j] = load(grad + t * grad_stride + j * kLanes, AllLanes{});
-#pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) {
-      const Vec factor = splat(in[t * in_stride + i]);
-#pragma GCC unroll 4
-      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 4
-    for (int j = 0; j < Vecs; ++j) store(out + i * grad_stride + j * kLanes, sums[i][j], AllLanes{});
-  }
-}
-
-// Both widths are whole multiples of 16, so blocks of four rows and of one vector always fit.
-inline void outer_product(std::int64_t tiles, const float* in, std::int64_t c, const float* grad, std::int64_t o,
-                          float* out, bool onto_out) {
-  constexpr int kVecs = kMaxVecs < 3 ? kMaxVecs : 3, kRows = kMaxVecs < 3 ? 4 : 8;
-  for (std::int64_t row = 0; row < c; row += kRows) {
-    std::int64_t column = 0;
-    for (; column + kVecs * kLanes <= o; column += kVecs * kLanes) {
-      outer_block<kRows, kVecs>(tiles, in + row, c, grad + column, o, out + row * o + column, onto_out);
-    }
-    for (; column < o; column += kLanes) {
-      outer_block<kRows, 1>(tiles, in + row, c, grad + column, o, out + row * o + column, onto_out);
-    }
-  }
-}
-
 // Adds the group's products to `points` [30][30][C][O]; a point of the rows belongs to one thread, so that the sum's
 // order does not depend on their number.
 void accumulate(const Group& g, float* points) {
@@ -269,8 +225,8 @@ void accumulate(const Group& g, float* points) {
         }
       }
       for (int f = 0; f < kPoints; ++f) {
-        outer_product(count, in + f * kAwmsChunk * g.c, g.c, grad + f * kAwmsChunk * g.o, g.o,
-                      points + (point * kPoints + f) * g.c * g.o, g.first > 0 || tile > 0);
+        outer_product(count, {in + f * kAwmsChunk * g.c, g.c}, g.c, {grad + f * kAwmsChunk * g.o, g.o}, g.o,
+                      points + (point * kPoints + f) * g.c * g.o, g.o, g.first > 0 || tile > 0);
       }
     }
   }

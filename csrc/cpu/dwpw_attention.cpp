@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "cpu/dwpw_attention_nhwc.h"
 #include "cpu/dwpw_attention_tile.h"
 #include "cpu/kernels.h"
 #include "cpu/vec_math.h"
@@ -252,9 +253,14 @@ void bwd(const DwpwAttentionBwd& a) {
 }  // namespace
 
 DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s) {
-  Workspace workspace{nullptr};
-  const FwdScratch counted(workspace, Sizes(s));
-  return {workspace.used, 0};
+  Workspace workspace{nullptr}, shared{nullptr};
+  if (s.channels_last) {
+    const PackedWeights weights(shared, s);
+    const Positions counted(workspace, weights);
+  } else {
+    const FwdScratch counted(workspace, Sizes(s));
+  }
+  return {workspace.used, 0, shared.used};
 }
 
 DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape& s) {
@@ -262,11 +268,16 @@ DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape& s)
   const Sizes z(s);
   const BwdScratch counted(workspace, s, z);
   const Sums sums(strip, s, z);
-  return {workspace.used, strip.used};
+  return {workspace.used, strip.used, 0};
 }
 
 void launch_dwpw_attention_fwd(const DwpwAttentionFwd& a) {
-  a.shape.dtype == DType::bfloat16 ? fwd<bf16>(a) : fwd<float>(a);
+  const bool half = a.shape.dtype == DType::bfloat16;
+  if (a.shape.channels_last) {
+    half ? fwd_nhwc<bf16>(a) : fwd_nhwc<float>(a);
+  } else {
+    half ? fwd<bf16>(a) : fwd<float>(a);
+  }
 }
 
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a) {

@@ -16,9 +16,9 @@ struct DwpwAttentionShape {
   int threads;
 };
 
-// Floats that a launcher needs: for each thread, and for each strip of each image.
+// Floats that a launcher needs: for each thread, for each strip of each image, and for all together.
 struct DwpwAttentionWorkspace {
-  std::int64_t thread, strip;
+  std::int64_t thread, strip, shared;
 };
 
 struct DwpwAttentionWeights {
@@ -36,7 +36,7 @@ struct DwpwAttentionFwd {
   DwpwAttentionWeights weights;
   const void* residual;  // [N, D, H, W], or null for 0
   void* y;               // [N, D, H, W]
-  float* scratch;        // [threads, workspace.thread]
+  float* scratch;        // [threads, workspace.thread], then [workspace.shared]
 };
 
 struct DwpwAttentionBwd {

@@ -10,30 +10,40 @@ struct Matrix {
   std::int64_t stride;  // of a row
 };
 
-// What a product is added to: a value a row (0 if null), or what `out` holds.
+// What a product is added to: a value a row, a value a column, or what `out` holds; nothing where null or false.
 struct Onto {
   const float* bias;
   bool out;
+  const float* columns = nullptr;
 };
 
 // The widest block of vectors whose accumulators, with the operands, stay in registers.
 #if defined(__AVX512F__)
 constexpr int kMaxVecs = 4;
-constexpr int rows_for(int vecs) { return vecs < 4 ? 8 : 4; }
+constexpr int rows_for(int vecs) { return vecs < 4 ? 8 : 6; }
 #else
 constexpr int kMaxVecs = 2;
 constexpr int rows_for(int) { return 4; }
 #endif
 
+// Keeps a factor of many products in a register: read from memory anew by each product, it takes a load of each.
+inline Vec in_register(Vec value) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(value));
+#endif
+  return value;
+}
+
 template <int Rows, int Vecs>
 inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
-                       float* out, std::int64_t out_stride, const float* bias, bool onto_out) {
+                       float* out, std::int64_t out_stride, Onto onto) {
   Vec sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < Vecs; ++j) {
-      sums[i][j] = onto_out ? load(out + i * out_stride + j * kLanes, AllLanes{}) : splat(bias ? bias[i] : 0.0f);
+      const float* start = onto.out ? out + i * out_stride + j * kLanes : onto.columns + j * kLanes;
+      sums[i][j] = onto.out || onto.columns ? load(start, AllLanes{}) : splat(onto.bias ? onto.bias[i] : 0.0f);
     }
   }
   for (std::int64_t l = 0; l < k; ++l) {
@@ -42,7 +52,7 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + l * b_stride + j * kLanes, AllLanes{});
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec factor = splat(a[i * a_stride + l]);
+      const Vec factor = in_register(splat(a[i * a_stride + l]));
 #pragma GCC unroll 4
       for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
     }
@@ -54,18 +64,26 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
   }
 }
 
+// gemm_block of `rows` rows, at most `Rows`.
+template <int Rows, int Vecs, class... Arguments>
+inline void gemm_rows(std::int64_t rows, Arguments... arguments) {
+  if (rows == Rows) {
+    gemm_block<Rows, Vecs>(arguments...);
+  } else if constexpr (Rows > 1) {
+    gemm_rows<Rows - 1, Vecs>(rows, arguments...);
+  }
+}
+
 template <int Vecs>
 void gemm_columns(std::int64_t m, std::int64_t k, Matrix a, const float* b, std::int64_t b_stride, float* out,
                   std::int64_t out_stride, Onto onto) {
   constexpr int kRows = rows_for(Vecs);
-  std::int64_t i = 0;
-  for (; i + kRows <= m; i += kRows) {
-    gemm_block<kRows, Vecs>(k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
-                            onto.bias ? onto.bias + i : nullptr, onto.out);
-  }
-  for (; i < m; ++i) {
-    gemm_block<1, Vecs>(k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
-                        onto.bias ? onto.bias + i : nullptr, onto.out);
+  // Blocks of nearly equal height: a last one of few rows would wait for its loads.
+  for (std::int64_t i = 0, blocks = (m + kRows - 1) / kRows; blocks > 0; --blocks) {
+    const std::int64_t rows = (m - i + blocks - 1) / blocks;
+    gemm_rows<kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
+                           Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns});
+    i += rows;
   }
 }
 
@@ -85,6 +103,7 @@ inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Ma
     vecs -= block;
     b.values += block * kLanes;
     out += block * kLanes;
+    if (onto.columns) onto.columns += block * kLanes;
   }
 }
 

@@ -18,6 +18,14 @@ const Kernels kernels = {
     launch_awms_prepare,
     launch_awms_conv,
     launch_awms_grad_weight,
+    conv3x3_scratch,
+    launch_conv3x3_prepare,
+    launch_conv3x3_fwd,
+    launch_conv3x3_grad_weight,
+    wide_residual_fwd_scratch,
+    wide_residual_bwd_scratch,
+    launch_wide_residual_fwd,
+    launch_wide_residual_bwd,
 };
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

@@ -1,9 +1,11 @@
 #pragma once
 
 #include "cpu/awms.h"
+#include "cpu/conv3x3.h"
 #include "cpu/dwpw_attention.h"
 #include "cpu/gated_residual.h"
 #include "cpu/non_local.h"
+#include "cpu/wide_residual.h"
 
 namespace awsrn_fast {
 
@@ -21,6 +23,14 @@ struct Kernels {
   void (*awms_prepare)(const AwmsWeights&);
   void (*awms_conv)(const AwmsConv&);
   void (*awms_grad_weight)(const AwmsGradWeight&);
+  std::int64_t (*conv3x3_scratch)(const Conv3x3Shape&);
+  void (*conv3x3_prepare)(const Conv3x3Weights&);
+  void (*conv3x3_fwd)(const Conv3x3Fwd&);
+  void (*conv3x3_grad_weight)(const Conv3x3GradWeight&);
+  std::int64_t (*wide_residual_fwd_scratch)(const WideResidualShape&);
+  std::int64_t (*wide_residual_bwd_scratch)(const WideResidualShape&);
+  void (*wide_residual_fwd)(const WideResidualFwd&);
+  void (*wide_residual_bwd)(const WideResidualBwd&);
 };
 
 #ifdef AWSRN_FAST_ISA
@@ -36,6 +46,14 @@ void launch_non_local_bwd(const NonLocalBwd&);
 void launch_awms_prepare(const AwmsWeights&);
 void launch_awms_conv(const AwmsConv&);
 void launch_awms_grad_weight(const AwmsGradWeight&);
+std::int64_t conv3x3_scratch(const Conv3x3Shape&);
+void launch_conv3x3_prepare(const Conv3x3Weights&);
+void launch_conv3x3_fwd(const Conv3x3Fwd&);
+void launch_conv3x3_grad_weight(const Conv3x3GradWeight&);
+std::int64_t wide_residual_fwd_scratch(const WideResidualShape&);
+std::int64_t wide_residual_bwd_scratch(const WideResidualShape&);
+void launch_wide_residual_fwd(const WideResidualFwd&);
+void launch_wide_residual_bwd(const WideResidualBwd&);
 }  // namespace AWSRN_FAST_ISA
 #endif
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "cpu/vec.h"
+#include "cpu/winograd.h"
 
 // One dimension of a 9-tap correlation by nested Winograd: the taps are three groups of three, F(3, 3) runs inside a
 // group and F(4, 3) over the groups, so 12 outputs of 20 inputs take 30 products instead of 108. (Nesting: Jiang et
@@ -9,7 +9,7 @@
 // y[3t + u] = sum_j sum_i w[3j + i] x[3(t + j) + u + i]: the inner transform turns inputs 3s..3s+4 into 5 values and a
 // group of taps into 5, and what is left for each of the 5 is a correlation with 3 taps over s.
 //
-// Points: 0, +-3/4, 2, infinity inside and 0, +-3/4, +-3/2, infinity outside. Of a few dozen small fractions that were
+// Points: 0, +-3/4, 2, infinity inside and those of f43 outside. Of a few dozen small fractions that were
 // tried these give nearly the least error in fp32, about 1e-5 of the output's rms in two dimensions.
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
@@ -19,13 +19,9 @@ constexpr int kTaps = 9, kTile = 12, kReach = kTile + kTaps - 1, kPoints = 30;
 namespace inner {
 constexpr float kA = 0.75f, kB = 2, kA2 = kA * kA, kB2 = kB * kB;
 }
-namespace outer {
-constexpr float kA = 0.75f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB, kA3 = kA * kA2, kB3 = kB * kB2;
-}
 
 // Inputs x[0..19] -> 30 values, point (p, q) at 6p + q.
 inline void transform_input(const Vec (&x)[kReach], Vec (&out)[kPoints]) {
-  using namespace outer;
   Vec level[5][6];
 #pragma GCC unroll 6
   for (int s = 0; s < 6; ++s) {
@@ -38,32 +34,17 @@ inline void transform_input(const Vec (&x)[kReach], Vec (&out)[kPoints]) {
     level[4][s] = v[4] - inner::kA2 * v[2] - inner::kB * odd;
   }
 #pragma GCC unroll 5
-  for (int p = 0; p < 5; ++p) {
-    const Vec* v = level[p];
-    Vec* to = out + 6 * p;
-    const Vec even_a = v[4] - kB2 * v[2], odd_a = kA * (v[3] - kB2 * v[1]);
-    const Vec even_b = v[4] - kA2 * v[2], odd_b = kB * (v[3] - kA2 * v[1]);
-    to[0] = v[4] - (kA2 + kB2) * v[2] + kA2 * kB2 * v[0];
-    to[1] = even_a + odd_a;
-    to[2] = even_a - odd_a;
-    to[3] = even_b + odd_b;
-    to[4] = even_b - odd_b;
-    to[5] = v[5] - (kA2 + kB2) * v[3] + kA2 * kB2 * v[1];
-  }
+  for (int p = 0; p < 5; ++p) f43::transform_input(level[p], out + 6 * p);
 }
 
 // 30 sums of products -> outputs y[0..11].
 inline void transform_output(const Vec (&z)[kPoints], Vec (&y)[kTile]) {
-  using namespace outer;
   Vec level[4][5];
 #pragma GCC unroll 5
   for (int p = 0; p < 5; ++p) {
-    const Vec* v = z + 6 * p;
-    const Vec sum_a = v[1] + v[2], sum_b = v[3] + v[4], difference_a = v[1] - v[2], difference_b = v[3] - v[4];
-    level[0][p] = v[0] + sum_a + sum_b;
-    level[1][p] = kA * difference_a + kB * difference_b;
-    level[2][p] = kA2 * sum_a + kB2 * sum_b;
-    level[3][p] = kA3 * difference_a + kB3 * difference_b + v[5];
+    Vec group[4];
+    f43::transform_output(z + 6 * p, group);
+    for (int t = 0; t < 4; ++t) level[t][p] = group[t];
   }
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {
@@ -77,7 +58,6 @@ inline void transform_output(const Vec (&z)[kPoints], Vec (&y)[kTile]) {
 
 // The transpose of transform_output(), for gradients: 12 values -> 30.
 inline void expand_output(const Vec (&y)[kTile], Vec (&z)[kPoints]) {
-  using namespace outer;
   Vec level[4][5];
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {
@@ -91,16 +71,8 @@ inline void expand_output(const Vec (&y)[kTile], Vec (&z)[kPoints]) {
   }
 #pragma GCC unroll 5
   for (int p = 0; p < 5; ++p) {
-    Vec* to = z + 6 * p;
-    const Vec v0 = level[0][p], v1 = level[1][p], v2 = level[2][p], v3 = level[3][p];
-    const Vec even_a = v0 + kA2 * v2, odd_a = kA * v1 + kA3 * v3;
-    const Vec even_b = v0 + kB2 * v2, odd_b = kB * v1 + kB3 * v3;
-    to[0] = v0;
-    to[1] = even_a + odd_a;
-    to[2] = even_a - odd_a;
-    to[3] = even_b + odd_b;
-    to[4] = even_b - odd_b;
-    to[5] = v3;
+    const Vec v[4] = {level[0][p], level[1][p], level[2][p], level[3][p]};
+    f43::expand_output(v, z + 6 * p);
   }
 }
 
@@ -110,30 +82,17 @@ struct WeightMatrix {
 };
 
 constexpr WeightMatrix weight_matrix() {
-  constexpr double in[5] = {0, inner::kA, -inner::kA, inner::kB, 0};
-  constexpr double out[6] = {0, outer::kA, -outer::kA, outer::kB, -outer::kB, 0};
-  // One over the product of a point's distances to the other finite points.
-  double in_factor[5] = {}, out_factor[6] = {};
-  for (int p = 0; p < 4; ++p) {
-    in_factor[p] = 1;
-    for (int other = 0; other < 4; ++other) in_factor[p] /= other == p ? 1 : in[p] - in[other];
-  }
-  for (int q = 0; q < 5; ++q) {
-    out_factor[q] = 1;
-    for (int other = 0; other < 5; ++other) out_factor[q] /= other == q ? 1 : out[q] - out[other];
-  }
+  constexpr double in[4] = {0, inner::kA, -inner::kA, inner::kB};
   WeightMatrix m{};
   for (int p = 0; p < 5; ++p) {
-    for (int q = 0; q < 6; ++q) {
-      for (int j = 0; j < 3; ++j) {
-        for (int i = 0; i < 3; ++i) {
-          double inside = p == 4 ? (i == 2 ? 1.0 : 0.0) : in_factor[p];
-          double outside = q == 5 ? (j == 2 ? 1.0 : 0.0) : out_factor[q];
-          for (int k = 0; k < i && p < 4; ++k) inside *= in[p];
-          for (int k = 0; k < j && q < 5; ++k) outside *= out[q];
-          m.values[6 * p + q][3 * j + i] = float(inside * outside);
-        }
+    double inside = 1;  // one over the product of a finite point's distances to the others
+    for (int other = 0; other < 4 && p < 4; ++other) inside /= other == p ? 1 : in[p] - in[other];
+    for (int i = 0; i < 3; ++i) {
+      const double tap = p < 4 ? inside : i == 2;
+      for (int q = 0; q < 6; ++q) {
+        for (int j = 0; j < 3; ++j) m.values[6 * p + q][3 * j + i] = float(tap * f43::kWeights.values[q][j]);
       }
+      inside *= p < 4 ? in[p] : 1;
     }
   }
   return m;

@@ -41,7 +41,7 @@ def test_a_run_beyond_the_limit_does_not_start(tmp_path: Path) -> None:
 
 
 def test_what_is_named_as_fitting_fits() -> None:
-    plain = Config(variant="awsrn-m", memory_limit="0.45GB", curriculum=False, patch=48, batch=16)
+    plain = Config(variant="awsrn-m", memory_limit="0.42GB", curriculum=False, patch=48, batch=16)
     words = re.search(r"what fits is .* --patch 48 --batch (\d+) --checkpoint-activations true$", refusal(plain))
     batch = int(words[1])
     smaller = Config(**vars(plain) | {"batch": batch, "checkpoint_activations": True})
@@ -50,13 +50,13 @@ def test_what_is_named_as_fitting_fits() -> None:
 
 
 def test_checkpointing_is_named_where_it_is_enough() -> None:
-    config = Config(variant="awsrn-full", memory_limit="0.8GB", curriculum=False, patch=48, batch=16)
+    config = Config(variant="awsrn-full", memory_limit="0.6GB", curriculum=False, patch=48, batch=16)
     assert re.search(r"predicted to take \d+ MB .*; with --checkpoint-activations true it is \d+ MB$", refusal(config))
     assert fits(Config(**vars(config) | {"checkpoint_activations": True}))
 
 
 def test_processes_share_the_batch() -> None:
-    config = Config(variant="awsrn-s", memory_limit="0.5GB", curriculum=False, patch=48, batch=16)
+    config = Config(variant="awsrn-s", memory_limit="0.4GB", curriculum=False, patch=48, batch=16)
     assert not fits(config) and fits(config, World(0, 4))
     tight = Config(**vars(config) | {"batch": 400})
     assert int(re.search(r"--batch (\d+)", refusal(tight, World(0, 4)))[1]) % 4 == 0

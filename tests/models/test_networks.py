@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from public_awsrn import PublicAWSRN
 
 import awsrn_fast
@@ -85,6 +89,17 @@ def test_fused_form_gives_the_same_output(variant: str) -> None:
     torch.testing.assert_close(clamped, whole.clamp(0, 1), rtol=1e-5, atol=1e-5)
     assert not any(p.requires_grad for p in model.fuse().parameters())
     assert all(p.requires_grad for p in model.parameters()), "fuse() must leave the model itself as it was"
+
+
+@pytest.mark.parametrize("size", [(64, 80), (47, 61)], ids=str)
+def test_transformed_convolutions_stay_within_a_hundredth_of_a_grey_level(size: tuple[int, int]) -> None:
+    model = awsrn_fast.load("improved-s-x4")
+    photo = Path(awsrn_fast.__file__).parent / "data/sample/valid/astronaut.png"
+    x = torch.from_numpy(np.array(Image.open(photo).convert("RGB").resize(size[::-1]))).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        exact = model.double()(x.double())
+        got = model.float().fuse()(x)
+    assert (255 * (got.double() - exact)).abs().max().item() <= 0.01
 
 
 @pytest.mark.parametrize("kernels", [(3, 5, 7, 9), (1, 3, 5, 7, 9), (1, 3)])

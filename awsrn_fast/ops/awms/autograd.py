@@ -12,7 +12,16 @@ from awsrn_fast import backends, native
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._library import define, differentiable, not_differentiable
-from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
+from awsrn_fast.ops._native import (
+    address,
+    channels_last,
+    dtype_code,
+    from_taps,
+    in_float32,
+    reasons_against,
+    taps,
+    taps_of_transpose,
+)
 
 _INPUTS = "Tensor x, Tensor weight, Tensor bias, Tensor? skip"
 _OPTIONS = "int scale, float out_scale, Tensor? out_shift, bool clamp"
@@ -30,18 +39,18 @@ def _fwd_cpu(
     out_shift: Tensor | None,
     clamp: bool,
 ) -> Tensor:
-    channels_last = memory_format(x) == torch.channels_last
+    by_position = memory_format(x) == torch.channels_last
     y = _output(x, weight, scale)
     if not y.numel():
         return y
-    x, skip = _channels_last(x), None if skip is None else _channels_last(skip)
+    x, skip = channels_last(x), None if skip is None else channels_last(skip)
     shift = in_float32(bias) * out_scale
     if out_shift is not None:
         shift = shift + in_float32(out_shift).repeat_interleave(scale**2)
-    taps, k = _taps(weight), weight.shape[-1]
-    options = (scale, out_scale, clamp, channels_last)
+    kernel, k = taps(weight), weight.shape[-1]
+    options = (scale, out_scale, clamp, by_position)
     rest = map(address, (shift, skip, y))
-    native.cpu.awms_fwd(address(x), address(taps), k, *rest, *options, *_sizes(x, weight.shape[0]))
+    native.cpu.awms_fwd(address(x), address(kernel), k, *rest, *options, *_sizes(x, weight.shape[0]))
     return y
 
 
@@ -98,23 +107,23 @@ def _bwd_cpu(
     if want_shift:
         grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
     grad = _unshuffled(grad_y, scale, out_scale)
-    seen, outputs = _channels_last(x), weight.shape[0]
+    seen, outputs = channels_last(x), weight.shape[0]
     if want_x:
         grad_x = torch.zeros_like(seen) if not grad.numel() else torch.empty_like(seen)
         if grad.numel():
-            back, k = _taps(weight.transpose(0, 1).flip(2, 3)), weight.shape[-1]
+            back, k = taps_of_transpose(weight), weight.shape[-1]
             native.cpu.awms_conv(address(grad), address(back), k, address(grad_x), *_sizes(grad, x.shape[1]))
         grads[0] = grad_x.contiguous(memory_format=memory_format(x))
     if want_weight or want_bias:
-        taps = torch.zeros(9, 9, x.shape[1], outputs)
+        grad_taps = torch.zeros(9, 9, x.shape[1], outputs)
         sums = torch.zeros(outputs)
         if grad.numel():
-            tensors = (seen, grad, taps, sums)
+            tensors = (seen, grad, grad_taps, sums)
             native.cpu.awms_grad_weight(*map(address, tensors), *_sizes(seen, outputs))
         margin = (9 - weight.shape[-1]) // 2
         inside = slice(margin, 9 - margin)
         if want_weight:
-            grads[1] = taps[inside, inside].permute(3, 2, 0, 1).contiguous().to(x.dtype)
+            grads[1] = from_taps(grad_taps[inside, inside], weight)
         if want_bias:
             grads[2] = sums.to(x.dtype)
     if want_skip:
@@ -242,18 +251,9 @@ def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     return grad.reshape(n, h, w, planes * scale**2).permute(0, 3, 1, 2)
 
 
-def _taps(weight: Tensor) -> Tensor:
-    """``[O, C, K, K]`` -> ``[K, K, C, O]``, dense and in fp32."""
-    return in_float32(weight.permute(2, 3, 1, 0))
-
-
 def _sizes(x: Tensor, outputs: int) -> tuple[int, int, int, int, int, int, int]:
     n, c, h, w = x.shape
     return n, c, outputs, h, w, dtype_code(x.dtype), torch.get_num_threads()
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

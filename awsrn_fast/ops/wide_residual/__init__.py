@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from awsrn_fast import backends
 from awsrn_fast.ops._arguments import autocast, check
 
+from .autograd import prepare
 from .reference import reference
 
 DIMS = {
@@ -32,6 +34,7 @@ def wide_residual(
     gate: Tensor | None,
     x_scale: Tensor,
     res_scale: Tensor,
+    prepared: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``y = x_scale * x + res_scale * gate * conv3(relu(conv3(x)))`` and the mean of y over each channel's map.
 
@@ -41,17 +44,23 @@ def wide_residual(
         w2: ``[C, K, 3, 3]``, b2: ``[C]``: back.
         gate: ``[N, C]``, or None for 1 (the baseline's unit).
         x_scale, res_scale: ``[1]``.
+        prepared: what :func:`prepare` made of w1 and w2, for inference: it saves their transform at every call, and is
+            what the native kernel then takes in their place. Backends that have no use for it leave it alone.
 
     Returns:
         ``y [N, C, H, W]`` in x's memory format and ``mean [N, C]``.
 
     Raises:
-        TypeError, ValueError: a wrong dtype, device or shape; names the argument.
+        TypeError, ValueError: a wrong dtype, device or shape, or weights that were prepared for other sizes; names the
+            argument.
     """
     arguments = {"x": x, "w1": w1, "b1": b1, "w2": w2, "b2": b2, "gate": gate}
     arguments |= {"x_scale": x_scale, "res_scale": res_scale}
     check("wide_residual", DIMS, **arguments)
-    return backends.run("wide_residual", *autocast(*arguments.values()))
+    if prepared is not None and prepared.dtype != torch.uint8:
+        raise TypeError(f"wide_residual: prepared must be what prepare() returned, got {prepared.dtype}")
+    return backends.run("wide_residual", *autocast(*arguments.values()), prepared)
 
 
 wide_residual.reference = reference
+wide_residual.prepare = prepare

@@ -17,6 +17,7 @@ def reference(
     gate: Tensor | None,
     x_scale: Tensor,
     res_scale: Tensor,
+    prepared: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     wide = F.relu(F.conv2d(x, w1, b1, padding=1))  # [N, K, H, W]
     return gated_residual.reference(x, F.conv2d(wide, w2, b2, padding=1), gate, x_scale, res_scale)

@@ -1,0 +1,140 @@
+#include "cpu/conv3x3.h"
+
+#include <omp.h>
+
+#include "cpu/kernels.h"
+#include "cpu/winograd_gradient.h"
+
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+// A part of a row of tiles: what is computed at once.
+struct Chunk {
+  std::int64_t image, row, left, tiles;
+};
+
+struct Cut {
+  std::int64_t down, across, wide;  // rows of tiles, chunks in one, tiles in one
+  explicit Cut(const Conv3x3Shape& s) {
+    wide = (s.w + kWinoTile - 1) / kWinoTile;
+    down = (s.h + kWinoTile - 1) / kWinoTile;
+    across = (wide + kConv3x3Chunk - 1) / kConv3x3Chunk;
+  }
+  Chunk at(std::int64_t index) const {
+    const std::int64_t part = index % across, line = index / across;
+    const std::int64_t begin = part * wide / across, end = (part + 1) * wide / across;
+    return {line / down, line % down * kWinoTile, begin * kWinoTile, end - begin};
+  }
+};
+
+template <class T>
+void forward(const Conv3x3Fwd& a) {
+  const Conv3x3Shape& s = a.shape;
+  const Cut cut(s);
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+  for (std::int64_t item = 0; item < s.n * cut.down * cut.across; ++item) {
+    const Chunk chunk = cut.at(item);
+    float* in = a.scratch + omp_get_thread_num() * conv3x3_scratch(s);
+    float* out = in + points_of(kConv3x3Chunk, s.c_wide);
+    const T* image = static_cast<const T*>(a.x) + chunk.image * s.h * s.w * s.c;
+    const auto rows = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, s.c);
+    input_points(rows, chunk.left, chunk.tiles, s.c_wide, in, stride_of(chunk.tiles, s.c_wide));
+    multiply_points(chunk.tiles, s.c, s.c_wide, in, s.o_wide, s.o_wide, a.points, out);
+    T* to = static_cast<T*>(a.y) + ((chunk.image * s.h + chunk.row) * s.w + chunk.left) * s.o;
+    const std::int64_t height = s.h - chunk.row < kWinoTile ? s.h - chunk.row : kWinoTile;
+    for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {
+      const std::int64_t column = tile * kWinoTile, left = s.w - chunk.left - column;
+      const std::int64_t width = left < kWinoTile ? left : kWinoTile;
+      for (std::int64_t o = 0; o < s.o; o += kLanes) {
+        Vec values[f43::kTile][f43::kTile];
+        output_tile(out + tile * s.o_wide + o, stride_of(chunk.tiles, s.o_wide), values);
+        const Vec bias = a.bias ? load(a.bias + o, AllLanes{}) : Vec{};
+        const SomeLanes lanes{int(s.o - o < kLanes ? s.o - o : kLanes)};
+        for (std::int64_t r = 0; r < height; ++r) {
+          for (std::int64_t k = 0; k < width; ++k) {
+            T* place = to + (r * s.w + column + k) * s.o + o;
+            const Vec value = values[r][k] + bias;
+            lanes.count == kLanes ? store(place, value, AllLanes{}) : store(place, value, lanes);
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+void gradient(const Conv3x3GradWeight& a) {
+  const Conv3x3Shape& s = a.shape;
+  const Cut cut(s);
+  const std::int64_t points = kWinoPoints * s.c_wide * s.o_wide, size = points + s.o_wide;
+  const std::int64_t chunks = s.n * cut.down * cut.across;
+#pragma omp parallel for num_threads(s.threads) schedule(dynamic)
+  for (std::int64_t slot = 0; slot < a.slots; ++slot) {
+    float* in = a.scratch + omp_get_thread_num() * conv3x3_scratch(s);
+    float* out = in + points_of(kConv3x3Chunk, s.c_wide);
+    float *sums = a.partial + slot * size, *bias = sums + points;
+    for (std::int64_t o = 0; o < size; o += kLanes) store(sums + o, Vec{}, AllLanes{});
+    for (std::int64_t i = slot * chunks / a.slots; i < (slot + 1) * chunks / a.slots; ++i) {
+      const Chunk chunk = cut.at(i);
+      const T* image = static_cast<const T*>(a.x) + chunk.image * s.h * s.w * s.c;
+      const T* grads = static_cast<const T*>(a.grad) + chunk.image * s.h * s.w * s.o;
+      const auto grad = rows_of<f43::kTile>(grads, chunk.row, s.h, s.w, s.o);
+      const auto seen = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, s.c);
+      input_points(seen, chunk.left, chunk.tiles, s.c_wide, in, stride_of(chunk.tiles, s.c_wide));
+      gradient_points(grad, chunk.left, chunk.tiles, s.o_wide, out, stride_of(chunk.tiles, s.o_wide));
+      add_products(chunk.tiles, s.c_wide, in, s.o_wide, out, sums, s.o_wide, s.c_wide * s.o_wide);
+      add_sums(grad, chunk.left, chunk.left + chunk.tiles * kWinoTile, bias);
+    }
+  }
+  add_slots(a.partial, a.slots, size, s.threads);
+  collect_taps(a.partial, s.c, s.c_wide, s.o, s.o_wide, a.grad_weight, s.threads);
+  for (std::int64_t o = 0; o < s.o; ++o) a.grad_bias[o] = a.partial[points + o];
+}
+
+}  // namespace
+
+std::int64_t conv3x3_scratch(const Conv3x3Shape& s) {
+  return points_of(kConv3x3Chunk, s.c_wide) + points_of(kConv3x3Chunk, s.o_wide);
+}
+
+void launch_conv3x3_prepare(const Conv3x3Weights& a) {
+  const Conv3x3Shape& s = a.shape;
+#pragma omp parallel for num_threads(s.threads) schedule(static)
+  for (std::int64_t c = 0; c < s.c_wide; ++c) {
+    for (std::int64_t o = 0; o < s.o_wide; o += kLanes) {
+      const SomeLanes lanes{int(c >= s.c || o >= s.o ? 0 : s.o - o < kLanes ? s.o - o : kLanes)};
+      Vec columns[f43::kTaps][f43::kPoints] = {};
+      for (int k = 0; k < f43::kTaps; ++k) {
+        for (int l = 0; l < f43::kTaps; ++l) {
+          const Vec tap = load(a.weight + ((k * f43::kTaps + l) * s.c + c) * s.o + o, lanes);
+          for (int q = 0; q < f43::kPoints; ++q) columns[k][q] += f43::kWeights.values[q][l] * tap;
+        }
+      }
+      for (int p = 0; p < f43::kPoints; ++p) {
+        for (int q = 0; q < f43::kPoints; ++q) {
+          Vec value{};
+          for (int k = 0; k < f43::kTaps; ++k) value += f43::kWeights.values[p][k] * columns[k][q];
+          store(a.points + ((p * f43::kPoints + q) * s.c_wide + c) * s.o_wide + o, value, AllLanes{});
+        }
+      }
+    }
+  }
+}
+
+void launch_conv3x3_fwd(const Conv3x3Fwd& a) {
+  if (a.shape.dtype == DType::bfloat16) {
+    forward<bf16>(a);
+  } else {
+    forward<float>(a);
+  }
+}
+
+void launch_conv3x3_grad_weight(const Conv3x3GradWeight& a) {
+  if (a.shape.dtype == DType::bfloat16) {
+    gradient<bf16>(a);
+  } else {
+    gradient<float>(a);
+  }
+}
+
+}  // namespace awsrn_fast::AWSRN_FAST_ISA

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+
+#include "common/dtype.h"
+
+// 3x3 'same' convolution by Winograd F(4x4, 3x3). The definition is awsrn_fast/ops/conv3x3/reference.py.
+namespace awsrn_fast {
+
+constexpr std::int64_t kConv3x3Points = 36;
+constexpr std::int64_t kConv3x3Vector = 16;  // rows of channels are padded to multiples
+constexpr std::int64_t kConv3x3Chunk = 16;   // tiles of 4x4 outputs whose products are computed together
+
+struct Conv3x3Shape {
+  std::int64_t n, c, o, h, w;
+  DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
+  int threads;
+  std::int64_t c_wide, o_wide;  // channels, padded
+};
+
+struct Conv3x3Weights {
+  const float* weight;  // [3, 3, C, O]
+  float* points;        // [36, wide C, wide O]
+  Conv3x3Shape shape;   // n, h, w do not matter
+};
+
+struct Conv3x3Fwd {
+  Conv3x3Shape shape;
+  const void* x;        // [N, H, W, C]
+  const float* points;  // [36, wide C, wide O]
+  const float* bias;    // [wide O], or null for 0
+  void* y;              // [N, H, W, O]
+  float* scratch;       // [threads, conv3x3_scratch()]
+};
+
+// Images are summed up in as many slots as are given, so that the order of the sums does not depend on the threads.
+struct Conv3x3GradWeight {
+  Conv3x3Shape shape;
+  const void* x;       // [N, H, W, C]
+  const void* grad;    // [N, H, W, O]
+  float* grad_weight;  // [3, 3, C, O]
+  float* grad_bias;    // [O]
+  std::int64_t slots;
+  float* partial;  // [slots, 36 * wide C * wide O + wide O]
+  float* scratch;  // [threads, conv3x3_scratch()]
+};
+
+}  // namespace awsrn_fast

@@ -1,0 +1,147 @@
+#include <omp.h>
+
+#include "cpu/kernels.h"
+#include "cpu/wide_residual.h"
+#include "cpu/wide_residual_strip.h"
+#include "cpu/winograd_gradient.h"
+
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+constexpr std::int64_t kGradientBlock = 32;  // wide channels whose products are summed up at once
+
+// Rows of tiles whose products are added to the sums at once: the sums pass through the caches for every band.
+inline std::int64_t band_of(const WideResidualShape& s) { return greater(1, 48 / widest(s)); }
+
+struct Scratch {
+  Ring wide, grad;  // of the wide map and its gradient: a band, the row of tiles above and the one below
+  float *points, *narrow_input, *narrow_grad, *wide_points;
+  Scratch(const WideResidualShape& s, Workspace& space)
+      : wide(s, band_of(s) + 2, space), grad(s, band_of(s) + 2, space) {
+    const std::int64_t tiles = band_of(s) * widest(s);
+    points = space.take(strip_scratch(s));
+    narrow_input = space.take(points_of(tiles, s.c_wide));
+    narrow_grad = space.take(points_of(tiles, s.c_wide));
+    wide_points = space.take(points_of(tiles, lesser(kGradientBlock, s.k_wide)));
+  }
+};
+
+// Both weights' gradients from `count` rows of tiles from `first` on.
+template <class T>
+void add_weight_gradients(const WideResidualBwd& a, std::int64_t image, const Panel& panel, std::int64_t first,
+                          std::int64_t count, const Scratch& scratch, float* sums1, float* sums2) {
+  const WideResidualShape& s = a.shape;
+  const std::int64_t side = panel.tiles(), tiles = count * side;
+  const T* x = static_cast<const T*>(a.x) + image * s.h * s.w * s.c;
+  const T* grad = static_cast<const T*>(a.grad) + image * s.h * s.w * s.c;
+  float *bias1 = sums1 + kWinoPoints * s.c_wide * s.k_wide, *bias2 = sums2 + kWinoPoints * s.k_wide * s.c_wide;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t row = (first + i) * kWinoTile, place = i * side * s.c_wide;
+    const auto grads = rows_of<f43::kTile>(grad, row, s.h, s.w, s.c);
+    input_points(rows_of<f43::kReach>(x, row - 1, s.h, s.w, s.c), panel.begin, side, s.c_wide,
+                 scratch.narrow_input + place, stride_of(tiles, s.c_wide));
+    gradient_points(grads, panel.begin, side, s.c_wide, scratch.narrow_grad + place, stride_of(tiles, s.c_wide));
+    add_sums(grads, panel.begin, panel.end, bias2);
+    add_sums(scratch.grad.at<f43::kTile>(s, panel, row, 0, s.k_wide), panel.begin, panel.end, bias1);
+  }
+  for (std::int64_t k = 0; k < s.k_wide; k += kGradientBlock) {
+    const std::int64_t block = lesser(kGradientBlock, s.k_wide - k);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto rows = scratch.wide.at<f43::kReach>(s, panel, (first + i) * kWinoTile - 1, k, block);
+      input_points(rows, panel.begin, side, block, scratch.wide_points + i * side * block, stride_of(tiles, block));
+    }
+    add_products(tiles, block, scratch.wide_points, s.c_wide, scratch.narrow_grad, sums2 + k * s.c_wide, s.c_wide,
+                 s.k_wide * s.c_wide);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto rows = scratch.grad.at<f43::kTile>(s, panel, (first + i) * kWinoTile, k, block);
+      gradient_points(rows, panel.begin, side, block, scratch.wide_points + i * side * block, stride_of(tiles, block));
+    }
+    add_products(tiles, s.c_wide, scratch.narrow_input, block, scratch.wide_points, sums1 + k, s.k_wide,
+                 s.c_wide * s.k_wide);
+  }
+}
+
+template <class T>
+void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratch& scratch, float* sums1,
+                       float* sums2) {
+  const WideResidualShape& s = a.shape;
+  const std::int64_t index = item % s.panels, segment = item / s.panels % s.segments;
+  const std::int64_t image = item / s.panels / s.segments, down = tiles_in(s.h), band = band_of(s);
+  const Panel panel(s, index);
+  const T* x = static_cast<const T*>(a.x) + image * s.h * s.w * s.c;
+  const T* grad = static_cast<const T*>(a.grad) + image * s.h * s.w * s.c;
+  T* grad_x = static_cast<T*>(a.grad_x);
+  const std::int64_t begin = segment * down / s.segments, end = (segment + 1) * down / s.segments;
+  std::int64_t ready = greater(begin - 1, 0);
+  for (std::int64_t first = begin; first < end; first += band) {
+    const std::int64_t count = lesser(band, end - first);
+    for (; ready < lesser(first + count + 1, down); ++ready) {
+      widen(s, x, a.points1, panel, ready * kWinoTile, scratch.wide, scratch.points,
+            [&](Vec value, std::int64_t k, std::int64_t, std::int64_t) {
+              value += load(a.bias1 + k, AllLanes{});
+              return value < Vec{} ? Vec{} : value;
+            });
+      widen(s, grad, a.points2_back, panel, ready * kWinoTile, scratch.grad, scratch.points,
+            [&](Vec value, std::int64_t, std::int64_t row, std::int64_t place) {
+              const Vec wide = load(scratch.wide.values + row * scratch.wide.line + place, AllLanes{});
+              return wide > Vec{} ? value : Vec{};
+            });
+    }
+    if (sums1) add_weight_gradients<T>(a, image, panel, first, count, scratch, sums1, sums2);
+    for (std::int64_t i = 0; grad_x && i < count; ++i) {
+      const auto put = [&](std::int64_t row, std::int64_t column, std::int64_t c, Vec value, auto lanes) {
+        T* place = grad_x + ((image * s.h + row) * s.w + column) * s.c + c;
+        store(place, load(place, lanes) + value, lanes);
+      };
+      narrow(s, a.points1_back, panel, (first + i) * kWinoTile, scratch.grad, scratch.points, put,
+             [](std::int64_t) {});
+    }
+  }
+}
+
+template <class T>
+void backward(const WideResidualBwd& a) {
+  const WideResidualShape& s = a.shape;
+  const std::int64_t items = s.n * s.panels * s.segments, products = kWinoPoints * s.c_wide * s.k_wide;
+  const std::int64_t size = wide_residual_bwd_scratch(s), size1 = products + s.k_wide, size2 = products + s.c_wide;
+#pragma omp parallel for num_threads(s.threads) schedule(dynamic)
+  for (std::int64_t slot = 0; slot < a.slots; ++slot) {
+    Workspace space{a.scratch + omp_get_thread_num() * size};
+    const Scratch scratch(s, space);
+    float *sums1 = nullptr, *sums2 = nullptr;
+    if (a.grad_w1) {
+      sums1 = a.partial1 + slot * size1;
+      sums2 = a.partial2 + slot * size2;
+      for (std::int64_t i = 0; i < size1; i += kLanes) store(sums1 + i, Vec{}, AllLanes{});
+      for (std::int64_t i = 0; i < size2; i += kLanes) store(sums2 + i, Vec{}, AllLanes{});
+    }
+    for (std::int64_t item = slot * items / a.slots; item < (slot + 1) * items / a.slots; ++item) {
+      segment_gradients<T>(a, item, scratch, sums1, sums2);
+    }
+  }
+  if (!a.grad_w1) return;
+  add_slots(a.partial1, a.slots, size1, s.threads);
+  add_slots(a.partial2, a.slots, size2, s.threads);
+  collect_taps(a.partial1, s.c, s.c_wide, s.k, s.k_wide, a.grad_w1, s.threads);
+  collect_taps(a.partial2, s.k, s.k_wide, s.c, s.c_wide, a.grad_w2, s.threads);
+  for (std::int64_t k = 0; k < s.k; ++k) a.grad_b1[k] = a.partial1[products + k];
+  for (std::int64_t c = 0; c < s.c; ++c) a.grad_b2[c] = a.partial2[products + c];
+}
+
+}  // namespace
+
+std::int64_t wide_residual_bwd_scratch(const WideResidualShape& shape) {
+  Workspace space{nullptr};
+  const Scratch counted(shape, space);
+  return space.used;
+}
+
+void launch_wide_residual_bwd(const WideResidualBwd& a) {
+  if (a.shape.dtype == DType::bfloat16) {
+    backward<bf16>(a);
+  } else {
+    backward<float>(a);
+  }
+}
+
+}  // namespace awsrn_fast::AWSRN_FAST_ISA

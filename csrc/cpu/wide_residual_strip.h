@@ -1,0 +1,128 @@
+#pragma once
+
+#include "cpu/wide_residual.h"
+#include "cpu/winograd_tiles.h"
+#include "cpu/workspace.h"
+
+// What the unit's forward and backward pass share: panels, rings of wide rows, and the convolutions into a ring and out
+// of it, a row of tiles at a time.
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t greater(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+inline std::int64_t tiles_in(std::int64_t size) { return (size + kWinoTile - 1) / kWinoTile; }
+
+// Columns of a panel, and those of the wide map that it needs.
+struct Panel {
+  std::int64_t begin, end, wide_begin, wide_end;
+  Panel(const WideResidualShape& s, std::int64_t index) {
+    const std::int64_t tiles = tiles_in(s.w);
+    begin = index * tiles / s.panels * kWinoTile;
+    end = lesser((index + 1) * tiles / s.panels * kWinoTile, s.w);
+    wide_begin = greater(begin - 1, 0);
+    wide_end = lesser(end + 1, s.w);
+  }
+  std::int64_t tiles() const { return tiles_in(end - begin); }
+  std::int64_t wide_tiles() const { return tiles_in(wide_end - wide_begin); }
+};
+
+// Most tiles of a panel, with the margins, which may take a tile more.
+inline std::int64_t widest(const WideResidualShape& s) { return lesser(kWideChunk, tiles_in(s.w)) + (s.panels > 1); }
+
+// The last `rows` rows of tiles of a wide map's panel, [4 * rows][columns][wide K].
+struct Ring {
+  float* values;
+  std::int64_t rows, line;
+  Ring(const WideResidualShape& s, std::int64_t rows_of_tiles, Workspace& space)
+      : rows(rows_of_tiles * kWinoTile), line(widest(s) * kWinoTile * s.k_wide + 16) {
+    values = space.take(rows * line);
+  }
+  float* row(std::int64_t y) const { return values + y % rows * line; }
+
+  // Rows top..top + Count - 1, channels from `k` on.
+  template <int Count>
+  Rows<float, Count> at(const WideResidualShape& s, const Panel& panel, std::int64_t top, std::int64_t k,
+                        std::int64_t channels) const {
+    Rows<float, Count> found{{}, panel.wide_begin, panel.wide_end, s.k_wide, channels};
+    for (int r = 0; r < Count; ++r) {
+      const std::int64_t y = top + r;
+      found.row[r] = y >= 0 && y < s.h ? row(y) + k : nullptr;
+    }
+    return found;
+  }
+};
+
+constexpr std::int64_t kWideBlock = 64;  // wide channels that pass from products to values at once
+
+// Points of a convolution's input, then of its output.
+inline std::int64_t strip_scratch(const WideResidualShape& s) {
+  const std::int64_t tiles = widest(s), narrow = points_of(tiles, s.c_wide);
+  return narrow + points_of(tiles, s.k_wide);
+}
+
+// A convolution of `image` into the row of tiles that starts at row `row`; finish(value, place) makes what is kept.
+template <class T, class Finish>
+inline void widen(const WideResidualShape& s, const T* image, const float* points, const Panel& panel,
+                  std::int64_t row, const Ring& ring, float* in, Finish finish) {
+  const std::int64_t tiles = panel.wide_tiles();
+  const auto rows = rows_of<f43::kReach>(image, row - 1, s.h, s.w, s.c);
+  input_points(rows, panel.wide_begin, tiles, s.c_wide, in, stride_of(tiles, s.c_wide));
+  float* out = in + points_of(tiles, s.c_wide);
+  for (std::int64_t block = 0; block < s.k_wide; block += kWideBlock) {
+    const std::int64_t channels = lesser(kWideBlock, s.k_wide - block);
+    multiply_points(tiles, s.c, s.c_wide, in, channels, s.k_wide, points + block, out);
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+      for (std::int64_t k = 0; k < channels; k += kLanes) {
+        Vec values[f43::kTile][f43::kTile];
+        output_tile(out + tile * channels + k, stride_of(tiles, channels), values);
+        const std::int64_t place = tile * kWinoTile * s.k_wide + block + k;
+#pragma GCC unroll 4
+        for (int r = 0; r < f43::kTile; ++r) {
+          float* to = ring.row(row) + r * ring.line + place;  // a tile's rows are not parted
+#pragma GCC unroll 4
+          for (int u = 0; u < f43::kTile; ++u) {
+            store(to + u * s.k_wide, finish(values[r][u], block + k, row % ring.rows + r, place + u * s.k_wide),
+                  AllLanes{});
+          }
+        }
+      }
+    }
+  }
+}
+
+// A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, value, lanes)
+// gets every output of the panel, channels outermost; done(channel) ends each vector of them.
+template <class Put, class Done>
+inline void narrow(const WideResidualShape& s, const float* points, const Panel& panel, std::int64_t row,
+                   const Ring& ring, float* in, Put put, Done done) {
+  const std::int64_t tiles = panel.tiles();
+  input_points(ring.at<f43::kReach>(s, panel, row - 1, 0, s.k_wide), panel.begin, tiles, s.k_wide, in,
+               stride_of(tiles, s.k_wide));
+  float* out = in + points_of(tiles, s.k_wide);
+  multiply_points(tiles, s.k, s.k_wide, in, s.c_wide, s.c_wide, points, out);
+  const std::int64_t height = lesser(s.h - row, kWinoTile);
+  for (std::int64_t c = 0; c < s.c; c += kLanes) {
+    const SomeLanes some{int(lesser(kLanes, s.c - c))};
+    for (std::int64_t tile = 0; tile < tiles; ++tile) {
+      Vec values[f43::kTile][f43::kTile];
+      output_tile(out + tile * s.c_wide + c, stride_of(tiles, s.c_wide), values);
+      const std::int64_t column = panel.begin + tile * kWinoTile, width = lesser(panel.end - column, kWinoTile);
+      if (some.count == kLanes && height == kWinoTile && width == kWinoTile) {
+#pragma GCC unroll 4
+        for (int r = 0; r < f43::kTile; ++r) {
+#pragma GCC unroll 4
+          for (int u = 0; u < f43::kTile; ++u) put(row + r, column + u, c, values[r][u], AllLanes{});
+        }
+      } else {
+        for (std::int64_t r = 0; r < height; ++r) {
+          for (std::int64_t u = 0; u < width; ++u) put(row + r, column + u, c, values[r][u], some);
+        }
+      }
+    }
+    done(c);
+  }
+}
+
+}  // namespace
+}  // namespace awsrn_fast::AWSRN_FAST_ISA
