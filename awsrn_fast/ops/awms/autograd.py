@@ -66,7 +66,7 @@ def _fwd_cuda(
 ) -> Tensor:
     y = _output(x, weight, scale)
     if y.numel():
-        skip = None if skip is None else _channels_last(skip)
+        skip = None if skip is None else channels_last(skip)
         out_shift = None if out_shift is None else out_shift.contiguous()
         _conv_cuda(x, weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp)
     return y
@@ -190,7 +190,7 @@ def _conv_cuda(
 def _rows(x: Tensor) -> Tensor:
     """``x`` in channels_last, its channels padded with zeros to whole accesses of 16 bytes, and aligned to them."""
     lacking = -x.shape[1] % (16 // x.element_size())
-    x = _channels_last(F.pad(x, (0, 0, 0, 0, 0, lacking)) if lacking else x)
+    x = channels_last(F.pad(x, (0, 0, 0, 0, 0, lacking)) if lacking else x)
     return x.clone(memory_format=torch.channels_last) if x.data_ptr() % 16 else x
 
 
