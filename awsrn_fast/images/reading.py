@@ -37,8 +37,10 @@ def pixels(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> int:
     with plainly(path):
         if tiff_windows.installed() and tiff_windows.is_tiff(path):
             return tiff_windows.pixels(path, max_pixels)
-    with _opened(path, max_pixels) as image:
-        return image.width * image.height
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage; ``reader`` tells of it
+        with _opened(path, max_pixels) as image:
+            return image.width * image.height
 
 
 def format_inside(path: str | os.PathLike) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import math
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -24,6 +27,8 @@ _SCANNED = 2**24
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _REDUCED = 1
+_LARGEST_CHUNK = 2**24
+"""Pixels of a strip or tile that may be more than the image has."""
 _GEOREFERENCE = 33550
 INVERTED = "white as 0 turned into black as 0"
 
@@ -50,11 +55,19 @@ def installed() -> bool:
     return importlib.util.find_spec("tifffile") is not None
 
 
-def pixels(path: Path, max_pixels: int) -> int:
-    """Height times width. Raises RunError for more than ``max_pixels``."""
+def _tifffile() -> ModuleType:
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
+    # What it logs about damaged files would go to the terminal; what matters is raised.
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    return tifffile
+
+
+def pixels(path: Path, max_pixels: int) -> int:
+    """Height times width. Raises RunError for more than ``max_pixels``."""
+    with _tifffile().TiffFile(path) as file:
         page = file.pages[0]
         check_size(path, page.imagelength, page.imagewidth, max_pixels)
         return page.imagelength * page.imagewidth
@@ -66,10 +79,8 @@ def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
     Raises:
         RunError: several pages, too many pixels, bands that are not colours, values that are not finite.
     """
-    import tifffile
-
     with plainly(path):
-        file = tifffile.TiffFile(path)
+        file = _tifffile().TiffFile(path)
         try:
             page = file.pages[0]
             check_size(path, page.imagelength, page.imagewidth, max_pixels)
@@ -103,6 +114,8 @@ class TiffWindows(Reader):
         self._height, self._width = page.imagelength, page.imagewidth
         self.whole = self._size(self._height)
         """Bytes of the whole image as in the file."""
+        if math.prod(self._chunk()) > max(_LARGEST_CHUNK, self._height * self._width):
+            raise RunError(f"{path}: damaged, its tiles are larger than the image")
         in_parts = page.is_final and page.planarconfig == 1
         self.resident = 0 if in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
         self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=self._samples(),

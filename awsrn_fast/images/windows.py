@@ -18,8 +18,9 @@ from awsrn_fast.errors import RunError
 from .picture import Header, Picture
 
 # Decoders raise any of these on damaged data.
-DECODING = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, RuntimeError,
-            struct.error, zlib.error, png.Error, Image.DecompressionBombError)  # fmt: skip
+DECODING = (OSError, SyntaxError, ValueError, TypeError, AttributeError, IndexError, KeyError, EOFError,
+            ArithmeticError, RuntimeError, struct.error, zlib.error, png.Error,
+            Image.DecompressionBombError)  # fmt: skip
 
 
 class Reader(ABC):
@@ -103,6 +104,8 @@ def plainly(path: Path) -> Iterator[None]:
         empty = path.stat().st_size == 0
         what = "the file is empty" if empty else "not an image of a known format (PNG, JPEG, WebP, TIFF, BMP)"
         raise RunError(f"{path}: {what}") from error
+    except MemoryError as error:
+        raise RunError(f"{path}: damaged, or decoding it takes more memory than there is") from error
     except DECODING as error:
         reason = getattr(error, "strerror", None) or f"damaged or not supported ({_first_line(error)})"
         raise RunError(f"{path}: {reason}") from error
