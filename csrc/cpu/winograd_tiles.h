@@ -53,6 +53,10 @@ inline void load_square(const Rows<T, Count>& rows, std::int64_t x, std::int64_t
     for (int r = 0; r < Count; ++r) {
 #pragma GCC unroll 6
       for (int k = 0; k < Count; ++k) square[r][k] = load(rows.row[r] + offset + k * rows.column, AllLanes{});
+#pragma GCC unroll 4
+      for (int k = Count - kWinoTile; k < Count; ++k) {  // of the next tile: too many streams for the hardware's
+        __builtin_prefetch(rows.row[r] + offset + (k + kWinoTile) * rows.column);
+      }
     }
     return;
   }
