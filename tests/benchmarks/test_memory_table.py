@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 
 import memory
 import pytest
@@ -36,3 +37,17 @@ def test_the_command_prints_every_case(capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     cases = [importlib.import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS for op in ops.ROWS]
     assert len(lines) == 2 + sum(map(len, cases))
+
+
+@pytest.mark.parametrize("op", sorted(set(ops.ROWS) - {"channel_attention"}))  # its tensors have no positions
+def test_bytes_kept_for_the_backward_are_those_of_the_docstring(op: str) -> None:
+    said = re.search(r"Kept for the backward pass[^`]*``([^`]+)`` bytes", ops.ROWS[op].__doc__)[1]
+    for case in importlib.import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS:
+        if op == "non_local":
+            n, c, h, w = case.shapes["x"]
+            sizes = {"D": case.shapes["w_theta"][0]}
+        else:
+            n, c, h, w = case.shapes["f" if op == "gated_residual" else "x"]
+            sizes = {}
+        expected = eval(said, sizes | {"N": n, "C": c, "H": h, "W": w, "b": 4})
+        assert memory.of_op(op, case, torch.float32, "native").saved == expected, case.name

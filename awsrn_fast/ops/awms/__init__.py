@@ -41,6 +41,8 @@ def awms(
     Returns:
         ``y [N, P, scale*H, scale*W]`` in x's memory format.
 
+    Kept for the backward pass beyond arguments and result: ``0`` bytes.
+
     Raises:
         TypeError, ValueError: a wrong dtype, device, shape or scale; names the argument.
     """

@@ -50,6 +50,9 @@ def wide_residual(
     Returns:
         ``y [N, C, H, W]`` in x's memory format and ``mean [N, C]``.
 
+    Kept for the backward pass beyond arguments and results: ``b*N*C*H*W`` bytes (b for a value of x), the residual
+    before gate and scale; the wide map is computed again.
+
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape, or weights that were prepared for other sizes; names the
             argument.
