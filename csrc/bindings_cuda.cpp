@@ -14,6 +14,7 @@
 #include "common/check.h"
 #include "cuda/awms.h"
 #include "cuda/channel_attention.h"
+#include "cuda/dwpw_attention.h"
 #include "cuda/gated_residual.h"
 #ifdef AWSRN_FAST_CUDA_HOST
 #include "cuda_host/module.h"
@@ -85,6 +86,42 @@ void channel_attention_bwd(Address grad_gate, Address mean, Address w1, Address 
       map_dtype(dtype, target, "channel_attention"), target);
 }
 
+void dwpw_attention_fwd(Address x, Address w_dw, Address b_dw, Address w_pw, Address b_pw, Address w_a, Address b_a,
+                        Address residual, Address y, std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h,
+                        std::int64_t w, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_dwpw_attention_fwd(
+      {{n, c, d, h, w},
+       pointer(x),
+       {pointer(w_dw), pointer(b_dw), pointer(w_pw), pointer(b_pw), pointer(w_a), pointer(b_a)},
+       pointer(residual),
+       pointer(y)},
+      map_dtype(dtype, target, "dwpw_attention"), target);
+}
+
+void dwpw_attention_bwd(Address grad_y, Address x, Address w_dw, Address b_dw, Address w_pw, Address b_pw, Address w_a,
+                        Address b_a, Address grad_depthwise, Address grad_x, Address grad_w_dw, Address grad_b_dw,
+                        Address grad_w_pw, Address grad_b_pw, Address grad_w_a, Address grad_b_a, Address workspace,
+                        std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w, int dtype,
+                        int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_dwpw_attention_bwd(
+      {{n, c, d, h, w},
+       pointer(grad_y),
+       pointer(x),
+       {pointer(w_dw), pointer(b_dw), pointer(w_pw), pointer(b_pw), pointer(w_a), pointer(b_a)},
+       pointer(grad_depthwise),
+       pointer(grad_x),
+       pointer(grad_w_dw),
+       pointer(grad_b_dw),
+       pointer(grad_w_pw),
+       pointer(grad_b_pw),
+       pointer(grad_w_a),
+       pointer(grad_b_a),
+       pointer<float>(workspace)},
+      map_dtype(dtype, target, "dwpw_attention"), target);
+}
+
 void gated_residual_fwd(Address x, Address f, Address gate, Address x_scale, Address res_scale, Address y, Address mean,
                         Address workspace, std::int64_t n, std::int64_t c, std::int64_t hw, bool channels_last,
                         int dtype, int device, Address stream, int arch) {
@@ -150,6 +187,22 @@ void bind_launchers(py::module_& m) {
         py::arg("grad_w2"), py::arg("grad_b2"), py::arg("hidden"), py::arg("to_hidden"), py::arg("to_gate"),
         py::arg("n"), py::arg("c"), py::arg("r"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
         py::arg("arch"));
+
+  m.def("dwpw_attention_bwd_workspace",
+        [](std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w, int dtype, int arch) {
+          return dwpw_attention_bwd_workspace({n, c, d, h, w}, DType(dtype), arch);
+        },
+        py::arg("n"), py::arg("c"), py::arg("d"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("arch"),
+        "Floats of workspace.");
+  m.def("dwpw_attention_fwd", &dwpw_attention_fwd, no_gil, py::arg("x"), py::arg("w_dw"), py::arg("b_dw"),
+        py::arg("w_pw"), py::arg("b_pw"), py::arg("w_a"), py::arg("b_a"), py::arg("residual"), py::arg("y"),
+        py::arg("n"), py::arg("c"), py::arg("d"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("device"),
+        py::arg("stream"), py::arg("arch"));
+  m.def("dwpw_attention_bwd", &dwpw_attention_bwd, no_gil, py::arg("grad_y"), py::arg("x"), py::arg("w_dw"),
+        py::arg("b_dw"), py::arg("w_pw"), py::arg("b_pw"), py::arg("w_a"), py::arg("b_a"), py::arg("grad_depthwise"),
+        py::arg("grad_x"), py::arg("grad_w_dw"), py::arg("grad_b_dw"), py::arg("grad_w_pw"), py::arg("grad_b_pw"),
+        py::arg("grad_w_a"), py::arg("grad_b_a"), py::arg("workspace"), py::arg("n"), py::arg("c"), py::arg("d"),
+        py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("device"), py::arg("stream"), py::arg("arch"));
 
   m.def("gated_residual_workspace",
         [](std::int64_t n, std::int64_t c, std::int64_t hw, bool channels_last) {

@@ -13,6 +13,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #ifdef AWSRN_FAST_CUDA_HOST
 #include "cuda_host/host.h"
@@ -60,6 +62,21 @@ __device__ __forceinline__ __half from_float<__half>(float v) {
 template <>
 __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
   return __float2bfloat16_rn(v);
+}
+
+// Two values beside each other in memory, as products and ldmatrix hold them.
+template <class T>
+__device__ __forceinline__ std::uint32_t pack(float first, float second) {
+  static_assert(sizeof(T) == 2);
+  std::uint32_t word;
+  if constexpr (std::is_same_v<T, __half>) {
+    const __half2 pair = __floats2half2_rn(first, second);
+    memcpy(&word, &pair, sizeof word);
+  } else {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(first, second);
+    memcpy(&word, &pair, sizeof word);
+  }
+  return word;
 }
 
 namespace detail {

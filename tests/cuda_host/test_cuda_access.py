@@ -19,6 +19,11 @@ SHAPES: dict[str, Case] = {
         {"x": (1, 32, 32, 32), "weight": (48, 32, 5, 5), "bias": (48,), "skip": (1, 48, 32, 32), "out_shift": (3,)},
         {"scale": 4, "out_scale": 0.5},
     ),
+    "dwpw_attention": Case(
+        "48x48",
+        {"x": (1, 32, 48, 48), "w_dw": (32, 1, 3, 3), "b_dw": (32,), "w_pw": (32, 32), "b_pw": (32,)}
+        | {"w_a": (32, 32), "b_a": (32,), "residual": (1, 32, 48, 48)},
+    ),
     "gated_residual": Case(
         "48x48", {"x": (2, 32, 48, 48), "f": (2, 32, 48, 48), "gate": (2, 32), "x_scale": (1,), "res_scale": (1,)}
     ),

@@ -1,0 +1,57 @@
+#include "cuda/dwpw_attention_bwd.cuh"
+
+#include <algorithm>
+
+#include "cuda/dwpw_attention_launch.h"
+
+namespace awsrn_fast {
+namespace {
+
+// How backward is cut, which depends on shape, dtype and architecture alone; the workspace is not set.
+template <class Tile>
+DwpwAttentionBwdParams cut(const DwpwAttentionBwd& a, int width, int arch) {
+  const DwpwAttentionMaps& maps = a.maps;
+  const int most = dwpw_attention_multiprocessors(arch);
+  const std::int64_t tiles = dwpw_attention_tiles<Tile>(maps);
+  const std::int64_t columns = std::max<std::int64_t>(1, DwpwAttentionDepthwiseTile::kThreads / std::max<std::int64_t>(1, maps.c / 2));
+  const std::int64_t strips = maps.n * ceil_div(maps.h, DwpwAttentionDepthwiseTile::kRows) * ceil_div(maps.w, columns);
+  return {a,
+          DwpwAttentionSlice(maps.c, width, Tile::kGroup),
+          tiles,
+          std::min<std::int64_t>(tiles, most * Tile::kBlocks),
+          strips,
+          std::min<std::int64_t>(strips, most * DwpwAttentionDepthwiseTile::kBlocks),
+          nullptr,
+          nullptr};
+}
+
+}  // namespace
+
+std::int64_t dwpw_attention_bwd_workspace(const DwpwAttentionMaps& maps, DType dtype, int arch) {
+  std::int64_t floats = 0;
+  with_instance(maps, dtype, {0, 0, arch}, [&](auto zero, auto, auto width) {
+    const auto p = cut<DwpwAttentionBwdTile<decltype(zero), width>>({maps}, width, arch);
+    floats = p.slices * p.slice.floats() + p.strip_blocks * 10 * maps.c;
+  });
+  return floats;
+}
+
+void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a, DType dtype, const Target& target) {
+  with_instance(a.maps, dtype, target, [&](auto zero, auto arch, auto width) {
+    using T = decltype(zero);
+    using Tile = DwpwAttentionBwdTile<T, width>;
+    DwpwAttentionBwdParams p = cut<Tile>(a, width, target.arch);
+    p.slice_sums = a.workspace;
+    p.strip_sums = a.workspace + p.slices * p.slice.floats();
+    launch(dwpw_attention_bwd_kernel<T, arch, width>, grid_of(p.slices, kDwpwAttention), Tile::kThreads,
+           Tile::kSharedBytes, target, kDwpwAttention, p);
+    launch(dwpw_attention_bwd_depthwise_kernel<T>, grid_of(p.strip_blocks, kDwpwAttention),
+           DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::kSharedBytes, target, kDwpwAttention, p);
+    if (!a.grad_w_dw) return;
+    const std::int64_t elements = p.slice.floats() + 10 * a.maps.c;
+    launch(dwpw_attention_bwd_sum_kernel<T>, grid_of(ceil_div(elements, DwpwAttentionSumTile::kElements), kDwpwAttention),
+           DwpwAttentionSumTile::kThreads, DwpwAttentionSumTile::kThreads * sizeof(float), target, kDwpwAttention, p);
+  });
+}
+
+}  // namespace awsrn_fast

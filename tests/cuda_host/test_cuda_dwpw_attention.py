@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestDwpwAttentionOnHost(OpSuite):
+    op = "dwpw_attention"
