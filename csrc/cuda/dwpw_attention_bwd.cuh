@@ -64,7 +64,7 @@ __device__ __forceinline__ void add_weight_gradient(const T* a, int a_stride, co
     const int i = unit / Columns, j = unit % Columns;
     const bool of_bias = ones && j == 0;
     float* to = sums + 128 * (i * columns + j) + 4 * lane;
-    float* to_bias = ones + 128 * i * columns + 4 * lane;
+    float* to_bias = of_bias ? ones + 128 * i * columns + 4 * lane : nullptr;
     float d[4] = {}, bias[4] = {};
     if (!first) {
       load(to, d);

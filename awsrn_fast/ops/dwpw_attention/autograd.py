@@ -76,6 +76,11 @@ def _fwd_cuda(
 ) -> Tensor:
     layout = memory_format(x)
     (n, _, h, w), d = x.shape, w_pw.shape[0]
+    if d > _MOST_CHANNELS:
+        raise ValueError(
+            f"dwpw_attention: w_pw must have at most {_MOST_CHANNELS} rows for the CUDA kernels, got {d}; "
+            "use the reference backend"
+        )
     weights = _in_eights(w_dw, b_dw, w_pw, b_pw, w_a, b_a)
     residual = None if residual is None else _nhwc(residual)
     result, x = _output(x, w_pw, layout), _nhwc(x)
