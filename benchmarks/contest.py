@@ -19,6 +19,9 @@ Results = dict[str, Tensor]
 SLICE = 3e-3
 """Seconds that a contender runs for at least in its turn, in several calls if one is shorter."""
 
+REST = 0.05
+"""Seconds before a turn on a CPU: threads of the last contender's pool spin for a while and would take its cores."""
+
 
 @dataclass
 class Contender:
@@ -85,6 +88,9 @@ def calibrated(contender: Contender, device: torch.device) -> Turns:
 def turn(contender: Contender, turns: Turns, device: torch.device) -> float:
     """One turn; seconds a call, which are noted, too."""
     with contender.context():
+        if device.type == "cpu" and torch.get_num_threads() > 1:
+            time.sleep(REST)
+            contender.run()  # its own threads wake up
         _finish(device)
         start = time.perf_counter()
         for _ in range(turns.calls):
