@@ -14,7 +14,7 @@ from awsrn_fast.upscale.command import main
 
 
 class Bicubic(nn.Module):
-    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0, non_local=False)
+    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0, non_local=False, activations=400)
 
     def fuse(self) -> Bicubic:
         return self

@@ -226,14 +226,12 @@ def test_a_disk_that_is_full_leaves_what_was_there(tmp_path, upscale, capsys, su
 def test_an_input_that_vanishes_or_changes_meanwhile(tmp_path, upscale, monkeypatch, capsys):
     for name in "abc":
         image(tmp_path / f"in/{name}.png")
-    write = awsrn_fast.images.writer
 
-    def meddle(path, *arguments):
+    def meddle(path, header):  # while the first image is at work
         (tmp_path / "in/b.png").unlink(missing_ok=True)
         (tmp_path / "in/c.png").write_bytes(b"overwritten")
-        return write(path, *arguments)
 
-    monkeypatch.setattr("awsrn_fast.images.writing.writer", meddle)
+    monkeypatch.setattr(awsrn_fast.images, "check_writable", meddle)
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
     assert names_in(tmp_path / "out") == {"a.png"}
     said = capsys.readouterr().err
