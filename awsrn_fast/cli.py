@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from .errors import RunError, UserError
+from .heap import keep_freed_memory
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """Progress, tables and remarks. Standard error, so that standard output stays free for data."""
@@ -24,6 +25,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's ``main`` and end the process with its status; known failures print one line."""
     # As Ctrl-C does, so that what is half done is put away on the way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    keep_freed_memory()
     try:
         status = main() or 0
     except UserError as error:

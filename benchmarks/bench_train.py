@@ -20,6 +20,7 @@ from torch import Tensor
 
 from awsrn_fast.config import Config
 from awsrn_fast.devices import pick_device, pick_dtype
+from awsrn_fast.heap import keep_freed_memory
 from awsrn_fast.memory import Tracker
 from awsrn_fast.models import SuperResolution, build, create
 from awsrn_fast.nn import AWMS
@@ -163,6 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--patch", type=int, default=PATCH)
     args = parser.parse_args(argv)
+    keep_freed_memory()  # as the commands do; for all forms alike
     device = pick_device(args.device)
     dtype = pick_dtype("auto", device)
     print(f"{args.batch} patches of {args.patch}x{args.patch}, x{SCALE}, {device}, {torch.get_num_threads()} threads")

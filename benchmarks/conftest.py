@@ -8,6 +8,7 @@ from machine import Ceilings, facts
 from rows import NetworkRow, OpRow, TrainingRow, all_rows, tiny
 
 from awsrn_fast.devices import pick_device
+from awsrn_fast.heap import keep_freed_memory
 
 KINDS = {"op": OpRow, "network": NetworkRow, "training": TrainingRow}
 
@@ -23,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.measured = []
+    keep_freed_memory()  # as the commands do; for all contenders alike
 
 
 @pytest.fixture(scope="session")
