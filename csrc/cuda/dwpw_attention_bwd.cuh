@@ -59,15 +59,19 @@ template <class Tile, int Arch, int Rows, int Columns, class T>
 __device__ __forceinline__ void add_weight_gradient(const T* a, int a_stride, const T* b, int b_stride, int warp,
                                                     int lane, bool first, float* sums, float* ones, int columns) {
   using Product = Mma<T, Arch>;
+  constexpr int kWarps = Tile::kThreads / 32;
+  // Neighbours share A and hide each other's latency, where there are enough for all warps.
+  constexpr int kAtOnce = Columns % 2 == 0 && Rows * Columns >= 2 * kWarps ? 2 : 1;
 #pragma unroll 1
-  for (int unit = warp; unit < Rows * Columns; unit += Tile::kThreads / 32) {
+  for (int unit = warp * kAtOnce; unit < Rows * Columns; unit += kWarps * kAtOnce) {
     const int i = unit / Columns, j = unit % Columns;
     const bool of_bias = ones && j == 0;
     float* to = sums + 128 * (i * columns + j) + 4 * lane;
     float* to_bias = of_bias ? ones + 128 * i * columns + 4 * lane : nullptr;
-    float d[4] = {}, bias[4] = {};
+    float d[kAtOnce][4] = {}, bias[4] = {};
     if (!first) {
-      load(to, d);
+#pragma unroll
+      for (int n = 0; n < kAtOnce; ++n) load(to + 128 * n, d[n]);
       if (of_bias) load(to_bias, bias);
     }
 #pragma unroll 4
@@ -75,14 +79,18 @@ __device__ __forceinline__ void add_weight_gradient(const T* a, int a_stride, co
       typename Product::A fragment;
       typename Product::B other;
       Product::load_a_columns(fragment, a + k * a_stride + 16 * i, a_stride, lane);
-      Product::load_b_rows(other, b + k * b_stride + 8 * j, b_stride, lane);
-      Product::product(d, fragment, other);
+#pragma unroll
+      for (int n = 0; n < kAtOnce; ++n) {
+        Product::load_b_rows(other, b + k * b_stride + 8 * (j + n), b_stride, lane);
+        Product::product(d[n], fragment, other);
+      }
       if (of_bias) {
         Product::ones(other);
         Product::product(bias, fragment, other);
       }
     }
-    store(to, d);
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) store(to + 128 * n, d[n]);
     if (of_bias) store(to_bias, bias);
   }
 }

@@ -31,7 +31,8 @@ struct DwpwAttentionTile {
   static constexpr int kVector = kWidest<T>;
   static constexpr int kGroup = 4 * kVector;       // channels
   static constexpr int kProducts = kVector / 2;    // of 8 columns each, for a group
-  static constexpr int kGroupStride = kGroup + kVector, kOutStride = D + kVector;  // odd multiples of 16 bytes
+  static constexpr int kGroupStride = kGroup + kVector, kOutStride = D + kVector;
+  static_assert(kGroupStride / kVector % 2 == 1 && kOutStride / kVector % 2 == 1, "rows of products: see mma.cuh");
   static constexpr int kHaloRows = kRows + 2, kHaloColumns = kColumns + 2;
 
   // Values of shared memory.
