@@ -16,6 +16,7 @@
 #include "cuda/channel_attention.h"
 #include "cuda/dwpw_attention.h"
 #include "cuda/gated_residual.h"
+#include "cuda/non_local.h"
 #ifdef AWSRN_FAST_CUDA_HOST
 #include "cuda_host/module.h"
 #else
@@ -143,6 +144,22 @@ void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f,
                             map_dtype(dtype, target, "gated_residual"), target);
 }
 
+void non_local_fwd(Address qkv, Address attended, Address softmax, std::int64_t n, int h, int w, int d, int block,
+                   int halo, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_non_local_fwd({{n, h, w, d, block, halo}, pointer(qkv), pointer(attended), pointer<float>(softmax)},
+                       map_dtype(dtype, target, "non_local"), target);
+}
+
+void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax, Address grad_qkv, Address workspace,
+                   std::int64_t n, int h, int w, int d, int block, int halo, int dtype, int device, Address stream,
+                   int arch) {
+  const Target target{device, stream, arch};
+  launch_non_local_bwd({{n, h, w, d, block, halo}, pointer(grad), pointer(qkv), pointer(attended),
+                        pointer<float>(softmax), pointer(grad_qkv), pointer<float>(workspace)},
+                       map_dtype(dtype, target, "non_local"), target);
+}
+
 #ifndef AWSRN_FAST_CUDA_HOST
 std::vector<std::pair<int, int>> device_capabilities() {
   int count = 0;
@@ -217,6 +234,20 @@ void bind_launchers(py::module_& m) {
         py::arg("f"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("grad_x"), py::arg("grad_f"),
         py::arg("grad_gate"), py::arg("grad_x_scale"), py::arg("grad_res_scale"), py::arg("workspace"), py::arg("n"),
         py::arg("c"), py::arg("hw"), py::arg("channels_last"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
+
+  m.def("non_local_workspace",
+        [](std::int64_t n, int h, int w, int d, int block, int halo) {
+          return non_local_workspace({n, h, w, d, block, halo});
+        },
+        py::arg("n"), py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"),
+        "Floats of backward's workspace.");
+  m.def("non_local_fwd", &non_local_fwd, no_gil, py::arg("qkv"), py::arg("attended"), py::arg("softmax"), py::arg("n"),
+        py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"),
+        py::arg("device"), py::arg("stream"), py::arg("arch"));
+  m.def("non_local_bwd", &non_local_bwd, no_gil, py::arg("grad"), py::arg("qkv"), py::arg("attended"),
+        py::arg("softmax"), py::arg("grad_qkv"), py::arg("workspace"), py::arg("n"), py::arg("h"), py::arg("w"),
+        py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
         py::arg("arch"));
 }
 

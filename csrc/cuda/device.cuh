@@ -132,6 +132,17 @@ __device__ __forceinline__ void store(T* to, const float (&values)[N]) {
   }
 }
 
+// 2^x with a relative error of 2^-22, and 0 below 2^-126.
+__device__ __forceinline__ float exp2_fast(float x) {
+#ifdef AWSRN_FAST_CUDA_HOST
+  return std::exp2(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
 // The sum over the 32 lanes of a warp, in each of them; the same bits in each.
 __device__ __forceinline__ float warp_sum(float value) {
 #pragma unroll
@@ -159,8 +170,11 @@ AWSRN_FAST_LDMATRIX(ldmatrix_x2_trans, 2, true)
 AWSRN_FAST_LDMATRIX(ldmatrix_x4_trans, 4, true)
 #undef AWSRN_FAST_LDMATRIX
 
-inline void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b, AWSRN_FAST_HERE) {
+inline void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b, __half = {}, AWSRN_FAST_HERE) {
   cuda_host::mma(d, a, &b, 8, cuda_host::half_value, file, line);
+}
+inline void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b, __nv_bfloat16, AWSRN_FAST_HERE) {
+  cuda_host::mma(d, a, &b, 8, cuda_host::bfloat16_value, file, line);
 }
 inline void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2], __half,
                          AWSRN_FAST_HERE) {
@@ -204,13 +218,19 @@ AWSRN_FAST_LDMATRIX(_trans, ".trans")
 
 // D[16x8] += A[16xK] B[Kx8]. Lane l holds of D rows l / 4 and l / 4 + 8, columns l % 4 * 2 and the next; of A the same
 // rows and columns for each 8 of K; of B rows l % 4 * 2 and the next for each 8 of K, column l / 4.
-__device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b) {
+__device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b, __half = {}) {
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(b));
 }
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+__device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b,
+                                            __nv_bfloat16) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(b));
+}
 #define AWSRN_FAST_MMA_K16(T, Ptx)                                                                                     \
   __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],                             \
                                                const std::uint32_t (&b)[2], T) {                                       \
@@ -220,6 +240,9 @@ __device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                  \
   }
 #else  // called only where runs_here<80>()
+__device__ __forceinline__ void mma_m16n8k8(float (&)[4], const std::uint32_t (&)[2], std::uint32_t, __nv_bfloat16) {
+  __trap();
+}
 #define AWSRN_FAST_MMA_K16(T, Ptx)                                                         \
   __device__ __forceinline__ void mma_m16n8k16(float (&)[4], const std::uint32_t (&)[4],  \
                                                const std::uint32_t (&)[2], T) {           \

@@ -38,33 +38,64 @@ struct Mma {
   }
   static __device__ __forceinline__ void ones(B& b) { b[0] = b[1] = pack<T>(1.0f, 1.0f); }
   static __device__ __forceinline__ void product(float (&d)[4], const A& a, const B& b) { mma_m16n8k16(d, a, b, T{}); }
+
+  // As load_b and load_b_rows, for as many B as one access gives: neighbours in columns of B, and in depth.
+  static constexpr int kFragments = 2;
+  static __device__ __forceinline__ void load_b_columns(B (&b)[2], const T* tile, int stride, int lane) {
+    std::uint32_t words[4];
+    ldmatrix_x4(words, tile + (lane / 16 * 8 + lane % 8) * stride + lane / 8 % 2 * 8);
+    b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
+  }
+  static __device__ __forceinline__ void load_b_depths(B (&b)[2], const T* tile, int stride, int lane) {
+    std::uint32_t words[4];
+    ldmatrix_x4_trans(words, tile + lane * stride);
+    b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
+  }
 };
 
-template <>
-struct Mma<__half, 75> {
+// Depth 8, on every architecture that has the type.
+template <class T>
+struct Mma8 {
   static constexpr int kDepth = 8;
   using A = std::uint32_t[2];
   using B = std::uint32_t[1];
 
-  static __device__ __forceinline__ void load_a(A& a, const __half* tile, int stride, int lane) {
+  static __device__ __forceinline__ void load_a(A& a, const T* tile, int stride, int lane) {
     ldmatrix_x2(a, tile + lane % 16 * stride);
   }
-  static __device__ __forceinline__ void load_a_columns(A& a, const __half* tile, int stride, int lane) {
+  static __device__ __forceinline__ void load_a_columns(A& a, const T* tile, int stride, int lane) {
     ldmatrix_x2_trans(a, tile + lane % 8 * stride + lane / 8 % 2 * 8);
   }
   static __device__ __forceinline__ void from_products(A& a, const float (*d)[4], int lane) {
-    a[0] = pack<__half>(d[0][0], d[0][1]);
-    a[1] = pack<__half>(d[0][2], d[0][3]);
+    a[0] = pack<T>(d[0][0], d[0][1]);
+    a[1] = pack<T>(d[0][2], d[0][3]);
   }
-  static __device__ __forceinline__ void load_b(B& b, const __half* tile, int stride, int lane) {
+  static __device__ __forceinline__ void load_b(B& b, const T* tile, int stride, int lane) {
     ldmatrix_x1(b, tile + lane % 8 * stride);
   }
-  static __device__ __forceinline__ void load_b_rows(B& b, const __half* tile, int stride, int lane) {
+  static __device__ __forceinline__ void load_b_rows(B& b, const T* tile, int stride, int lane) {
     ldmatrix_x1_trans(b, tile + lane % 8 * stride);
   }
-  static __device__ __forceinline__ void ones(B& b) { b[0] = pack<__half>(1.0f, 1.0f); }
-  static __device__ __forceinline__ void product(float (&d)[4], const A& a, const B& b) { mma_m16n8k8(d, a, b[0]); }
+  static __device__ __forceinline__ void ones(B& b) { b[0] = pack<T>(1.0f, 1.0f); }
+  static __device__ __forceinline__ void product(float (&d)[4], const A& a, const B& b) { mma_m16n8k8(d, a, b[0], T{}); }
+
+  static constexpr int kFragments = 4;
+  static __device__ __forceinline__ void load_b_columns(B (&b)[4], const T* tile, int stride, int lane) {
+    std::uint32_t words[4];
+    ldmatrix_x4(words, tile + lane * stride);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) b[i][0] = words[i];
+  }
+  static __device__ __forceinline__ void load_b_depths(B (&b)[4], const T* tile, int stride, int lane) {
+    std::uint32_t words[4];
+    ldmatrix_x4_trans(words, tile + lane * stride);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) b[i][0] = words[i];
+  }
 };
+
+template <>
+struct Mma<__half, 75> : Mma8<__half> {};
 
 template <int Arch>
 struct Mma<float, Arch> {
@@ -114,6 +145,14 @@ struct Mma<float, Arch> {
     for (int i = 0; i < 4; ++i)
 #pragma unroll
       for (int k = 0; k < 8; ++k) d[i] += a[i / 2][k] * b[i % 2][k];
+  }
+
+  static constexpr int kFragments = 1;
+  static __device__ __forceinline__ void load_b_columns(B (&b)[1], const float* tile, int stride, int lane) {
+    load_b(b[0], tile, stride, lane);
+  }
+  static __device__ __forceinline__ void load_b_depths(B (&b)[1], const float* tile, int stride, int lane) {
+    load_b_rows(b[0], tile, stride, lane);
   }
 };
 

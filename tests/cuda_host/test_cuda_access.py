@@ -27,6 +27,17 @@ SHAPES: dict[str, Case] = {
     "gated_residual": Case(
         "48x48", {"x": (2, 32, 48, 48), "f": (2, 32, 48, 48), "gate": (2, 32), "x_scale": (1,), "res_scale": (1,)}
     ),
+    "non_local": Case(
+        "24x24 in blocks",
+        {
+            "x": (1, 32, 24, 24),
+            **{f"w_{name}": (16, 32) for name in ("theta", "phi", "g")},
+            **{f"b_{name}": (16,) for name in ("theta", "phi", "g")},
+            "w_z": (32, 16),
+            "b_z": (32,),
+        },
+        {"block": 12, "halo": 3},
+    ),
     "channel_attention": Case("levels", {"mean": (4, 128), "w1": (8, 128), "b1": (8,), "w2": (128, 8), "b2": (128,)}),
 }
 MOST_SECTORS = 1.25

@@ -45,13 +45,16 @@ def forward_and_gradients(function, arguments: dict[str, Any], seeds: list[Tenso
 def assert_accurate(
     got: dict[str, Tensor], same_dtype: dict[str, Tensor], exact: dict[str, Tensor], transformed: bool = False
 ) -> None:
+    largest = max((truth.abs().max().item() for truth in exact.values() if truth.numel()), default=0.0)
     for name, truth in exact.items():
         if truth.numel() == 0:
             assert got[name].shape == truth.shape, name
             continue
         error = (got[name].double() - truth).abs().max().item()
-        allowed = 2 * (same_dtype[name].double() - truth).abs().max().item()
         rms = truth.square().mean().sqrt().item()
+        # A sum that is 0 but for rounding, as non_local's gradient of b_phi: one order of adding may just be luckier.
+        times = 4 if rms < 1e-9 * largest else 2
+        allowed = times * (same_dtype[name].double() - truth).abs().max().item()
         allowed += FLOOR[got[name].dtype] * max(rms, 1e-3)
         if transformed and got[name].dtype == torch.float32:
             allowed = max(allowed, TRANSFORMED * rms)

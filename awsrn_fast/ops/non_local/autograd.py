@@ -1,4 +1,4 @@
-"""``non_local`` for torch.library: PyTorch's own projections around the native CPU kernel of the attention."""
+"""``non_local`` for torch.library: PyTorch's own projections around the attention's kernels for CPU and CUDA."""
 
 from __future__ import annotations
 
@@ -9,32 +9,49 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast import backends, native
+from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import laid_out_like
 from awsrn_fast.ops._library import define, define_composite, differentiable, not_differentiable
-from awsrn_fast.ops._native import address, reasons_against
+from awsrn_fast.ops._native import address, in_float32, reasons_against
 
 SCHEMA = (
     "(Tensor x, Tensor w_theta, Tensor b_theta, Tensor w_phi, Tensor b_phi, Tensor w_g, Tensor b_g, Tensor w_z, "
     "Tensor b_z, int? block=None, int halo=0) -> Tensor"
 )
-# The kernel's own values are fp32 and dense: qkv [N, H*W, 3D] -> attended [N, H*W, D] and softmax [N, H*W, 2],
-# each query's largest score and 1 / sum of exp(score - largest): the log of the sum alone would be too coarse in fp32.
+# qkv [N, H*W, 3D] -> attended [N, H*W, D] and fp32 softmax [N, H*W, 2], each query's largest score and
+# 1 / sum of exp(score - largest): the log of the sum alone would be too coarse in fp32.
 ATTEND_SCHEMA = "(Tensor qkv, int height, int width, int? block, int halo) -> (Tensor, Tensor)"
 ATTEND_BWD_SCHEMA = (
     "(Tensor grad, Tensor qkv, Tensor attended, Tensor softmax, int height, int width, int? block, int halo) -> Tensor"
 )
 
 
+CUDA_SIZES = (8, 16, 32, 64)
+"""The D of the CUDA kernels; others are padded to the next with zeros."""
+
+
 def _attend_cpu(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
+    dtype, qkv = qkv.dtype, in_float32(qkv)
     attended, softmax = _attend_fake(qkv, height, width, block, halo)
-    tensors = (qkv.contiguous(), attended, softmax)
-    native.cpu.non_local_fwd(*map(address, tensors), *_sizes(qkv, height, width, block, halo))
-    return attended, softmax
+    tensors = (qkv, attended, softmax)
+    sizes = _sizes(qkv, height, width, block, halo)
+    native.cpu.non_local_fwd(*map(address, tensors), *sizes, torch.get_num_threads())
+    return attended.to(dtype), softmax
+
+
+def _attend_cuda(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
+    d = qkv.shape[2] // 3
+    qkv = _in_pieces(_padded(qkv, 3))
+    attended, softmax = _attend_fake(qkv, height, width, block, halo)
+    sizes = _sizes(qkv, height, width, block, halo)
+    tensors = (qkv, attended, softmax)
+    native.cuda.non_local_fwd(*map(address, tensors), *sizes, _cuda.dtype_code(qkv.dtype), *_cuda.target(qkv))
+    return attended[..., :d].contiguous(), softmax
 
 
 def _attend_fake(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
     n, positions, channels = qkv.shape
-    return qkv.new_empty((n, positions, channels // 3)), qkv.new_empty((n, positions, 2))
+    return qkv.new_empty((n, positions, channels // 3)), qkv.new_empty((n, positions, 2), dtype=torch.float32)
 
 
 def _attend_bwd_cpu(
@@ -47,10 +64,33 @@ def _attend_bwd_cpu(
     block: int | None,
     halo: int,
 ) -> Tensor:
+    dtype = qkv.dtype
+    grad, qkv, attended = map(in_float32, (grad, qkv, attended))
     grad_qkv = qkv.new_empty(qkv.shape)
-    tensors = (grad.contiguous(), qkv.contiguous(), attended, softmax, grad_qkv)
-    native.cpu.non_local_bwd(*map(address, tensors), *_sizes(qkv, height, width, block, halo))
-    return grad_qkv
+    tensors = (grad, qkv, attended, softmax, grad_qkv)
+    sizes = _sizes(qkv, height, width, block, halo)
+    native.cpu.non_local_bwd(*map(address, tensors), *sizes, torch.get_num_threads())
+    return grad_qkv.to(dtype)
+
+
+def _attend_bwd_cuda(
+    grad: Tensor,
+    qkv: Tensor,
+    attended: Tensor,
+    softmax: Tensor,
+    height: int,
+    width: int,
+    block: int | None,
+    halo: int,
+) -> Tensor:
+    d = qkv.shape[2] // 3
+    qkv, grad, attended = _in_pieces(_padded(qkv, 3)), _in_pieces(_padded(grad, 1)), _in_pieces(_padded(attended, 1))
+    grad_qkv = qkv.new_empty(qkv.shape)
+    sizes = _sizes(qkv, height, width, block, halo)
+    workspace = _cuda.workspace(native.cuda.non_local_workspace(*sizes), qkv)
+    tensors = (grad, qkv, attended, softmax, grad_qkv, workspace)
+    native.cuda.non_local_bwd(*map(address, tensors), *sizes, _cuda.dtype_code(qkv.dtype), *_cuda.target(qkv))
+    return grad_qkv.unflatten(2, (3, -1))[..., :d].flatten(2).contiguous()
 
 
 def _attend_bwd_fake(
@@ -70,7 +110,24 @@ def _sizes(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -
     """Sizes for the kernel, to which global attention is one block as large as the map."""
     if block is None or max(height, width) <= block + 2 * halo:
         block, halo = max(height, width, 1), 0
-    return qkv.shape[0], height, width, qkv.shape[2] // 3, block, halo, torch.get_num_threads()
+    return qkv.shape[0], height, width, qkv.shape[2] // 3, block, halo
+
+
+def _padded(vectors: Tensor, each: int) -> Tensor:
+    """``each`` vectors a position, ``[N, H*W, each * D]``, with D as a CUDA kernel has it."""
+    d = vectors.shape[2] // each
+    size = next((size for size in CUDA_SIZES if size >= d), None)
+    if size is None:
+        raise ValueError(
+            f"non_local: D is {d}, the CUDA kernels take up to {CUDA_SIZES[-1]}; use the reference backend"
+        )
+    return vectors if d == size else F.pad(vectors.unflatten(2, (each, d)), (0, size - d)).flatten(2)
+
+
+def _in_pieces(tensor: Tensor) -> Tensor:
+    """Dense, and aligned to the 16 bytes that the CUDA kernels read at a time."""
+    tensor = tensor.contiguous()
+    return tensor if tensor.data_ptr() % 16 == 0 else tensor.clone()
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -101,14 +158,17 @@ def _non_local(
     # Dense, or linear would round a bf16 product before it adds the bias.
     tokens = x.flatten(2).transpose(1, 2).contiguous()  # [N, H*W, C]
     qkv = F.linear(tokens, torch.cat((w_theta, w_phi, w_g)), torch.cat((b_theta, b_phi, b_g)))
-    attended, _ = attend(qkv.float(), height, width, block, halo)
-    z = F.linear(attended.to(x.dtype), w_z, b_z)
+    attended, _ = attend(qkv, height, width, block, halo)
+    z = F.linear(attended, w_z, b_z)
     return laid_out_like(x + z.transpose(1, 2).reshape(x.shape), x)
 
 
-attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, fake=_attend_fake)
-attend_bwd = define("non_local_attend_bwd", ATTEND_BWD_SCHEMA, cpu=_attend_bwd_cpu, fake=_attend_bwd_fake)
+attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, cuda=_attend_cuda, fake=_attend_fake)
+attend_bwd = define(
+    "non_local_attend_bwd", ATTEND_BWD_SCHEMA, cpu=_attend_bwd_cpu, cuda=_attend_bwd_cuda, fake=_attend_bwd_fake
+)
 differentiable(attend, _backward, _setup_context)
 not_differentiable(attend_bwd)
 non_local = define_composite("non_local", SCHEMA, _non_local)
 backends.register("non_local", "native", non_local, reasons_against)
+backends.register("non_local", "cuda", non_local, _cuda.reasons_against)

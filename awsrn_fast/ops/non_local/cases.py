@@ -16,8 +16,10 @@ def _case(name: str, n: int, c: int, h: int, w: int, d: int, block: int | None =
 CASES = [
     _case("global", 2, 32, 16, 16, 16),
     _case("global, odd", 1, 10, 7, 19, 5),
-    _case("block", 1, 32, 40, 24, 16, block=16, halo=4),
+    _case("block", 1, 32, 22, 13, 16, block=10, halo=3),
     _case("block, ragged", 2, 8, 13, 21, 8, block=5, halo=2),
+    _case("wide", 1, 12, 7, 9, 24),
+    _case("wide, block", 1, 6, 9, 14, 40, block=4, halo=1),
     _case("one pixel", 2, 8, 1, 1, 4, block=4, halo=1),
     _case("empty batch", 0, 8, 3, 5, 4),
 ]
