@@ -57,6 +57,16 @@ void awms_fwd(Address x, Address weight, Address bias, Address skip, Address shi
                   map_dtype(dtype, target, "awms"), target);
 }
 
+void awms_bwd_grad(Address grad_y, Address y, Address grad, Address grad_bias, Address grad_shift, Address workspace,
+                   std::int64_t grad_row, bool channels_last, int scale, float out_scale, std::int64_t n,
+                   std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int k, int dtype, int device,
+                   Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_awms_bwd_grad({awms_maps(n, c, o, h, w, k), grad_row, pointer(grad_y), pointer(y), channels_last, scale,
+                        out_scale, pointer(grad), pointer(grad_bias), pointer(grad_shift), pointer<float>(workspace)},
+                       map_dtype(dtype, target, "awms"), target);
+}
+
 void awms_bwd_weight(Address x, Address grad, Address grad_weight, Address workspace, std::int64_t row,
                      std::int64_t grad_row, std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h,
                      std::int64_t w, int k, int dtype, int device, Address stream, int arch) {
@@ -183,14 +193,20 @@ void bind_launchers(py::module_& m) {
   m.def("awms_tiles", &awms_tiles, py::arg("outputs"), "Tiles of 8 outputs that a block of the convolution has.");
   m.def("awms_workspace",
         [](std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int k, int dtype) {
-          return awms_workspace(awms_maps(n, c, o, h, w, k), DType(dtype));
+          const AwmsMaps maps = awms_maps(n, c, o, h, w, k);
+          return std::pair(awms_sums_workspace(maps), awms_weight_workspace(maps, DType(dtype)));
         },
         py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"),
-        "Floats of workspace for the weight's gradient.");
+        "Floats of workspace: of awms_bwd_grad, of awms_bwd_weight.");
   m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("skip"),
         py::arg("shift"), py::arg("y"), py::arg("row"), py::arg("channels_last"), py::arg("scale"), py::arg("out_scale"),
         py::arg("clamp"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("k"),
         py::arg("dtype"), py::arg("device"), py::arg("stream"), py::arg("arch"));
+  m.def("awms_bwd_grad", &awms_bwd_grad, no_gil, py::arg("grad_y"), py::arg("y"), py::arg("grad"),
+        py::arg("grad_bias"), py::arg("grad_shift"), py::arg("workspace"), py::arg("grad_row"),
+        py::arg("channels_last"), py::arg("scale"), py::arg("out_scale"), py::arg("n"), py::arg("c"), py::arg("o"),
+        py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
   m.def("awms_bwd_weight", &awms_bwd_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("workspace"), py::arg("row"), py::arg("grad_row"), py::arg("n"), py::arg("c"), py::arg("o"),
         py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"), py::arg("device"), py::arg("stream"),

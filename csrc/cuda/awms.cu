@@ -2,6 +2,7 @@
 
 #include <type_traits>
 
+#include "cuda/awms_bwd_grad.cuh"
 #include "cuda/awms_bwd_weight.cuh"
 #include "cuda/launch.h"
 
@@ -23,26 +24,39 @@ void with_instance(DType dtype, const Target& target, Run run) {
 
 template <class T, int Arch, int Tiles>
 void fwd(const AwmsFwd& a, const Target& target) {
-  constexpr int kWidth = Tiles * 8, kChunk = AwmsTile::kChunkBytes / int(sizeof(T));
+  constexpr int kChunk = AwmsTile::kChunkBytes / int(sizeof(T));
   const AwmsMaps& maps = a.maps;
   AwmsFwdParams p{};
   p.a = a;
-  p.down = ceil_div(maps.h, AwmsTile::kSide);
-  p.across = ceil_div(maps.w, AwmsTile::kSide);
-  p.blocks = ceil_div(maps.outputs, kWidth);
+  p.grid = awms_grid(maps);
+  p.shuffle = awms_shuffle(maps, a.scale, a.channels_last);
   p.chunks = int(ceil_div(maps.inputs, kChunk));
-  p.planes = awms_planes(maps.outputs, kWidth, a.scale);
   p.margin_side = AwmsDivisor(awms_margin_side(maps.k));
-  p.scale = AwmsDivisor(a.scale);
-  p.inner = AwmsDivisor(a.channels_last ? p.planes : AwmsTile::kSide * a.scale);
-  const std::int64_t planes = maps.outputs / (std::int64_t(a.scale) * a.scale);
-  const std::int64_t wide = maps.w * a.scale, high = maps.h * a.scale;
-  p.plane = a.channels_last ? 1 : wide * high;
-  p.column = a.channels_last ? planes : 1;
-  p.row = wide * p.column;
-  const std::int64_t blocks = maps.n * p.down * p.across * p.blocks;
+  const std::int64_t blocks = maps.n * p.grid.down * p.grid.across * p.grid.outputs;
   launch(awms_fwd_kernel<T, Arch, Tiles>, grid_of(blocks, kName), AwmsTile::kThreads,
          awms_fwd_shared_bytes<Tiles>(maps.k), target, kName, p);
+}
+
+std::int64_t parts(const AwmsMaps& maps) {
+  const AwmsGrid grid = awms_grid(maps);
+  return maps.n * grid.down * grid.across;
+}
+
+template <class T>
+void bwd_grad(const AwmsBwdGrad& a, const Target& target) {
+  const int width = 8 * awms_tiles(a.maps.outputs);
+  AwmsBwdGradParams p{};
+  p.a = a;
+  p.grid = awms_grid(a.maps);
+  p.shuffle = awms_shuffle(a.maps, a.scale, a.channels_last);
+  p.width = AwmsDivisor(width);
+  p.parts = parts(a.maps);
+  launch(awms_bwd_grad_kernel<T>, grid_of(p.parts * p.grid.outputs, kName), AwmsTile::kThreads,
+         awms_grad_shared_bytes(width), target, kName, p);
+  if (!a.workspace) return;
+  const std::int64_t planes = a.maps.outputs / (std::int64_t(a.scale) * a.scale);
+  launch(awms_bwd_grad_sum_kernel<T>, grid_of(planes, kName), AwmsGradTile::kSumThreads,
+         AwmsGradTile::kSumThreads / 32 * sizeof(float), target, kName, p);
 }
 
 template <class T, int Arch, int Tiles>
@@ -62,7 +76,9 @@ void bwd_weight(const AwmsBwdWeight& a, const Target& target) {
 
 }  // namespace
 
-std::int64_t awms_workspace(const AwmsMaps& maps, DType dtype) {
+std::int64_t awms_sums_workspace(const AwmsMaps& maps) { return maps.outputs * parts(maps); }
+
+std::int64_t awms_weight_workspace(const AwmsMaps& maps, DType dtype) {
   const int down = dtype == DType::float32 ? kAwmsWeightDown<float> : kAwmsWeightDown<__half>;
   const AwmsWeightCut cut = awms_weight_cut(maps, down);
   return cut.shares * maps.k * maps.k * cut.wide_outputs * cut.wide_inputs;
@@ -77,6 +93,10 @@ void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target) {
       default: return fwd<T, arch, 6>(a, target);
     }
   });
+}
+
+void launch_awms_bwd_grad(const AwmsBwdGrad& a, DType dtype, const Target& target) {
+  with_dtype(dtype, [&](auto zero) { bwd_grad<decltype(zero)>(a, target); });
 }
 
 void launch_awms_bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& target) {

@@ -35,16 +35,23 @@ struct AwmsDivisor {
   __device__ constexpr int operator()(int n) const { return int(n * factor >> 32); }
 };
 
-struct AwmsFwdParams {
-  AwmsFwd a;
-  std::int64_t down, across, blocks;  // blocks of positions, blocks of outputs
-  int chunks;                         // of channels
-  int planes;                         // of y, the most that a block of outputs reaches into
-  AwmsDivisor margin_side, scale, inner;
-  std::int64_t plane, row, column;  // strides of y; an image has P planes
+// Blocks of a launch: positions down and across, and outputs.
+struct AwmsGrid {
+  std::int64_t down, across, outputs;
 };
 
-constexpr int awms_margin_side(int k) { return AwmsTile::kSide + k - 1; }
+constexpr AwmsGrid awms_grid(const AwmsMaps& maps) {
+  return {ceil_div(maps.h, AwmsTile::kSide), ceil_div(maps.w, AwmsTile::kSide),
+          ceil_div(maps.outputs, 8 * awms_tiles(maps.outputs))};
+}
+
+// Where the outputs of a position lie in y.
+struct AwmsShuffle {
+  bool channels_last;
+  int planes;  // the most that a block of outputs reaches into
+  AwmsDivisor scale, inner;
+  std::int64_t plane, row, column;  // strides of y
+};
 
 // Planes of scale * scale outputs that a block of `width` outputs can reach into.
 constexpr int awms_planes(std::int64_t outputs, int width, int scale) {
@@ -52,6 +59,30 @@ constexpr int awms_planes(std::int64_t outputs, int width, int scale) {
   if (outputs <= width) return int(outputs / plane);
   return width % plane == 0 ? width / plane : (width - 2) / plane + 2;
 }
+
+constexpr AwmsShuffle awms_shuffle(const AwmsMaps& maps, int scale, bool channels_last) {
+  AwmsShuffle shuffle{};
+  const std::int64_t planes = maps.outputs / (std::int64_t(scale) * scale);
+  const std::int64_t wide = maps.w * scale, high = maps.h * scale;
+  shuffle.channels_last = channels_last;
+  shuffle.planes = awms_planes(maps.outputs, 8 * awms_tiles(maps.outputs), scale);
+  shuffle.scale = AwmsDivisor(scale);
+  shuffle.inner = AwmsDivisor(channels_last ? shuffle.planes : AwmsTile::kSide * scale);
+  shuffle.plane = channels_last ? 1 : wide * high;
+  shuffle.column = channels_last ? planes : 1;
+  shuffle.row = wide * shuffle.column;
+  return shuffle;
+}
+
+struct AwmsFwdParams {
+  AwmsFwd a;
+  AwmsGrid grid;
+  AwmsShuffle shuffle;
+  int chunks;  // of channels
+  AwmsDivisor margin_side;
+};
+
+constexpr int awms_margin_side(int k) { return AwmsTile::kSide + k - 1; }
 
 // Floats between the positions of a row of sums in shared memory.
 template <int Tiles>
@@ -136,15 +167,22 @@ struct AwmsSums<float, Arch, Tiles> {
 
 // What a block computes. A grid's limit keeps all of these small.
 struct AwmsPlace {
-  int image, y, x, block;
+  int image, y, x;
+  int first, count;  // outputs
 
-  __device__ explicit AwmsPlace(const AwmsFwdParams& p) {
-    const unsigned blocks = unsigned(p.blocks), across = unsigned(p.across), down = unsigned(p.down);
+  __device__ AwmsPlace(const AwmsMaps& maps, const AwmsGrid& grid, int width) {
+    const unsigned outputs = unsigned(grid.outputs), across = unsigned(grid.across), down = unsigned(grid.down);
     unsigned rest = blockIdx.x;
-    block = int(rest % blocks), rest /= blocks;
+    first = int(rest % outputs) * width, rest /= outputs;
+    count = int(maps.outputs - first < width ? maps.outputs - first : width);
     x = int(rest % across) * AwmsTile::kSide, rest /= across;
     y = int(rest % down) * AwmsTile::kSide;
     image = int(rest / down);
+  }
+
+  // Positions of a row that are in the map.
+  __device__ __forceinline__ int positions(const AwmsMaps& maps) const {
+    return int(maps.w - x < AwmsTile::kSide ? maps.w - x : AwmsTile::kSide);
   }
 };
 
@@ -171,44 +209,53 @@ __device__ __forceinline__ void awms_load_window(const AwmsMaps& maps, const T* 
   }
 }
 
-// A warp's row of sums becomes `scale` rows of y, each written in y's order.
+// The values of a row of 16 positions in line `down` of the `scale` that it has in y, in y's order, by the lanes of a
+// warp: each(position, output of the block, plane, offset in y).
+template <class Each>
+__device__ __forceinline__ void awms_each_of_line(const AwmsMaps& maps, const AwmsShuffle& shuffle,
+                                                  const AwmsPlace& place, int y, int down, int lane, Each each) {
+  const int scale = shuffle.scale.divisor, first_plane = place.first / (scale * scale);
+  const int positions = place.positions(maps);
+  const std::int64_t line = place.image * maps.outputs * maps.h * maps.w +
+                            (std::int64_t(y) * scale + down) * shuffle.row + place.x * scale * shuffle.column;
+  for (int i = lane; i < AwmsTile::kSide * scale * shuffle.planes; i += 32) {
+    const int outer = shuffle.inner(i), inner = i - outer * shuffle.inner.divisor;
+    const int plane = first_plane + (shuffle.channels_last ? inner : outer);
+    const int column = shuffle.channels_last ? outer : inner;
+    const int position = shuffle.scale(column), across = column - position * scale;
+    const int o = (plane * scale + down) * scale + across - place.first;
+    if (o >= 0 && o < place.count && position < positions)
+      each(position, o, plane, line + plane * shuffle.plane + column * shuffle.column);
+  }
+}
+
+// A warp's row of sums becomes `scale` lines of y.
 template <int Tiles, class T>
-__device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const AwmsPlace& place, int y,
-                                               float* sums, int lane) {
-  constexpr int kWidth = Tiles * 8, kPitch = kAwmsSumPitch<Tiles>, kSide = AwmsTile::kSide;
+__device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const AwmsPlace& place, int y, float* sums,
+                                               int lane) {
+  constexpr int kWidth = Tiles * 8, kPitch = kAwmsSumPitch<Tiles>;
   const AwmsMaps& maps = p.a.maps;
-  const int scale = p.a.scale, line = kSide * scale;
-  const int first = place.block * kWidth;
-  const int count = int(maps.outputs - first < kWidth ? maps.outputs - first : kWidth);
-  const int positions = int(maps.w - place.x < kSide ? maps.w - place.x : kSide);
   if (p.a.skip) {
-    const std::int64_t at = ((place.image * maps.h + y) * maps.w + place.x) * maps.outputs + first;
+    const std::int64_t at = ((place.image * maps.h + y) * maps.w + place.x) * maps.outputs + place.first;
     const T* const skip = static_cast<const T*>(p.a.skip) + at;
-    for (int i = lane; i < positions * kWidth; i += 32) {
+    for (int i = lane; i < place.positions(maps) * kWidth; i += 32) {
       const int position = i / kWidth, o = i % kWidth;
-      if (o < count) sums[position * kPitch + o] += to_float(skip[position * maps.outputs + o]);
+      if (o < place.count) sums[position * kPitch + o] += to_float(skip[position * maps.outputs + o]);
     }
     __syncwarp();
   }
   const T* const bias = static_cast<const T*>(p.a.bias);
   const T* const shift = static_cast<const T*>(p.a.shift);
-  const int first_plane = first / (scale * scale);
-  T* const to = static_cast<T*>(p.a.y) + place.image * maps.outputs * maps.h * maps.w + first_plane * p.plane;
-  for (int down = 0; down < scale; ++down) {
-    T* const row = to + (std::int64_t(y) * scale + down) * p.row + place.x * scale * p.column;
-    for (int i = lane; i < line * p.planes; i += 32) {
-      const int outer = p.inner(i), inner = i - outer * p.inner.divisor;
-      const int plane = p.a.channels_last ? inner : outer, column = p.a.channels_last ? outer : inner;
-      const int position = p.scale(column), across = column - position * scale;
-      const int output = ((first_plane + plane) * scale + down) * scale + across, o = output - first;
-      if (o < 0 || o >= count || position >= positions) continue;
+  for (int down = 0; down < p.a.scale; ++down) {
+    const auto store_value = [&](int position, int o, int plane, std::int64_t at) {
       float value = sums[position * kPitch + o];
-      if (bias) value += to_float(bias[output]);
+      if (bias) value += to_float(bias[place.first + o]);
       value *= p.a.out_scale;
-      if (shift) value += to_float(shift[first_plane + plane]);
+      if (shift) value += to_float(shift[plane]);
       if (p.a.clamp) value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;  // NaN stays
-      row[plane * p.plane + column * p.column] = from_float<T>(value);
-    }
+      static_cast<T*>(p.a.y)[at] = from_float<T>(value);
+    };
+    awms_each_of_line(maps, p.shuffle, place, y, down, lane, store_value);
   }
 }
 
@@ -218,11 +265,11 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) awms_fw
     using Sums = AwmsSums<T, Arch, Tiles>;
     constexpr int kRows = AwmsTile::kRows, kChunk = AwmsTile::kChunkBytes / int(sizeof(T));
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, k = p.a.maps.k;
-    const AwmsPlace place(p);
+    const AwmsPlace place(p.a.maps, p.grid, Tiles * 8);
     unsigned char* const shared = dynamic_shared<unsigned char>();
     const int next_row = p.margin_side.divisor * Sums::kPitch;
     const T* const image = static_cast<const T*>(p.a.x) + place.image * p.a.maps.h * p.a.maps.w * p.a.row;
-    const T* weight = static_cast<const T*>(p.a.weight) + std::int64_t(place.block) * p.chunks * (k * k * Sums::kStep);
+    const T* weight = static_cast<const T*>(p.a.weight) + std::int64_t(place.first) / (Tiles * 8) * p.chunks * (k * k * Sums::kStep);
     Sums sums;
     for (int chunk = 0; chunk < p.chunks; ++chunk) {
       if (chunk) __syncthreads();

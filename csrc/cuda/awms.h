@@ -44,6 +44,20 @@ struct AwmsFwd {
   bool clamp;  // y to [0, 1]
 };
 
+struct AwmsBwdGrad {
+  AwmsMaps maps;
+  std::int64_t grad_row;
+  const void* grad_y;  // as y
+  const void* y;       // forward's before the clamp, or null for none
+  bool channels_last;
+  int scale;
+  float out_scale;
+  void* grad;        // [N, H, W, grad_row]: of the convolution's output, and of skip; 0 from O on
+  void* grad_bias;   // [O], or null: not wanted
+  void* grad_shift;  // [P], likewise
+  float* workspace;  // as many floats as awms_sums_workspace() says, or null where neither is wanted
+};
+
 struct AwmsBwdWeight {
   AwmsMaps maps;
   std::int64_t row, grad_row;
@@ -53,11 +67,13 @@ struct AwmsBwdWeight {
   float* workspace;   // as many floats as awms_workspace() says
 };
 
-// Floats that the weight's gradient needs for its partial sums.
-std::int64_t awms_workspace(const AwmsMaps& maps, DType dtype);
+// Floats that the gradients of bias and shift, and that of the weight, need for their partial sums.
+std::int64_t awms_sums_workspace(const AwmsMaps& maps);
+std::int64_t awms_weight_workspace(const AwmsMaps& maps, DType dtype);
 
-// Backward for x is forward of the output's gradient with the weight mirrored and transposed, and scale 1.
+// Backward is grad, and then that for the weight; backward for x is forward of the output's gradient with the weight mirrored and transposed, and scale 1.
 void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target);
+void launch_awms_bwd_grad(const AwmsBwdGrad& a, DType dtype, const Target& target);
 void launch_awms_bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& target);
 
 }  // namespace awsrn_fast

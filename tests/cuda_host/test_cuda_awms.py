@@ -46,6 +46,19 @@ def test_an_input_off_its_alignment() -> None:
         assert torch.equal(ops.awms(**arguments | {"x": shifted}), expected)
 
 
+def test_a_gradient_alone_is_the_same() -> None:
+    arguments = case(2, 8, 5, 4, 3, 2, 3).make(torch.float16)
+    names = [name for name, value in arguments.items() if isinstance(value, torch.Tensor)]
+
+    def gradients(wanted: list[str]) -> tuple[torch.Tensor, ...]:
+        leaves = {name: arguments[name].clone().requires_grad_() for name in wanted}
+        return torch.autograd.grad(ops.awms(**arguments | leaves).square().sum(), list(leaves.values()))
+
+    with cuda_on_cpu("awms", 75), backends.use_backend(awms="cuda"):
+        for name, together in zip(names, gradients(names), strict=True):
+            assert torch.equal(gradients([name])[0], together), name
+
+
 def test_a_kernel_too_large_is_an_error() -> None:
     arguments = case(1, 4, 3, 4, 11, 1, 3).make(torch.float32)
     with (

@@ -68,7 +68,7 @@ def _fwd_cuda(
     if y.numel():
         skip = None if skip is None else channels_last(skip)
         out_shift = None if out_shift is None else out_shift.contiguous()
-        _conv_cuda(x, weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp)
+        _conv_cuda(_rows(x), weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp)
     return y
 
 
@@ -144,34 +144,38 @@ def _bwd_cuda(
     wanted: list[bool],
 ) -> tuple[Tensor, ...]:
     """As :func:`_bwd_cpu`; the gradient of x is a forward with the mirrored weight."""
-    if clamp:
-        y = _fwd_cuda(x, weight, bias, skip, scale, out_scale, out_shift, False)
-        grad_y = grad_y * ((y >= 0) & (y <= 1))
     grads = list(_bwd_fake(grad_y, x, weight, bias, skip, scale, out_scale, out_shift, clamp, wanted))
-    want_x, want_weight, want_bias, want_skip, want_shift = wanted
-    if want_shift:
-        grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
-    grad = _unshuffled(grad_y, scale, out_scale)
-    if want_skip:
-        grads[3] = grad.contiguous(memory_format=memory_format(skip))
-    if want_bias:
-        grads[2] = grad.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
-    if not grad.numel():
+    if not grad_y.numel():
         return tuple(room.zero_() for room in grads)
+    want_x, want_weight, want_bias, want_skip, want_shift = wanted
+    sizes, target, outputs = _cuda_sizes(x, weight), _cuda.target(x), weight.shape[0]
+    of_sums, of_weight = native.cuda.awms_workspace(*sizes)
+
+    # Before the clamp: those values say where it passes a gradient.
+    y = _fwd_cuda(x, weight, bias, skip, scale, out_scale, out_shift, False) if clamp else None
+    layout = memory_format(x)
+    grad_y = grad_y.contiguous(memory_format=layout)
+    wide = (x.shape[0], outputs + _lacking(outputs, x), *x.shape[2:])
+    grad = torch.empty(wide, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    grad_bias, grad_shift = grads[2] if want_bias else None, grads[4] if want_shift else None
+    workspace = _cuda.workspace(of_sums, x) if want_bias or want_shift else None
+    tensors = (grad_y, y, grad, grad_bias, grad_shift, workspace)
+    options = (grad.shape[1], layout == torch.channels_last, scale, out_scale)
+    native.cuda.awms_bwd_grad(*map(address, tensors), *options, *sizes, *target)
+
+    if want_skip:
+        grads[3] = grad[:, :outputs].contiguous(memory_format=memory_format(skip))
     if want_x:
         _conv_cuda(grad, weight.transpose(0, 1).flip(2, 3), grads[0])
     if want_weight:
-        rows, grad_rows = _rows(x), _rows(grad)
-        sizes = _cuda_sizes(x, weight)
-        workspace = _cuda.workspace(native.cuda.awms_workspace(*sizes), x)
-        tensors = (rows, grad_rows, grads[1], workspace)
-        widths = (rows.shape[1], grad_rows.shape[1])
-        native.cuda.awms_bwd_weight(*map(address, tensors), *widths, *sizes, *_cuda.target(x))
+        rows, workspace = _rows(x), _cuda.workspace(of_weight, x)
+        tensors, widths = (rows, grad, grads[1], workspace), (rows.shape[1], grad.shape[1])
+        native.cuda.awms_bwd_weight(*map(address, tensors), *widths, *sizes, *target)
     return tuple(grads)
 
 
 def _conv_cuda(
-    x: Tensor,
+    rows: Tensor,
     weight: Tensor,
     y: Tensor,
     bias: Tensor | None = None,
@@ -181,17 +185,23 @@ def _conv_cuda(
     out_shift: Tensor | None = None,
     clamp: bool = False,
 ) -> None:
-    rows, prepared = _rows(x), _in_products_order(weight)
+    """Into ``y``, from x as :func:`_rows` gives it."""
+    prepared = _in_products_order(weight)
     tensors = (rows, prepared, bias, skip, out_shift, y)
     options = (rows.shape[1], memory_format(y) == torch.channels_last, scale, out_scale, clamp)
-    native.cuda.awms_fwd(*map(address, tensors), *options, *_cuda_sizes(x, weight), *_cuda.target(x))
+    native.cuda.awms_fwd(*map(address, tensors), *options, *_cuda_sizes(rows, weight), *_cuda.target(rows))
 
 
 def _rows(x: Tensor) -> Tensor:
     """``x`` in channels_last, its channels padded with zeros to whole accesses of 16 bytes, and aligned to them."""
-    lacking = -x.shape[1] % (16 // x.element_size())
+    lacking = _lacking(x.shape[1], x)
     x = channels_last(F.pad(x, (0, 0, 0, 0, 0, lacking)) if lacking else x)
     return x.clone(memory_format=torch.channels_last) if x.data_ptr() % 16 else x
+
+
+def _lacking(channels: int, x: Tensor) -> int:
+    """Channels that fill the last access of 16 bytes."""
+    return -channels % (16 // x.element_size())
 
 
 def _in_products_order(weight: Tensor) -> Tensor:
