@@ -14,7 +14,7 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from .errors import RunError, UserError
+from .errors import RunError, UserError, is_out_of_memory
 from .heap import keep_freed_memory
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -59,11 +59,3 @@ def printable(text: str) -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the GPU or the CPU allocator of torch ran out of memory."""
-    import torch
-
-    # CPU torch raises a plain RuntimeError from its allocator.
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)

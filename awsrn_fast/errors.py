@@ -13,3 +13,11 @@ class RunError(UserError):
     """The request was right, but the work (or a part of it) failed on the way."""
 
     status = 1
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, the GPU or the CPU allocator of torch ran out of memory."""
+    import torch
+
+    # CPU torch raises a plain RuntimeError from its allocator.
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)

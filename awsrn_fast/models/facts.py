@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -28,6 +29,7 @@ class Facts:
         convolutions. The non-local span (block, halo) and the pooled gates reach farther.
     block, halo: span of the non-local fusion; block is None where it is global or absent.
     non_local: whether the network has a non-local fusion.
+    activations: bytes that each input pixel takes at the most while the fused network runs in fp32.
     """
 
     variant: str
@@ -40,6 +42,7 @@ class Facts:
     block: int | None
     halo: int
     non_local: bool
+    activations: int
 
 
 def describe(model: nn.Module) -> Facts:
@@ -67,7 +70,13 @@ def describe(model: nn.Module) -> Facts:
         block=hyper.get("block"),
         halo=hyper.get("halo", 0),
         non_local=attended,
+        activations=4 * (3 + max(_body_floats(hyper), 3 * model.channels + 15 * model.scale**2)),
     )
+
+
+def _body_floats(hyper: dict[str, Any]) -> int:
+    """The wide map before and after its ReLU, the levels of a block, its input, its output and one more."""
+    return 2 * hyper["wide"] + (hyper["units"] + 3) * hyper["channels"]
 
 
 def _mult_adds(module: nn.Module, positions: float) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from awsrn_fast import ops
+from awsrn_fast.inference.array import Picture, upscale
 from awsrn_fast.nn import AWMS, AWRU, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
 
 from .facts import Facts, describe
@@ -72,6 +73,45 @@ class SuperResolution(nn.Module):
             raise ValueError(f"{type(self).__name__}: x must be RGB [N, 3, H, W] in [0, 1], got shape {list(x.shape)}")
         x = 2 * (x - self.mean[:, None, None])
         return self.tail(self.features(x), self.skip["0"](x), out_scale=0.5, out_shift=self.mean, clamp=self.clamp)
+
+    def upscale(
+        self,
+        image: Picture,
+        *,
+        tile: int | None = None,
+        stats: Literal["frozen", "exact"] = "frozen",
+        memory_limit: int | None = None,
+        self_ensemble: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> Picture:
+        """Upscale an image of any size; the result is of the same kind, ``scale`` times as large.
+
+        Nothing of the network changes, so any number of threads may call this at once (while none trains it or
+        changes :func:`awsrn_fast.use_backend`). A form made by :meth:`fuse` is faster.
+
+        Args:
+            image: one of
+
+                - a NumPy array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or floating point in [0, 1];
+                - a Pillow image of mode L, LA, RGB, RGBA or I;16 (EXIF orientation is not applied);
+                - a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on any device, uint8 or floating point in [0, 1].
+
+                C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA; not premultiplied). Whole numbers are rounded
+                once and clipped; floating point values are not clipped, and may leave [0, 1] by a little.
+            tile: side of a tile in pixels; 0: never tile; None: the image whole if it fits the memory, else tiles as
+                large as fit. Tiles see their surroundings, so there are no seams.
+            stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
+                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files.
+            memory_limit: bytes that the process may hold; None: three quarters of what is free.
+            self_ensemble: average over eight flips and turns: a little better, eight times the work.
+            dtype: of the arithmetic; bfloat16 or float16 through autocast.
+
+        Raises:
+            TypeError, ValueError: an image of another kind; says of which.
+            RunError: the memory is too little, or the network gives values that are not finite.
+        """
+        return upscale(self, image, tile=tile, stats=stats, memory_limit=memory_limit, self_ensemble=self_ensemble,
+                       dtype=dtype)  # fmt: skip
 
     def fuse(self, clamp: bool = False) -> SuperResolution:
         """The inference form, a new module: weight norm folded, branches merged, no gradients.

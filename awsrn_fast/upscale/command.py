@@ -11,16 +11,16 @@ import torch
 import awsrn_fast
 from awsrn_fast import backends, cli, images
 from awsrn_fast.devices import DTYPES, pick_dtype
-from awsrn_fast.errors import RunError, UserError
-from awsrn_fast.inference import Placed, SelfEnsemble
+from awsrn_fast.errors import RunError, UserError, is_out_of_memory
+from awsrn_fast.inference import Placed
+from awsrn_fast.inference.memory import free, peak
+from awsrn_fast.memory import parse_size, show_size
 
-from .enhance import enhance, passes
-from .memory import check_fits
+from .image import Settings, upscale_image
 from .pipes import piped
 from .plan import SUFFIXES, Job, plan
 from .report import Report
 from .shard import Shard, pick_own_device, pick_shard, together
-from .tiling import TILE, Tiler
 
 DEFAULT_WEIGHTS = "improved-s-x4"
 
@@ -50,9 +50,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="W",
         help="weights file (.safetensors, or .pth of the public code) or a bundled name (default: %(default)s)",
     )
-    p.add_argument("--tile", type=_not_negative, default=TILE, metavar="N",
-                   help="side of a tile in input pixels; smaller takes less memory, 0 never tiles; images of up to NxN "
-                        "pixels go through whole (default: %(default)s)")  # fmt: skip
+    p.add_argument("--memory-limit", type=parse_size, metavar="SIZE",
+                   help="what the process may hold, such as 2GB; images that take more go through in tiles (default: "
+                        "three quarters of what is free)")  # fmt: skip
+    p.add_argument("--tile", type=_not_negative, metavar="N",
+                   help="side of a tile in input pixels, 0: never tile; images of up to NxN pixels go through whole "
+                        "(default: as large as the memory allows)")  # fmt: skip
+    p.add_argument("--stats", choices=("frozen", "exact"), default="frozen",
+                   help="gates of a tiled image: frozen takes them from one run over regions spread over it, and says "
+                        "how much that changes; exact takes them from the whole image, layer by layer, with up to "
+                        "1 KB a pixel in temporary files (TMPDIR) (default: %(default)s)")  # fmt: skip
     p.add_argument(
         "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
     )
@@ -91,22 +98,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     device = pick_own_device(args.device)
     model = awsrn_fast.load(args.weights).fuse()
-    tiler = Tiler(Placed(model, device, pick_dtype(args.dtype, device)), args.tile or None)
-    network = SelfEnsemble(tiler) if args.self_ensemble else tiler
+    placed = Placed(model, device, pick_dtype(args.dtype, device))
+    room = free(args.memory_limit)
+    settings = Settings(args.tile, args.stats, room, args.max_pixels, args.self_ensemble, args.quality)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
-    with Report(cli.console, sizes, tiler.facts.scale, remark) as report, backends.use_backend(args.backend):
+    with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
         for job in jobs:
             report.begin(job)
             try:
-                _upscale(job, network, tiler, report, args.quality, args.max_pixels)
+                before, after, remarks = upscale_image(job, placed, settings, report.advance)
             except UserError as error:
                 report.failed(str(error))
             except backends.BackendError as error:
                 raise UserError(f"--backend {args.backend}: {error}") from error
             except (MemoryError, RuntimeError) as error:
-                if not cli.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                report.failed(f"{job.source}: out of memory; try --tile {max((args.tile or TILE) // 2, 1)}")
+                report.failed(f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit")
+            else:
+                report.done(job, before.size, after.size, remarks)
+    report.remark = _peak(device) + remark
     return report.close()
 
 
@@ -115,36 +126,12 @@ def _remark(skipped: int, shard: Shard) -> str:
     return remark + (f" (part {shard})" if shard.count > 1 else "")
 
 
-def _upscale(job: Job, network: torch.nn.Module, tiler: Tiler, report: Report, quality: int, max_pixels: int) -> None:
-    scale = tiler.facts.scale
-    if job.problem:
-        raise RunError(f"{job.source}: {job.problem}")
-    with images.reader(job.source, max_pixels) as source:
-        images.check_writable(job.target, source.header.scaled(scale))
-        picture = source.picture()
-    height, width = picture.size
-    runs = passes(picture) * getattr(network, "passes", 1)
-    tiler.on_tile = lambda pixels: report.advance(pixels / runs)
-    try:
-        check_fits(picture, scale)
-        large = enhance(picture, network, scale)
-    except RunError as error:
-        raise RunError(f"{job.source}: {error}") from error
-    images.write(job.target, large, quality)
-    remarks = _remarks(job, large)
-    if tiler.cuts(height, width) and tiler.facts.non_local:
-        remarks += ("tiled: the network's gates are means over a tile, not over the image; --tile 0 runs it whole",)
-    report.done(job, picture.size, large.size, remarks)
-
-
-def _remarks(job: Job, picture: images.Picture) -> tuple[str, ...]:
-    format = images.FORMATS[job.target.suffix.lower()]
-    remarks = list(picture.notes)
-    if format != picture.format:
-        remarks.append(f"{picture.format} inside, written as {format}")
-    if format == "BMP" and picture.icc:
-        remarks.append("BMP keeps no colour profile")
-    return tuple(remarks)
+def _peak(device: torch.device) -> str:
+    most = peak()
+    said = "" if most is None else f", peak memory {show_size(most)}"
+    if device.type == "cuda":
+        said += f", on {device} {show_size(torch.cuda.max_memory_allocated(device))}"
+    return said
 
 
 def _pixels_or_none(job: Job, max_pixels: int) -> int:

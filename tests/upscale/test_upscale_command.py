@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,13 @@ import awsrn_fast
 from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.errors import UserError
 from awsrn_fast.images.png_rows import PngWriter
+from awsrn_fast.inference.memory import available
 from awsrn_fast.models import create
 from awsrn_fast.upscale.command import main
-from awsrn_fast.upscale.memory import available
 
 
 class Bicubic(nn.Module):
-    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0, non_local=False)
+    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0, non_local=False, activations=400)
 
     def fuse(self) -> Bicubic:
         return self
@@ -105,9 +106,9 @@ def test_tiles_of_a_network_with_pooled_gates_are_said(tmp_path, capsys):
     """With the bundled weights, which are the default."""
     picture(tmp_path / "a.png", (20, 12))
     assert upscale_with_default_weights(tmp_path / "a.png", tmp_path / "whole.png") == 0
-    assert "tiled" not in capsys.readouterr().err
+    assert "gates" not in capsys.readouterr().err
     assert upscale_with_default_weights(tmp_path / "a.png", tmp_path / "tiles.png", "--tile", "8") == 0
-    assert "gates are means over a tile" in capsys.readouterr().err
+    assert re.search(r"gates frozen: at most [\d.]+ and in the mean [\d.]+ gray levels", capsys.readouterr().err)
     assert Image.open(tmp_path / "tiles.png").size == (80, 48)
 
 
@@ -165,29 +166,44 @@ def test_interrupt_leaves_only_whole_files(tmp_path, bicubic, monkeypatch):
     assert files_in(tmp_path / "out") == ["a.png"]
 
 
-def test_out_of_memory_is_that_files_failure(tmp_path, bicubic, monkeypatch, capsys):
-    picture(tmp_path / "in/a.png", (40, 40))
-    picture(tmp_path / "in/b.png")
+@pytest.fixture
+def small_memory(bicubic, monkeypatch) -> None:
+    """A network that can take 120 pixels at a time."""
     forward = Bicubic.forward
 
     def small_only(self, x):
-        if x.shape[2] > 30:
+        if x.shape[2] * x.shape[3] > 120:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, x)
 
     monkeypatch.setattr(Bicubic, "forward", small_only)
-    assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
-    assert files_in(tmp_path / "out") == ["b.png"]
-    assert "a.png: out of memory; try --tile 256" in capsys.readouterr().err
 
 
-def test_result_larger_than_the_memory_is_refused_before_the_work(tmp_path, bicubic, monkeypatch, capsys):
-    picture(tmp_path / "in/a.png", (40, 50))
+def test_out_of_memory_halves_the_tile(tmp_path, small_memory, capsys):
+    pixels = picture(tmp_path / "a.png", (40, 40))
+    assert upscale(tmp_path / "a.png", "-o", tmp_path / "b.png") == 0
+    expected = Bicubic.facts.scale * pixels.shape[0]
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.size == (expected, expected)
+
+
+def test_out_of_memory_with_the_smallest_tile_is_that_files_failure(tmp_path, small_memory, monkeypatch, capsys):
+    monkeypatch.setattr(Bicubic.facts, "receptive_field", 21)
+    picture(tmp_path / "in/a.png", (40, 40))
     picture(tmp_path / "in/b.png")
-    monkeypatch.setattr("awsrn_fast.upscale.memory.available", lambda: 4 * 2000 * 15 - 1)
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
     assert files_in(tmp_path / "out") == ["b.png"]
-    assert "a.png: the result of 80x100 pixels needs at least" in capsys.readouterr().err
+    assert "a.png: out of memory with the smallest tiles" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_refused_before_the_work(tmp_path, bicubic, capsys):
+    picture(tmp_path / "in/a.png", (40, 50))
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out", "--memory-limit", "100MB") == 1
+    assert upscale(tmp_path / "in", "-o", tmp_path / "out", "--memory-limit", "100MB", "--self-ensemble") == 1
+    assert not (tmp_path / "out").exists() or files_in(tmp_path / "out") == []
+    said = capsys.readouterr().err
+    assert "a.png: 40x50 pixels in the smallest tiles need" in said and "raise --memory-limit" in said
+    assert "a.png: --self-ensemble holds the image and its result" in said
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -26,20 +29,36 @@ class Placed(nn.Module):
         model: network ``[N, 3, H, W] -> [N, 3, sH, sW]`` with ``facts``.
         device: where to put it.
         dtype: torch.float32, or bfloat16 or float16 through autocast: weights stay fp32, sums too.
+        as_it_is: the model is on the device; touch nothing of it, since others may be using it.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        as_it_is: bool = False,
+    ):
         super().__init__()
         self.device, self.dtype = torch.device(device), dtype
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model if as_it_is else model.to(self.device, memory_format=torch.channels_last)
         self.facts = model.facts
 
     def forward(self, x: Tensor) -> Tensor:
         """``x`` fp32 on the CPU; so is the result."""
-        x = x.to(self.device).contiguous(memory_format=torch.channels_last)
-        autocast = torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
-        with torch.no_grad(), autocast:
-            return self.model(x).float().cpu()
+        return self.run(self.model, x)
+
+    def run(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
+        """``function`` of maps ``[N, C, H, W]``, fp32 on the CPU, as the network itself would be run."""
+        placed = [m.to(self.device).contiguous(memory_format=torch.channels_last) for m in maps]
+        with self.precision():
+            return function(*placed).float().cpu()
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """No gradients, and autocast to :attr:`dtype`."""
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            yield
 
 
 class SelfEnsemble(nn.Module):

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from awsrn_fast.inference import Placed, SelfEnsemble
+from awsrn_fast.inference import Placed, SelfEnsemble, Tiler, exact_context
+from awsrn_fast.inference.spans import spans
 from awsrn_fast.models import create
-from awsrn_fast.upscale import Tiler
-from awsrn_fast.upscale.tiling import exact_context, spans
 
 
 class Nearest(nn.Module):

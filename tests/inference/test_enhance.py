@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from awsrn_fast.errors import RunError
 from awsrn_fast.images import WORDS, Picture
-from awsrn_fast.upscale.enhance import enhance, fill_hidden, passes
+from awsrn_fast.inference.enhance import enhance, fill_hidden, passes, pixels_of
 
 
 class Bicubic:
@@ -42,7 +42,7 @@ def test_network_runs_for_alpha_only_where_it_varies():
         network = Bicubic()
         picture = Picture(color, alpha)
         enhance(picture, network, 4)
-        assert network.calls == passes(picture) == count
+        assert network.calls == passes(pixels_of(picture)) == count
 
 
 def test_colour_under_transparent_pixels_does_not_bleed():

@@ -1,0 +1,8 @@
+"""How a network is run on pictures: on a device, in tiles with gates of the whole image, over flips and turns."""
+
+from __future__ import annotations
+
+from .tiling import Deviation, Source, Tensors, Tiler
+from .wrappers import Placed, SelfEnsemble, exact_context
+
+__all__ = ["Deviation", "Placed", "SelfEnsemble", "Source", "Tensors", "Tiler", "exact_context"]

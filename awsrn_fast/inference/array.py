@@ -1,0 +1,116 @@
+"""Images as programs hold them: NumPy arrays, Pillow images and tensors, upscaled to the same kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .enhance import Array, Strips, enlarged
+from .memory import fitting_tile, free, free_on
+from .tiling import Source, Stats, Tiler
+from .wrappers import Placed, SelfEnsemble
+
+if TYPE_CHECKING:
+    from awsrn_fast.models import SuperResolution
+
+Picture = TypeVar("Picture", np.ndarray, Tensor, Image.Image)
+MODES = ("L", "LA", "RGB", "RGBA", "I;16")
+"""Of Pillow's images; the others are to be converted, since it is not obvious to what."""
+
+
+def upscale(
+    model: SuperResolution,
+    image: Picture,
+    *,
+    tile: int | None = None,
+    stats: Stats = "frozen",
+    memory_limit: int | None = None,
+    self_ensemble: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Picture:
+    """See :meth:`awsrn_fast.models.SuperResolution.upscale`, which is this."""
+    if isinstance(image, Tensor):
+        planes, top = _of_tensor(image)
+    else:
+        values = np.asarray(image)
+        if isinstance(image, Image.Image) and image.mode not in MODES:
+            raise ValueError(
+                f"upscale: a Pillow image must be of mode {', '.join(MODES)}, not {image.mode}: convert it"
+            )
+        planes, top = [_of_array(values)], _top(values.dtype)
+    placed = Placed(model, model.mean.device, dtype, as_it_is=True)
+    large = []
+    for each in planes:
+        unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
+        side = tile
+        if tile is None:
+            room = free(memory_limit)
+            result = 4 * unit.planes * model.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
+            room = None if room is None else room - result
+            side = fitting_tile(model.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
+        tiler = Tiler(placed, side or None, stats)
+        large.append(np.concatenate(list(enlarged(unit, _views(tiler) if self_ensemble else tiler.strips))))
+    if isinstance(image, Tensor):
+        return _to_tensor(large, image, top)
+    values = _rounded(large[0], top, values.dtype)
+    if isinstance(image, Image.Image):
+        return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+    return values[..., 0] if image.ndim == 2 else values
+
+
+def _views(tiler: Tiler) -> Strips:
+    def strips(source: Source) -> Iterator[Tensor]:
+        yield SelfEnsemble(tiler)(source.window(0, source.height, 0, source.width))
+
+    return strips
+
+
+def _of_array(values: np.ndarray) -> np.ndarray:
+    planes = values[..., None] if values.ndim == 2 else values
+    if planes.ndim != 3 or planes.shape[2] not in (1, 2, 3, 4) or 0 in planes.shape:
+        raise ValueError(
+            f"upscale: an array must be [H, W] or [H, W, 1..4] (gray, gray and alpha, RGB, RGBA), got {values.shape}"
+        )
+    return planes if planes.dtype in (np.uint8, np.uint16) else planes.astype(np.float32)
+
+
+def _of_tensor(image: Tensor) -> tuple[list[np.ndarray], int]:
+    batch = image[None] if image.dim() == 3 else image
+    if batch.dim() != 4 or batch.shape[1] not in (1, 2, 3, 4) or 0 in batch.shape[1:]:
+        raise ValueError(
+            "upscale: a tensor must be [C, H, W] or [N, C, H, W] with C of 1 to 4 (gray, gray and alpha, RGB, RGBA), "
+            f"got {list(image.shape)}"
+        )
+    dtype = torch.uint8 if image.dtype == torch.uint8 else torch.float32
+    if dtype == torch.float32 and not image.is_floating_point():
+        raise TypeError(f"upscale: a tensor must be uint8 or floating point in [0, 1], got {image.dtype}")
+    return [
+        each.detach().to("cpu", dtype).permute(1, 2, 0).numpy() for each in batch
+    ], 255 if dtype.itemsize == 1 else 1
+
+
+def _top(dtype: np.dtype) -> int:
+    """The number that means 1."""
+    if dtype in (np.uint8, np.uint16):
+        return int(np.iinfo(dtype).max)
+    if dtype.kind == "f":
+        return 1
+    raise TypeError(f"upscale: an array must be uint8, uint16 or floating point in [0, 1], got {dtype}")
+
+
+def _rounded(values: np.ndarray, top: int, dtype: np.dtype) -> np.ndarray:
+    return values.astype(dtype) if top == 1 else np.rint(np.clip(values, 0, 1) * np.float32(top)).astype(dtype)
+
+
+def _to_tensor(large: list[np.ndarray], like: Tensor, top: int) -> Tensor:
+    if not large:
+        raise ValueError("upscale: the batch is empty")
+    batch = torch.from_numpy(np.stack(large)).permute(0, 3, 1, 2)
+    batch = batch if top == 1 else batch.clamp(0, 1).mul(top).round()
+    batch = batch.to(like.device, like.dtype).contiguous()
+    return batch[0] if like.dim() == 3 else batch

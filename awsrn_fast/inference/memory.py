@@ -1,0 +1,109 @@
+"""How large a tile may be for the memory there is, and how much was taken in the end."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from awsrn_fast.errors import RunError
+
+from .wrappers import exact_context
+
+OVERHEAD = 96 * 2**20
+"""Bytes that no formula here knows of: buffers of kernels, readers and writers, what malloc keeps."""
+_SHARE = 0.75
+"""Of the memory that is free, without a limit."""
+
+
+def available() -> int | None:
+    """Bytes that can be had without swapping; None where the system does not tell (not Linux)."""
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    return 1024 * int(found[1]) if found else None
+
+
+def resident() -> int:
+    """Bytes that this process holds now; where the system does not tell, what it holds at the start."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 300 * 2**20
+
+
+def peak() -> int | None:
+    """Most bytes that this process has held; None on Windows."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most
+
+
+def free(limit: int | None) -> int | None:
+    """Bytes that may still be taken: up to the limit, or a share of what is free; None: not known."""
+    if limit is not None:
+        return limit - resident()
+    have = available()
+    return None if have is None else round(_SHARE * have)
+
+
+def free_on(device: torch.device) -> int | None:
+    """The same of a device with memory of its own; None: it has none."""
+    return round(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def fitting_tile(
+    facts: Any, size: tuple[int, int], planes: int, host: int | None, device: int | None = None
+) -> tuple[int, int] | None:
+    """Height and width of the largest tile that fits; None: the image fits whole.
+
+    Args:
+        facts: of the network.
+        size: height and width of the image.
+        planes: of the image, 1 to 4.
+        host: bytes that may be taken; None: not known.
+        device: bytes that may be taken where the network runs, if that is elsewhere.
+
+    Raises:
+        RunError: not even the smallest tile fits.
+    """
+    if host is None:
+        return None
+    height, width = size
+    scale, align, context = facts.scale, facts.block or 1, exact_context(facts)
+    each = 4 * planes * 2 * width  # an input row, as read and as given to the network
+    output = 4 * (3 + planes) * (1 + (planes in (2, 4))) * scale**2 * width  # the output rows of one
+
+    def window(rows: int) -> int:
+        """How many pixels the network may see at once, beside strips of ``rows``."""
+        room = host - OVERHEAD - (min(height, rows + 2 * context) * each + rows * output)
+        return (room if device is None else min(device, room * 2**20)) // facts.activations if room > 0 else 0
+
+    if window(height) >= height * width:
+        return None
+    best, most = None, 0.0
+    step = max(align, 8)
+    for rows in range(step, min(height, 2048) + step, step):
+        seen = min(height, rows + 2 * context)
+        columns = min(window(rows) // seen, width)
+        own = width if columns == width else (columns - 2 * context) // align * align
+        # The share of the work that is not repeated in the next tile.
+        useful = min(rows, height) * own / (seen * max(columns, 1))
+        if own >= min(step, width) and useful > most:
+            best, most = (rows, own), useful
+    if best is None:
+        smallest = min(height, step + 2 * context)
+        needed = OVERHEAD + smallest * each + step * output + facts.activations * smallest * min(width, smallest)
+        raise RunError(
+            f"{width}x{height} pixels in the smallest tiles need {needed / 1e6:.0f} MB beside what is in use, "
+            f"{max(host, 0) / 1e6:.0f} MB are allowed; raise --memory-limit"
+        )
+    return best

@@ -1,0 +1,259 @@
+"""Large images in tiles that overlap, so that memory follows the tile and not the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from awsrn_fast.errors import is_out_of_memory
+
+from .gates import Census, Gates, gates_of, pooled, with_gates
+from .spans import Span, parts, spans
+from .sweeps import sweep
+from .wrappers import exact_context
+
+TILE = 512
+"""Default side of a tile in input pixels; images of up to its square go through whole."""
+REGION = 192
+"""Side of the regions that stand for an image when its gates are frozen."""
+Stats = Literal["exact", "frozen"]
+
+
+class Source(Protocol):
+    """An image that is read in parts."""
+
+    height: int
+    width: int
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Pixels [top, bottom) x [left, right), fp32 ``[1, 3, h, w]`` on the CPU; cheapest from top to bottom."""
+
+
+class Tensors:
+    """A source that is in memory, ``[1, 3, H, W]``."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x = x
+        self.height, self.width = x.shape[2:]
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        return self.x[:, :, top:bottom, left:right]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far frozen gates move the result from that of the whole image's gates, in gray levels of 255.
+
+    Measured on the regions that the gates were taken from, with the gates that the means over all tiles give.
+    """
+
+    largest: float
+    rms: float
+
+    def __str__(self) -> str:
+        return f"at most {self.largest:.2f} and in the mean {self.rms:.2f} gray levels from exact ones"
+
+
+class Tiler(nn.Module):
+    """Run ``model`` over an image in tiles; each result is cropped to the tile's own part and placed, never blended.
+
+    Tiles start on the block grid of the non-local span, which is anchored at the image's (0, 0), and see
+    ``exact_context`` beyond their own part; edges of the image stay true borders, edges of a tile are none. The
+    improved network's channel gates are means over the whole image, so they are found before:
+
+    - ``stats="exact"``: layer by layer over the whole image, with the activations on disk, see
+      :func:`~awsrn_fast.inference.sweeps.sweep`.
+    - ``stats="frozen"``: by one run over regions that are spread evenly over the image; then all tiles share them, and
+      :attr:`deviation` says what that changed.
+
+    The result is the whole image's up to rounding (and that deviation). Only a non-local fusion of global span sees no
+    more than its tile with frozen gates. Where a device runs out of memory, tiles are halved and the work goes on.
+
+    Args:
+        model: network ``[N, 3, H, W] -> [N, 3, sH, sW]`` with ``facts`` (scale, receptive_field, block, halo).
+        tile: side of a tile in input pixels, or its height and width; None: never tile.
+        stats: how gates are found.
+        context: input pixels seen beyond a tile; None: ``exact_context``. Less is faster and leaves seams.
+        spill: folder for the activations of ``stats="exact"``; None: the system's for temporary files.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tile: int | tuple[int, int] | None = TILE,
+        stats: Stats = "frozen",
+        context: int | None = None,
+        spill: str | None = None,
+    ):
+        super().__init__()
+        self.model, self.stats, self.spill = model, stats, spill
+        self.tile = (tile, tile) if isinstance(tile, int) else tile
+        self.facts = model.facts
+        self.context = exact_context(self.facts) if context is None else context
+        self.on_tile: Callable[[float], None] = lambda pixels: None
+        """Called after each tile with the number of input pixels done."""
+        self.deviation: Deviation | None = None
+        """Of the last image with frozen gates."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, fp32, on x's device."""
+        n, _, height, width = x.shape
+        if not self.cuts(height, width):
+            y = self.model(x)
+            self.on_tile(height * width)
+            return y
+        out = torch.empty(n, 3, self.facts.scale * height, self.facts.scale * width, device=x.device)
+        for image in range(n):
+            top = 0
+            for strip in self.strips(Tensors(x[image : image + 1])):
+                out[image, :, top : top + strip.shape[2]] = strip[0]
+                top += strip.shape[2]
+        return out
+
+    def cuts(self, height: int, width: int) -> bool:
+        """Whether an image of this size is tiled."""
+        return self.tile is not None and height * width > self.tile[0] * self.tile[1]
+
+    def tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
+        """Rows and columns of each tile of an image of this size."""
+        align = self.facts.block or 1
+        for rows in spans(height, self.tile[0], self.context, align):
+            for columns in spans(width, self.tile[1], self.context, align):
+                yield rows, columns
+
+    @torch.no_grad()
+    def strips(self, source: Source) -> Iterator[Tensor]:
+        """The result from top to bottom, in strips ``[1, 3, rows, sW]``, fp32."""
+        height, width = source.height, source.width
+        self.deviation = None
+        tile = self.tile
+        if not self.cuts(height, width):
+            try:
+                y = self.model(source.window(0, height, 0, width))
+            except (MemoryError, RuntimeError) as error:
+                tile = self._after(error, height, width)
+            else:
+                self.on_tile(height * width)
+                yield y
+                return
+        pieces = Pieces(*tile, self.facts.block or 1)
+        if not pooled(self.model):
+            yield from self._strips(self.model, source, pieces, None)
+        elif self.stats == "exact":
+            yield from sweep(self.model, source, pieces, self.on_tile, self.spill)
+        else:
+            regions, gates = self._frozen(source, pieces)
+            frozen = with_gates(self.model, gates)
+            census = Census(frozen)
+            yield from self._strips(frozen, source, pieces, census)
+            self.deviation = self._deviation(regions, gates, census.gates(self.model))
+
+    def _after(self, error: Exception, height: int, width: int) -> tuple[int, int]:
+        """A tile for an image that did not go through whole."""
+        align = self.facts.block or 1
+        if not is_out_of_memory(error) or max(height, width) <= align:
+            raise error
+        return tuple(max(align, side // 2 // align * align) for side in (height, width))
+
+    def _strips(self, model: nn.Module, source: Source, pieces: Pieces, census: Census | None) -> Iterator[Tensor]:
+        scale = self.facts.scale
+        for rows in spans(source.height, pieces.height, self.context, pieces.align):
+            strip = source.window(rows.low, rows.high, 0, source.width)
+            out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * source.width)
+
+            def run(down: Span, across: Span, strip: Tensor = strip, out: Tensor = out, rows: Span = rows) -> None:
+                seen = strip[:, :, down.low - rows.low : down.high - rows.low, across.low : across.high]
+                with nullcontext() if census is None else census.counting(down, across):
+                    y = model(seen)
+                top, left = scale * (down.start - rows.start), scale * across.start
+                own = y[:, :, down.scaled(scale).own, across.scaled(scale).own]
+                out[:, :, top : top + own.shape[2], left : left + own.shape[3]] = own
+                self.on_tile((down.stop - down.start) * (across.stop - across.start))
+
+            for columns in spans(source.width, pieces.width, self.context, pieces.align):
+                pieces.run(rows, columns, self.context, run)
+            yield out
+
+    def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Gates]:
+        """Regions that stand for the image, as many pixels as a tile sees, and the gates of one run over them."""
+        pixels = (pieces.height + 2 * self.context) * (pieces.width + 2 * self.context)
+        while True:
+            regions = torch.cat(
+                [
+                    source.window(top, top + side_down, left, left + side_across)
+                    for top, side_down, left, side_across in places(source.height, source.width, pixels)
+                ]
+            )
+            try:
+                return regions, gates_of(self.model, regions)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error) or pixels <= 32 * 32:
+                    raise
+            pixels //= 2
+
+    def _deviation(self, regions: Tensor, used: Gates, exact: Gates) -> Deviation:
+        largest = squares = 0.0
+        models = [with_gates(self.model, gates) for gates in (used, exact)]
+        for region in regions.split(1):
+            with_used, with_exact = (model(region).clamp(0, 1) for model in models)
+            difference = 255 * (with_used - with_exact)
+            largest = max(largest, difference.abs().max().item())
+            squares += difference.square().mean().item() / len(regions)
+        return Deviation(largest, math.sqrt(squares))
+
+
+class Pieces:
+    """The size of tiles, which halves when memory does not suffice.
+
+    Args:
+        height, width: of a tile's own part; rounded up to ``align``.
+        align: the grid that tiles lie on; they get no smaller than it.
+    """
+
+    def __init__(self, height: int, width: int, align: int) -> None:
+        self.height, self.width = (math.ceil(side / align) * align for side in (height, width))
+        self.align = align
+
+    def run(self, rows: Span, columns: Span, context: int, work: Callable[[Span, Span], None]) -> None:
+        """``work`` on a tile, or on the parts of it that are small enough."""
+        if rows.stop - rows.start > self.height or columns.stop - columns.start > self.width:
+            for down in parts(rows, self.height, context, self.align):
+                for across in parts(columns, self.width, context, self.align):
+                    self.run(down, across, context, work)
+            return
+        try:
+            work(rows, columns)
+            return
+        except (MemoryError, RuntimeError) as error:
+            sides = rows.stop - rows.start, columns.stop - columns.start
+            if not is_out_of_memory(error) or max(sides) <= self.align:
+                raise
+        # Outside of the handler, whose traceback holds on to the tensors.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self.height, self.width = (max(self.align, side // 2 // self.align * self.align) for side in sides)
+        self.run(rows, columns, context, work)
+
+
+def places(height: int, width: int, pixels: int) -> list[tuple[int, int, int, int]]:
+    """Regions of at most ``pixels`` spread evenly over an image: (top, height, left, width), from top to bottom."""
+    side = min(REGION, math.isqrt(pixels))
+    down, across = min(side, height), min(side, width)
+    count = max(1, pixels // (down * across))
+    most_down, most_across = math.ceil(height / down), math.ceil(width / across)
+    rows = min(most_down, max(1, round(math.sqrt(count * most_down / most_across))))
+    columns = min(most_across, max(1, count // rows))
+    rows = min(most_down, max(1, count // columns))
+    return [
+        (top, down, left, across) for top in _evenly(height - down, rows) for left in _evenly(width - across, columns)
+    ]
+
+
+def _evenly(room: int, count: int) -> list[int]:
+    return [room // 2] if count == 1 else [round(i * room / (count - 1)) for i in range(count)]

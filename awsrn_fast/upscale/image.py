@@ -1,0 +1,129 @@
+"""One image file to one larger image file, in memory that does not grow with it where the formats allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from awsrn_fast import images
+from awsrn_fast.errors import RunError
+from awsrn_fast.inference import Placed, SelfEnsemble, Source, Tiler
+from awsrn_fast.inference.enhance import enlarged, passes
+from awsrn_fast.inference.memory import OVERHEAD, fitting_tile, free_on
+from awsrn_fast.inference.tiling import Stats
+from awsrn_fast.memory import show_size
+
+from .plan import Job
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How images are upscaled.
+
+    Attributes:
+        tile: side of a tile; None: as large as fits; 0: never tile.
+        stats: how the gates of a tiled image are found, see :class:`~awsrn_fast.inference.Tiler`.
+        room: bytes that an image may take, see :func:`~awsrn_fast.inference.memory.free`; None: not known. Found once
+            for all images, since a process keeps what it has freed.
+        max_pixels: refuse larger images.
+        self_ensemble: average over flips and turns.
+        quality: of JPEG and WebP.
+    """
+
+    tile: int | None = None
+    stats: Stats = "frozen"
+    room: int | None = None
+    max_pixels: int = images.MAX_PIXELS
+    self_ensemble: bool = False
+    quality: int = 95
+
+
+class _Pixels:
+    """A reader's image as pixels to enlarge."""
+
+    def __init__(self, reader: images.Reader) -> None:
+        header = reader.header
+        self.height, self.width, self.planes = header.height, header.width, header.planes
+        self.window: Callable[..., np.ndarray] = reader.window
+
+
+def upscale_image(
+    job: Job, placed: Placed, settings: Settings, advance: Callable[[float], None]
+) -> tuple[images.Header, images.Header, tuple[str, ...]]:
+    """Read, upscale and write one image.
+
+    Args:
+        job: which.
+        placed: the network.
+        settings: how.
+        advance: called with the number of input pixels done.
+
+    Returns:
+        Header of the input, header of the output, remarks for the user.
+
+    Raises:
+        RunError: what :mod:`awsrn_fast.images` refuses; too little memory. Nothing is written then.
+    """
+    if job.problem:
+        raise RunError(f"{job.source}: {job.problem}")
+    room = settings.room
+    with images.reader(job.source, settings.max_pixels, room) as reader:
+        header, scale = reader.header, placed.facts.scale
+        larger = header.scaled(scale)
+        images.check_writable(job.target, larger)
+        if room is not None:
+            room -= reader.resident + images.held(job.target, larger)
+        pixels = _Pixels(reader)
+        try:
+            tiler = Tiler(placed, _tile(header, placed, settings, room), settings.stats)
+            runs = passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
+            tiler.on_tile = lambda done: advance(done / runs)
+            remarks: dict[str, None] = {}
+            with images.writer(job.target, larger, settings.quality) as out:
+                for rows in enlarged(pixels, _strips(tiler, settings, remarks)):
+                    out.write(rows)
+        except RunError as error:
+            raise RunError(str(error) if str(job.target) in str(error) else f"{job.source}: {error}") from error
+    return header, larger, _remarks(job, header) + tuple(remarks)
+
+
+def _strips(tiler: Tiler, settings: Settings, remarks: dict[str, None]) -> Callable[[Source], Iterator[Tensor]]:
+    def strips(source: Source) -> Iterator[Tensor]:
+        if settings.self_ensemble:
+            yield SelfEnsemble(tiler)(source.window(0, source.height, 0, source.width))
+        else:
+            yield from tiler.strips(source)
+        if tiler.deviation is not None:
+            if tiler.facts.non_local and tiler.facts.block is None:
+                remarks["attention of global span sees its tile only; --stats exact lets it see the image"] = None
+            remarks[f"gates frozen: {tiler.deviation}; --stats exact takes the whole image's"] = None
+
+    return strips
+
+
+def _tile(header: images.Header, placed: Placed, settings: Settings, room: int | None) -> int | tuple[int, int] | None:
+    if settings.self_ensemble and room is not None:
+        # The views and their sum: three results in fp32, beside the image.
+        whole = header.height * header.width * (4 * header.planes + 12 + 3 * 12 * placed.facts.scale**2)
+        room -= whole
+        if room < OVERHEAD:
+            raise RunError(
+                f"--self-ensemble holds the image and its result, {show_size(whole)}, which is more than the memory "
+                "allowed; leave it out, or raise --memory-limit"
+            )
+    if settings.tile is not None:
+        return settings.tile or None
+    return fitting_tile(placed.facts, header.size, header.planes, room, free_on(placed.device))
+
+
+def _remarks(job: Job, header: images.Header) -> tuple[str, ...]:
+    format = images.FORMATS[job.target.suffix.lower()]
+    remarks = list(header.notes)
+    if format != header.format:
+        remarks.append(f"{header.format} inside, written as {format}")
+    if format == "BMP" and header.icc:
+        remarks.append("BMP keeps no colour profile")
+    return tuple(remarks)
