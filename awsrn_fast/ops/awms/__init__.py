@@ -32,7 +32,8 @@ def awms(
 
     Args:
         x: ``[N, C, H, W]``.
-        weight: ``[O, C, K, K]`` with K odd (zero 'same' padding) and ``O = P * scale**2``; bias: ``[O]``.
+        weight: ``[O, C, K, K]`` with K odd (zero 'same' padding), at most 9 but for the reference backend, and
+            ``O = P * scale**2``; bias: ``[O]``.
         skip: ``[N, O, H, W]``, not yet shuffled, added to the convolution; None: nothing is added.
         scale: upscaling factor of the PixelShuffle.
         out_scale, out_shift: the denormalisation; ``out_shift`` is ``[P]``, or None for 0.
