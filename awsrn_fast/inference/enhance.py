@@ -13,6 +13,7 @@ from torch import Tensor
 from awsrn_fast.errors import RunError
 from awsrn_fast.images import Picture
 
+from .memory import FILL_GRID
 from .tiling import Source
 
 Network = Callable[[Tensor], Tensor]
@@ -63,10 +64,12 @@ class Color:
         self.pixels, self.height, self.width = pixels, pixels.height, pixels.width
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        values = self.pixels.window(top, bottom, left, right)
-        if has_alpha(self.pixels):
-            values = fill_hidden(values[..., :-1], values[..., -1])
-        return _as_rgb(values)
+        if not has_alpha(self.pixels):
+            return _as_rgb(self.pixels.window(top, bottom, left, right))
+        first, last = top // FILL_GRID * FILL_GRID, min(-(-bottom // FILL_GRID) * FILL_GRID, self.height)
+        values = self.pixels.window(first, last, 0, self.width)
+        filled = fill_hidden(values[..., :-1], values[..., -1])
+        return _as_rgb(filled[top - first : bottom - first, left:right])
 
 
 class Alpha:

@@ -14,6 +14,9 @@ from awsrn_fast.errors import RunError
 
 from .wrappers import exact_context
 
+FILL_GRID = 128
+"""Rows on whose multiples strips begin and end when hidden pixels are filled, so that all find the same colours. Only
+pixels of squares of this side without any visible pixel may differ from those of the whole image."""
 OVERHEAD = 96 * 2**20
 """Bytes that no formula here knows of: buffers of kernels, readers and writers, what malloc keeps."""
 _SHARE = 0.75
@@ -79,12 +82,14 @@ def fitting_tile(
         return None
     height, width = size
     scale, align, context = facts.scale, facts.block or 1, exact_context(facts)
-    each = 4 * planes * 2 * width  # an input row, as read and as given to the network
-    output = 4 * (3 + planes) * (1 + (planes in (2, 4))) * scale**2 * width  # the output rows of one
+    alpha = planes in (2, 4)
+    each = 4 * planes * (4 if alpha else 2) * width  # an input row, as read, filled and given to the network
+    more = 2 * context + (2 * FILL_GRID if alpha else 0)
+    output = 4 * (3 + planes) * (1 + alpha) * scale**2 * width  # the output rows of one
 
     def window(rows: int) -> int:
         """How many pixels the network may see at once, beside strips of ``rows``."""
-        room = host - OVERHEAD - (min(height, rows + 2 * context) * each + rows * output)
+        room = host - OVERHEAD - (min(height, rows + more) * each + rows * output)
         return (room if device is None else min(device, room * 2**20)) // facts.activations if room > 0 else 0
 
     if window(height) >= height * width:
@@ -101,7 +106,12 @@ def fitting_tile(
             best, most = (rows, own), useful
     if best is None:
         smallest = min(height, step + 2 * context)
-        needed = OVERHEAD + smallest * each + step * output + facts.activations * smallest * min(width, smallest)
+        needed = (
+            OVERHEAD
+            + min(height, step + more) * each
+            + step * output
+            + facts.activations * smallest * min(width, smallest)
+        )
         raise RunError(
             f"{width}x{height} pixels in the smallest tiles need {needed / 1e6:.0f} MB beside what is in use, "
             f"{max(host, 0) / 1e6:.0f} MB are allowed; raise --memory-limit"
