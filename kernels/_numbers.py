@@ -26,7 +26,9 @@ def narrow(x, dtype: tl.constexpr):
 def product(a, b, sums, PRECISION: tl.constexpr):
     """``sums + a @ b`` in fp32, for a and b of one dtype."""
     if INTERPRETED:
-        sums = tl.dot(a.to(tl.float32), b.to(tl.float32), sums)
+        # In fp64: NumPy adds a product and its transpose in other orders, tensor cores in the same.
+        sums = tl.dot(a.to(tl.float32).to(tl.float64), b.to(tl.float32).to(tl.float64), sums.to(tl.float64))
+        sums = sums.to(tl.float32)
     else:
         sums = tl.dot(a, b, sums, input_precision=PRECISION)
     return sums

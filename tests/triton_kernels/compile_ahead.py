@@ -1,4 +1,4 @@
-"""Compiles every configuration of the Triton kernels without a GPU: ``python compile_ahead.py OP ...`` prints JSON.
+"""Compiles the Triton kernels without a GPU: ``python compile_ahead.py [--all] OP ...`` prints JSON, a line a kernel.
 
 The launch functions run on tensors without values, and what they launch is compiled instead. It needs a process of its
 own: launches are caught for good, and Triton must not be interpreting.
@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,9 +26,12 @@ from triton.runtime.jit import JITFunction
 
 from awsrn_fast import backends, ops
 from awsrn_fast.backends import Call
+from awsrn_fast.ops.non_local.cases import _case as non_local_case
 
 CAPABILITIES = {"sm_75": (7, 5), "sm_80": (8, 0), "sm_86": (8, 6), "sm_89": (8, 9), "sm_90": (9, 0)}
-WITH_PRODUCTS = ("sm_80", "sm_86", "sm_89", "sm_90", "gfx90a", "gfx942")
+EVERY = ("sm_80", "sm_86", "sm_89", "sm_90", "gfx90a", "gfx942")
+"""For --all. sm_86 and sm_89 get sm_80's instructions, gfx90a those of gfx942: by default these stand for them."""
+ARCHS = {"fp16": ("sm_80", "sm_90", "gfx942"), "fp32": ("sm_80", "sm_90"), "bf16": ("sm_80",)}
 WITHOUT_PRODUCTS = ("sm_75", "sm_80", "sm_90", "gfx942")
 """Where there is nothing but loads, sums and stores, the code differs by generation only."""
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
@@ -48,26 +50,30 @@ class Launch(NamedTuple):
 
 
 def main(names: list[str]) -> None:
-    json.dump([entry for op in names for arch in archs(op) for entry in compiled(op, arch)], sys.stdout, indent=1)
+    every = "--all" in names
+    for op in (name for name in names if name != "--all"):
+        for dtype, name in DTYPES.items():
+            for arch in archs(op, name, every):
+                for launch in dict.fromkeys(launches(op, arch, dtype)):
+                    known = {"op": op, "kernel": launch.kernel.__name__, "arch": arch, "dtype": name}
+                    print(json.dumps(known | facts(launch, arch)), flush=True)
 
 
-def archs(op: str) -> tuple[str, ...]:
+def archs(op: str, dtype: str, every: bool) -> tuple[str, ...]:
     """Architectures whose code is looked at."""
-    return WITH_PRODUCTS if refused(op, "sm_75", torch.float16) else WITHOUT_PRODUCTS
+    if refused(op, "sm_75", torch.float16):  # it has products
+        return EVERY if every else ARCHS[dtype]
+    return WITHOUT_PRODUCTS
 
 
-def compiled(op: str, arch: str) -> Iterator[dict[str, Any]]:
-    """What each launch of the op's benchmark shapes compiles to on an architecture."""
-    for dtype, name in DTYPES.items():
-        if refused(op, arch, dtype):
-            continue
-        for launch in dict.fromkeys(launches(op, arch, dtype)):
-            yield {"op": op, "kernel": launch.kernel.__name__, "arch": arch, "dtype": name, **facts(launch, arch)}
+def refused(op: str, arch: str, dtype: torch.dtype, shape: tuple[int, ...] = (1, 32, 48, 48)) -> list[str]:
+    return backends.reasons_against(op, "triton", Call("cuda", CAPABILITIES.get(arch), dtype, shape))
 
 
-def refused(op: str, arch: str, dtype: torch.dtype) -> list[str]:
-    call = Call("cuda", CAPABILITIES.get(arch), dtype, (1, 32, 48, 48))
-    return backends.reasons_against(op, "triton", call)
+LAYOUTS = {"gated_residual": (torch.contiguous_format, torch.channels_last)}
+"""Where the tile differs between the layouts."""
+MORE = {"non_local": [non_local_case("d=64", 1, 64, 64, 64, 64)]}
+"""Channels that the benchmarks lack."""
 
 
 def launches(op: str, arch: str, dtype: torch.dtype) -> list[Launch]:
@@ -75,8 +81,11 @@ def launches(op: str, arch: str, dtype: torch.dtype) -> list[Launch]:
     caught: list[Launch] = []
     JITFunction.run = lambda kernel, *args, grid, warmup, **named: caught.append(caught_launch(kernel, args, named))
     _gpu.gpu = lambda x: _gpu.Gpu(arch, arch)
-    for case in import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS:
-        for layout in (torch.contiguous_format, torch.channels_last):
+    cases = import_module(f"awsrn_fast.ops.{op}.cases")
+    for case in (*cases.BENCHMARKS, *MORE.get(op, [])):
+        if refused(op, arch, dtype, next(iter(case.shapes.values()))):
+            continue
+        for layout in LAYOUTS.get(op, (torch.channels_last,)):
             tensors = {name: empty(shape, dtype, layout) for name, shape in case.shapes.items()}
             given = inspect.signature(ops.ROWS[op]).bind(**tensors, **case.options)
             given.apply_defaults()
@@ -101,7 +110,24 @@ def _channel_attention(kernels: Any, *inputs: Any) -> None:
     kernels.channel_attention_bwd(gate, *inputs, [True] * 5)
 
 
-LAUNCHED = {"gated_residual": _gated_residual, "channel_attention": _channel_attention}
+def _dwpw_attention(kernels: Any, *inputs: Any) -> None:
+    y = kernels.dwpw_attention_fwd(*inputs)
+    kernels.dwpw_attention_bwd(y, *inputs[:-1], [True] * 7)
+
+
+def _non_local(kernels: Any, x: Tensor, w_theta: Tensor, *others: Any) -> None:
+    n, _, h, w = x.shape
+    qkv = x.new_empty((n, h * w, 3 * w_theta.shape[0]))
+    outputs = kernels.non_local_attend_fwd(qkv, h, w, *others[-2:])
+    kernels.non_local_attend_bwd(outputs[0], qkv, *outputs, h, w, *others[-2:])
+
+
+LAUNCHED = {
+    "non_local": _non_local,
+    "gated_residual": _gated_residual,
+    "channel_attention": _channel_attention,
+    "dwpw_attention": _dwpw_attention,
+}
 
 
 def caught_launch(kernel: JITFunction, args: tuple[Any, ...], named: dict[str, Any]) -> Launch:

@@ -44,9 +44,9 @@ def test_reasons_are_named(op: str) -> None:
 @pytest.mark.parametrize("op", ROWS)
 def test_turing_has_the_kernels_without_products(op: str) -> None:
     explanation = awsrn_fast.explain(op, Call("cuda", (7, 5), torch.float16, SHAPE))
-    assert explanation.chosen != "triton"
-    reason = "no tensor cores from Triton on compute capability 7.5" if op in PRODUCTS else "comes first"
-    assert any(reason in why for why in explanation.against["triton"])
+    against = "; ".join(explanation.against.get("triton", []))
+    assert ("no tensor cores from Triton on compute capability 7.5" in against) == (op in PRODUCTS)
+    assert (explanation.chosen == "triton" or "comes first" in against) == (op not in PRODUCTS)
 
 
 @pytest.mark.parametrize("op", ROWS)
@@ -57,11 +57,13 @@ def test_fake_cuda_tensors(op: str) -> None:
         arguments = dict(cases_of(op)[0].options)
         for name, shape in cases_of(op)[0].shapes.items():
             arguments[name] = None if shape is None else torch.empty(shape, device="cuda", dtype=torch.float16)
-        with backends.use_backend("triton"):
-            outputs = as_tuple(ops.ROWS[op](**arguments))
-        assert all(output.device.type == "cuda" and output.dtype == torch.float16 for output in outputs)
+        if op != "non_local":  # whose projections are PyTorch's own, and need a CUDA build
+            with backends.use_backend("triton"):
+                outputs = as_tuple(ops.ROWS[op](**arguments))
+            assert all(output.device.type == "cuda" and output.dtype == torch.float16 for output in outputs)
         # Made anew, since views of fake CUDA tensors need a CUDA build.
-        name, value = list(arguments.items())[1]
+        name = list(cases_of(op)[0].shapes)[1]
+        value = arguments[name]
         deeper = torch.empty((1, *value.shape), device="cuda", dtype=value.dtype)
         for wrong in (deeper, torch.empty(value.shape, device="cuda"), torch.empty(value.shape), 1.0):
             sentences = set()

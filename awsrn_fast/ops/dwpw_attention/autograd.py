@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -229,16 +230,21 @@ def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) 
     ctx.save_for_backward(*inputs[:-1])  # the residual is only added
 
 
-def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    *wanted, want_residual = ctx.needs_input_grad
-    grads = dwpw_attention_bwd(grad_y, *ctx.saved_tensors, wanted)
-    named = [grad if want else None for grad, want in zip(grads, wanted, strict=True)]
-    return *named, grad_y if want_residual else None
+def backward_by(bwd: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradient for torch.library, computed by the op ``bwd``."""
+
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        *wanted, want_residual = ctx.needs_input_grad
+        grads = bwd(grad_y, *ctx.saved_tensors, wanted)
+        named = [grad if want else None for grad, want in zip(grads, wanted, strict=True)]
+        return *named, grad_y if want_residual else None
+
+    return backward
 
 
 dwpw_attention = define("dwpw_attention", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, fake=_fwd_fake)
 dwpw_attention_bwd = define("dwpw_attention_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
-differentiable(dwpw_attention, _backward, _setup_context)
+differentiable(dwpw_attention, backward_by(dwpw_attention_bwd), _setup_context)
 not_differentiable(dwpw_attention_bwd)
 backends.register("dwpw_attention", "native", dwpw_attention, _reasons_against)
 backends.register("dwpw_attention", "cuda", dwpw_attention, _reasons_against_cuda)

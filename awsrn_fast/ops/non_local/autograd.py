@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -136,9 +137,14 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.save_for_backward(qkv, *output)
 
 
-def _backward(ctx: Any, grad: Tensor | None, grad_softmax: Tensor | None) -> tuple[Tensor | None, ...]:
-    grad_qkv = None if grad is None else attend_bwd(grad, *ctx.saved_tensors, *ctx.sizes)
-    return grad_qkv, None, None, None, None
+def backward_by(bwd: Callable[..., Tensor]) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradient for torch.library, computed by the op ``bwd``."""
+
+    def backward(ctx: Any, grad: Tensor | None, grad_softmax: Tensor | None) -> tuple[Tensor | None, ...]:
+        grad_qkv = None if grad is None else bwd(grad, *ctx.saved_tensors, *ctx.sizes)
+        return grad_qkv, None, None, None, None
+
+    return backward
 
 
 def _non_local(
@@ -167,7 +173,7 @@ attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, cuda=_attend
 attend_bwd = define(
     "non_local_attend_bwd", ATTEND_BWD_SCHEMA, cpu=_attend_bwd_cpu, cuda=_attend_bwd_cuda, fake=_attend_bwd_fake
 )
-differentiable(attend, _backward, _setup_context)
+differentiable(attend, backward_by(attend_bwd), _setup_context)
 not_differentiable(attend_bwd)
 non_local = define_composite("non_local", SCHEMA, _non_local)
 backends.register("non_local", "native", non_local, reasons_against)
