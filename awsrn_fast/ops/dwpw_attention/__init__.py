@@ -49,7 +49,8 @@ def dwpw_attention(
     Kept for the backward pass beyond arguments and result: ``0`` bytes; it computes Y and A again.
 
     Raises:
-        TypeError, ValueError: a wrong dtype, device or shape; names the argument.
+        TypeError, ValueError: a wrong dtype, device or shape; names the argument. The CUDA kernels take up to 128
+            channels in and out: for more in, the next backend runs; more out is an error that names it.
     """
     arguments = {"x": x, "w_dw": w_dw, "b_dw": b_dw, "w_pw": w_pw, "b_pw": b_pw, "w_a": w_a, "b_a": b_a}
     arguments["residual"] = residual
