@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
 from .memory import fitting_tile, free, free_on
 from .tiling import Source, Stats, Tiler
@@ -54,7 +55,8 @@ def upscale(
             room = None if room is None else room - result
             side = fitting_tile(model.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
         tiler = Tiler(placed, side or None, stats)
-        large.append(np.concatenate(list(enlarged(unit, _views(tiler) if self_ensemble else tiler.strips))))
+        strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, model.scale)
+        large.append(np.concatenate(list(enlarged(unit, strips))))
     if isinstance(image, Tensor):
         return _to_tensor(large, image, top)
     values = _rounded(large[0], top, values.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 from awsrn_fast import images
 from awsrn_fast.errors import RunError
 from awsrn_fast.inference import Placed, SelfEnsemble, Source, Tiler
+from awsrn_fast.inference.colors import keeping_colors
 from awsrn_fast.inference.enhance import enlarged, passes
 from awsrn_fast.inference.memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.tiling import Stats
@@ -83,7 +84,7 @@ def upscale_image(
             tiler.on_tile = lambda done: advance(done / runs)
             remarks: dict[str, None] = {}
             with images.writer(job.target, larger, settings.quality) as out:
-                for rows in enlarged(pixels, _strips(tiler, settings, remarks)):
+                for rows in enlarged(pixels, keeping_colors(_strips(tiler, settings, remarks), scale)):
                     out.write(rows)
         except RunError as error:
             raise RunError(str(error) if str(job.target) in str(error) else f"{job.source}: {error}") from error

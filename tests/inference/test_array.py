@@ -11,6 +11,7 @@ from PIL import Image
 
 import awsrn_fast
 from awsrn_fast.inference import SelfEnsemble, Tensors
+from awsrn_fast.inference.colors import keep_colors
 from awsrn_fast.models import AWSRN, create
 
 
@@ -27,7 +28,7 @@ def rgb(height: int = 9, width: int = 7, planes: int = 3) -> np.ndarray:
 def expected(model: AWSRN, values: np.ndarray) -> np.ndarray:
     x = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
     with torch.no_grad():
-        return model(x)[0].permute(1, 2, 0).numpy()
+        return keep_colors(x, model(x), model.scale)[0].permute(1, 2, 0).numpy()
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
@@ -71,7 +72,7 @@ def test_tensors_keep_batch_dtype_and_planes(model, shape) -> None:
     assert y.shape == (*shape[:-2], 10, 12) and y.dtype == torch.float32
     if shape == (2, 3, 5, 6):
         with torch.no_grad():
-            torch.testing.assert_close(y, model(x), rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(y, keep_colors(x, model(x), model.scale), rtol=1e-5, atol=1e-5)
     eight_bit = model.upscale((255 * x).to(torch.uint8))
     assert eight_bit.dtype == torch.uint8 and eight_bit.shape == y.shape
     assert model.upscale(x.double()).dtype == torch.float64
@@ -91,7 +92,7 @@ def test_tiles_and_self_ensemble(model) -> None:
     np.testing.assert_allclose(model.upscale(image, tile=16), model.upscale(image, tile=0), atol=1e-5)
     x = torch.from_numpy(image).permute(2, 0, 1)[None]
     with torch.no_grad():
-        views = SelfEnsemble(model)(x)[0].permute(1, 2, 0)
+        views = keep_colors(x, SelfEnsemble(model)(x), model.scale)[0].permute(1, 2, 0)
     np.testing.assert_allclose(model.upscale(image, self_ensemble=True), views, atol=1e-5)
 
 
