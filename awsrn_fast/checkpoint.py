@@ -57,6 +57,8 @@ def save_weights(
 def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") -> SuperResolution:
     """A trained network from a weights file, in eval mode; the file alone is enough.
 
+    ``facts.training`` of the result says what is known of the training, such as the licence of its data.
+
     Args:
         path_or_name: a name of :func:`bundled_names`, a ``.safetensors`` of this package, or a ``.pth``/``.pt`` with a
             state dict of the public AWSRN code (read with ``weights_only``: such a file cannot run code).
@@ -76,6 +78,7 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
         model = build(state, header.get("hyper"))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} does not hold weights of AWSRN or its improved form: {error}") from error
+    model.training_facts = header.get("training", {})
     return model.to(device).eval()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -30,6 +31,7 @@ class Facts:
     block, halo: span of the non-local fusion; block is None where it is global or absent.
     non_local: whether the network has a non-local fusion.
     activations: bytes that each input pixel takes at the most while the fused network runs in fp32.
+    training: what the weights file says of their training: iterations, data, licence of the data, figures.
     """
 
     variant: str
@@ -43,6 +45,7 @@ class Facts:
     halo: int
     non_local: bool
     activations: int
+    training: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def describe(model: nn.Module) -> Facts:
@@ -71,6 +74,7 @@ def describe(model: nn.Module) -> Facts:
         halo=hyper.get("halo", 0),
         non_local=attended,
         activations=4 * (3 + max(_body_floats(hyper), 3 * model.channels + 15 * model.scale**2)),
+        training=model.training_facts,
     )
 
 

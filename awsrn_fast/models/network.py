@@ -34,6 +34,8 @@ class SuperResolution(nn.Module):
             raise ValueError(f"scale must be 2, 3, 4 or 8, got {scale}")
         self.scale, self.channels = scale, channels
         self.clamp = False
+        self.training_facts: dict[str, Any] = {}
+        """What the weights file said of their training; :attr:`facts` shows it."""
         self.checkpointing = False
         """In training keep only what goes into each LFB and compute the rest of it again in the backward pass."""
         self.register_buffer("mean", torch.tensor(RGB_MEAN), persistent=False)

@@ -32,7 +32,8 @@ def test_bundled_weights_are_what_their_card_says(name: str, shared_data) -> Non
 @pytest.mark.parametrize("name", bundled_names())
 def test_every_card_and_header_name_the_licence(name: str) -> None:
     assert "Licence" in (BUNDLED / f"{name}.md").read_text()
-    assert read_header(BUNDLED / f"{name}.safetensors")["training"]["licence"]
+    licence = read_header(BUNDLED / f"{name}.safetensors")["training"]["licence"]
+    assert "non-commercial" in licence and awsrn_fast.load(name).fuse().facts.training["licence"] == licence
 
 
 def test_there_are_weights_and_an_unknown_name_lists_them() -> None:
