@@ -122,7 +122,13 @@ def _non_local(kernels: Any, x: Tensor, w_theta: Tensor, *others: Any) -> None:
     kernels.non_local_attend_bwd(outputs[0], qkv, *outputs, h, w, *others[-2:])
 
 
+def _awms(kernels: Any, *inputs: Any) -> None:
+    y = kernels.awms_fwd(*inputs)
+    kernels.awms_bwd(y, *inputs, [True] * 5)
+
+
 LAUNCHED = {
+    "awms": _awms,
     "non_local": _non_local,
     "gated_residual": _gated_residual,
     "channel_attention": _channel_attention,

@@ -7,7 +7,7 @@ from torch import Tensor
 from awsrn_fast import backends
 from awsrn_fast.ops._arguments import autocast, check
 
-from . import autograd  # noqa: F401  registers the native kernel
+from . import autograd, triton  # noqa: F401  they register the kernels
 from .reference import reference
 
 DIMS = {"x": "N C H W", "weight": "O C K K", "bias": "O", "skip": "N O H W ?", "out_shift": "P ?"}

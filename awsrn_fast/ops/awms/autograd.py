@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -272,19 +273,24 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(x, weight, bias, skip, out_shift)
 
 
-def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, bias, skip, out_shift = ctx.saved_tensors
-    want_x, want_weight, want_bias, want_skip, _, _, want_shift, _ = ctx.needs_input_grad
-    wanted = [want_x, want_weight, want_bias, want_skip, want_shift]
-    options = (ctx.scale, ctx.out_scale, out_shift, ctx.clamp)
-    grads = awms_bwd(grad_y, x, weight, bias, skip, *options, wanted)
-    gx, gw, gb, gs, go = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
-    return gx, gw, gb, gs, None, None, go, None
+def backward_by(bwd: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[Tensor | None, ...]]:
+    """The gradient for torch.library, computed by the op ``bwd``."""
+
+    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, bias, skip, out_shift = ctx.saved_tensors
+        want_x, want_weight, want_bias, want_skip, _, _, want_shift, _ = ctx.needs_input_grad
+        wanted = [want_x, want_weight, want_bias, want_skip, want_shift]
+        options = (ctx.scale, ctx.out_scale, out_shift, ctx.clamp)
+        grads = bwd(grad_y, x, weight, bias, skip, *options, wanted)
+        gx, gw, gb, gs, go = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
+        return gx, gw, gb, gs, None, None, go, None
+
+    return backward
 
 
 awms = define("awms", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, fake=_fwd_fake)
 awms_bwd = define("awms_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
-differentiable(awms, _backward, _setup_context)
+differentiable(awms, backward_by(awms_bwd), _setup_context)
 not_differentiable(awms_bwd)
 backends.register("awms", "native", awms, reasons_against, algorithm="nested Winograd F(3x3, 3x3) in F(4x4, 3x3)")
 backends.register("awms", "cuda", awms, _cuda.reasons_against)

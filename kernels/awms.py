@@ -1,0 +1,239 @@
+"""``awms`` in Triton: the merged convolution as an implicit matrix product, tap by tap, its epilogue shuffling pixels.
+
+The gradient of x is the same kernel on the turned weights. The gradient of the weights is a product over positions, in
+a fixed number of parts that are summed afterwards.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from . import _gpu
+from ._maps import layout, strides
+from ._numbers import narrow, precision, product
+from ._tiles import Tiles, choose, padded
+
+CHUNKS = 16
+"""Parts of the weights' gradient; a constant, so that they add up the same way on every GPU."""
+
+
+@triton.jit
+def awms_fwd_kernel(
+    x,  # [N, C, H, W]
+    weight,  # [KERNEL * KERNEL, C, O]
+    bias,  # [O] or None
+    skip,  # [N, O, H, W] or None
+    out_shift,  # [O / SCALE**2] or None
+    y,  # [N, O / SCALE**2, SCALE * H, SCALE * W]
+    out_scale,
+    channels,
+    outputs,
+    height,
+    width,
+    x_stride_c,
+    x_stride_p,
+    skip_stride_c,
+    skip_stride_p,
+    y_stride_c,
+    y_stride_p,
+    KERNEL: tl.constexpr,
+    SCALE: tl.constexpr,
+    CLAMP: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_C: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    positions = height * width
+    tiles_o, tiles_p = tl.cdiv(outputs, BLOCK_O), tl.cdiv(positions, BLOCK_P)
+    pid = tl.program_id(0)
+    n = (pid // (tiles_o * tiles_p)).to(tl.int64)
+    p = pid // tiles_o % tiles_p * BLOCK_P + tl.arange(0, BLOCK_P)
+    o = pid % tiles_o * BLOCK_O + tl.arange(0, BLOCK_O)
+    row, column = p // width, p % width
+    x += n * channels * positions
+    sums = tl.zeros((BLOCK_P, BLOCK_O), tl.float32)
+    tiles_c = tl.cdiv(channels, BLOCK_C)
+    for step in range(KERNEL * KERNEL * tiles_c):
+        tap, c = step // tiles_c, step % tiles_c * BLOCK_C + tl.arange(0, BLOCK_C)
+        r, k = row + tap // KERNEL - KERNEL // 2, column + tap % KERNEL - KERNEL // 2
+        inside = (r >= 0) & (r < height) & (k >= 0) & (k < width)
+        at = (r * width + k).to(tl.int64)[:, None] * x_stride_p + c.to(tl.int64)[None, :] * x_stride_c
+        value = tl.load(x + at, inside[:, None] & (c < channels)[None, :], other=0)
+        some = (c < channels)[:, None] & (o < outputs)[None, :]
+        taps = tl.load(weight + (tap * channels + c)[:, None] * outputs + o[None, :], some, other=0)
+        sums = product(value, taps, sums, PRECISION)
+
+    inside = (p < positions)[:, None] & (o < outputs)[None, :]
+    if bias is not None:
+        sums += tl.load(bias + o, o < outputs, other=0).to(tl.float32)[None, :]
+    if skip is not None:
+        at = p.to(tl.int64)[:, None] * skip_stride_p + o.to(tl.int64)[None, :] * skip_stride_c
+        sums += tl.load(skip + n * outputs * positions + at, inside, other=0).to(tl.float32)
+    sums *= out_scale
+    plane, place = o // (SCALE * SCALE), o % (SCALE * SCALE)
+    if out_shift is not None:
+        sums += tl.load(out_shift + plane, o < outputs, other=0).to(tl.float32)[None, :]
+    if CLAMP:
+        sums = tl.minimum(tl.maximum(sums, 0), 1)
+    r = row.to(tl.int64)[:, None] * SCALE + (place // SCALE)[None, :]
+    k = column[:, None] * SCALE + (place % SCALE)[None, :]
+    at = (r * (width * SCALE) + k) * y_stride_p + plane.to(tl.int64)[None, :] * y_stride_c
+    tl.store(y + n * outputs * positions + at, narrow(sums, y.dtype.element_ty), inside)
+
+
+@triton.jit
+def awms_bwd_weight_kernel(
+    x,  # [N, C, H, W]
+    grad,  # [N, O, H, W], of the convolution's output
+    sums,  # [chunks, KERNEL * KERNEL * C, O] fp32
+    images,
+    chunks,
+    channels,
+    outputs,
+    height,
+    width,
+    x_stride_c,
+    x_stride_p,
+    grad_stride_c,
+    grad_stride_p,
+    KERNEL: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_O: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+):
+    positions = height * width
+    rows = KERNEL * KERNEL * channels
+    tiles_o, tiles_m, parts = tl.cdiv(outputs, BLOCK_O), tl.cdiv(rows, BLOCK_M), tl.cdiv(positions, BLOCK_P)
+    pid = tl.program_id(0)
+    chunk = pid // (tiles_o * tiles_m)
+    m = pid // tiles_o % tiles_m * BLOCK_M + tl.arange(0, BLOCK_M)
+    o = pid % tiles_o * BLOCK_O + tl.arange(0, BLOCK_O)
+    tap, c = m // channels, m % channels
+    down, across = tap // KERNEL - KERNEL // 2, tap % KERNEL - KERNEL // 2
+    total = tl.zeros((BLOCK_M, BLOCK_O), tl.float32)
+    for part in range(chunk, images * parts, chunks):
+        n = (part // parts).to(tl.int64)
+        p = part % parts * BLOCK_P + tl.arange(0, BLOCK_P)
+        r, k = (p // width)[None, :] + down[:, None], (p % width)[None, :] + across[:, None]
+        inside = (r >= 0) & (r < height) & (k >= 0) & (k < width) & (m < rows)[:, None] & (p < positions)[None, :]
+        at = (r * width + k).to(tl.int64) * x_stride_p + c.to(tl.int64)[:, None] * x_stride_c
+        value = tl.load(x + n * channels * positions + at, inside, other=0)
+        at = p.to(tl.int64)[:, None] * grad_stride_p + o.to(tl.int64)[None, :] * grad_stride_c
+        inside = (p < positions)[:, None] & (o < outputs)[None, :]
+        total = product(value, tl.load(grad + n * outputs * positions + at, inside, other=0), total, PRECISION)
+    at = (chunk * rows + m).to(tl.int64)[:, None] * outputs + o[None, :]
+    tl.store(sums + at, total, (m < rows)[:, None] & (o < outputs)[None, :])
+
+
+def awms_fwd(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+) -> Tensor:
+    """``y [N, P, scale*H, scale*W]`` in x's layout; see ``awsrn_fast.ops.awms``."""
+    of = layout(x)
+    taps = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[1], weight.shape[0]).contiguous()
+    n, _, h, w = x.shape
+    shape = (n, weight.shape[0] // scale**2, scale * h, scale * w)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=of)
+    skip = None if skip is None else skip.contiguous(memory_format=of)
+    out_shift = None if out_shift is None else out_shift.contiguous()
+    _convolve(x.contiguous(memory_format=of), taps, bias.contiguous(), skip, out_shift, y, scale, out_scale, clamp)
+    return y
+
+
+def awms_bwd(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+    wanted: list[bool],
+) -> tuple[Tensor, ...]:
+    """Gradients of x, weight, bias, skip, out_shift in x's dtype; one that is not wanted is empty."""
+    if clamp:  # the values before the clamp say where it passes a gradient
+        y = awms_fwd(x, weight, bias, skip, scale, out_scale, out_shift, False)
+        grad_y = grad_y * ((y >= 0) & (y <= 1))
+    of = layout(x)
+    x = x.contiguous(memory_format=of)
+    grad = _unshuffled(grad_y, scale, out_scale).contiguous(memory_format=of)  # [N, O, H, W]
+    want_x, want_weight, want_bias, want_skip, want_shift = wanted
+    grads: list[Tensor] = [x.new_empty(0) for _ in wanted]
+    if want_x:
+        taps = weight.flip(2, 3).permute(2, 3, 0, 1).reshape(-1, *weight.shape[:2]).contiguous()
+        grads[0] = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=of)
+        _convolve(grad, taps, None, None, None, grads[0], 1, 1.0, False)
+    if want_weight:
+        grads[1] = _weight_gradient(x, grad, weight.shape[-1]).to(x.dtype)
+    if want_bias:
+        grads[2] = grad.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+    if want_skip:
+        grads[3] = grad.clone(memory_format=layout(skip))
+    if want_shift:
+        grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+    return tuple(grads)
+
+
+def _convolve(
+    x: Tensor,
+    taps: Tensor,
+    bias: Tensor | None,
+    skip: Tensor | None,
+    out_shift: Tensor | None,
+    y: Tensor,
+    scale: int,
+    out_scale: float,
+    clamp: bool,
+) -> None:
+    """The forward kernel, with ``taps [K*K, C, O]``."""
+    n, channels, h, w = x.shape
+    outputs, of = taps.shape[2], layout(x)
+    tiles = {"num_warps": 4, "num_stages": 3 if x.dtype != torch.float32 else 2}
+    tiles |= {"BLOCK_C": min(padded(channels), 32), "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 64}
+    tiles = _tiles("awms_fwd", x, (channels, outputs), tiles)
+    grid = (n * triton.cdiv(outputs, tiles["BLOCK_O"]) * triton.cdiv(h * w, tiles["BLOCK_P"]),)
+    step = (*strides(channels, h * w, of), *strides(outputs, h * w, of))
+    step += strides(y.shape[1], y.shape[2] * y.shape[3], of)
+    options = (int(taps.shape[0] ** 0.5 + 0.5), scale, clamp)
+    inputs = (x, taps, bias, skip, out_shift, y, float(out_scale))
+    awms_fwd_kernel[grid](*inputs, channels, outputs, h, w, *step, *options, **tiles)
+
+
+def _weight_gradient(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
+    """``[O, C, K, K]`` in fp32."""
+    (n, channels, h, w), outputs, of = x.shape, grad.shape[1], layout(x)
+    tiles = {"BLOCK_M": 64, "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 32, "num_warps": 4, "num_stages": 2}
+    tiles = _tiles("awms_bwd_weight", x, (channels, outputs), tiles)
+    rows = kernel * kernel * channels
+    chunks = min(n * triton.cdiv(h * w, tiles["BLOCK_P"]), CHUNKS)
+    sums = torch.empty((chunks, rows, outputs), dtype=torch.float32, device=x.device)
+    grid = (chunks * triton.cdiv(rows, tiles["BLOCK_M"]) * triton.cdiv(outputs, tiles["BLOCK_O"]),)
+    step = (*strides(channels, h * w, of), *strides(outputs, h * w, of))
+    awms_bwd_weight_kernel[grid](x, grad, sums, n, chunks, channels, outputs, h, w, *step, kernel, **tiles)
+    return sums.sum(0).reshape(kernel, kernel, channels, outputs).permute(3, 2, 0, 1).contiguous()
+
+
+def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
+    """``[N, P, scale*H, scale*W]`` -> the gradient of the convolution's output, ``[N, O, H, W]``."""
+    n, planes, high, wide = grad_y.shape
+    h, w = high // scale, wide // scale
+    grad = (grad_y * out_scale).reshape(n, planes, h, scale, w, scale).permute(0, 1, 3, 5, 2, 4)
+    return grad.reshape(n, planes * scale**2, h, w)
+
+
+def _tiles(kernel: str, x: Tensor, channels: tuple[int, int], default: Tiles) -> Tiles:
+    return {"PRECISION": precision(x.dtype, _gpu.gpu(x).arch), **choose(kernel, x, channels, default)}
