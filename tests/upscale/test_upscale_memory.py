@@ -20,6 +20,8 @@ from awsrn_fast.inference.wrappers import exact_context
 from awsrn_fast.models import AWSRN, ImprovedAWSRN, create
 from awsrn_fast.upscale.command import main
 
+ALONE = {"PYTHONPATH": str(Path(awsrn_fast.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
 
 def small_improved(path: Path) -> Path:
     """Weights of a network with every part, and work of which a test can do much."""
@@ -47,10 +49,7 @@ def test_peak_memory_does_not_grow_with_the_image(tmp_path) -> None:
         for height in (4000, 16000):
             command = [sys.executable, "-m", "awsrn_fast.upscale", f"{height}.png", "-o", f"{stats}-{height}.png"]
             command += ["--weights", weights.name, "--memory-limit", "400MB", "--stats", stats, "--device", "cpu"]
-            root = Path(awsrn_fast.__file__).parents[1]
-            done = subprocess.run(
-                command, cwd=tmp_path, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
-            )
+            done = subprocess.run(command, cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=True)
             peaks.append(int(re.search(r"peak memory (\d+) MB", done.stderr)[1]))
         assert peaks[1] < 1.1 * peaks[0] and max(peaks) <= 400, peaks
     frozen, exact = (np.asarray(Image.open(tmp_path / f"{stats}-4000.png")) for stats in ("frozen", "exact"))
@@ -121,11 +120,8 @@ def test_the_memory_taken_is_what_was_predicted() -> None:
         "placed(torch.rand(1, 3, 256, 320))\n"
         "print(peak() - before)\n"
     )
-    root = Path(awsrn_fast.__file__).parents[1]
     ballast = np.ones(2**29, np.uint8)  # what the parent holds must not count
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=ALONE, capture_output=True, text=True, check=True)
     activations = create("improved-s", 4).facts.activations
     del ballast
     assert 0.4 * 256 * 320 * activations < int(done.stdout) < OVERHEAD + 256 * 320 * activations
