@@ -14,7 +14,7 @@ from torch import Tensor
 from . import _gpu
 from ._maps import layout, strides
 from ._numbers import narrow, precision, product
-from ._tiles import Tiles, choose, padded
+from ._tiles import padded
 
 CHUNKS = 16
 """Parts of the weights' gradient; a constant, so that they add up the same way on every GPU."""
@@ -204,7 +204,7 @@ def _convolve(
     outputs, of = taps.shape[2], layout(x)
     tiles = {"num_warps": 4, "num_stages": 3 if x.dtype != torch.float32 else 2}
     tiles |= {"BLOCK_C": min(padded(channels), 32), "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 64}
-    tiles = _tiles("awms_fwd", x, (channels, outputs), tiles)
+    tiles["PRECISION"] = precision(x.dtype, _gpu.gpu(x).arch)
     grid = (n * triton.cdiv(outputs, tiles["BLOCK_O"]) * triton.cdiv(h * w, tiles["BLOCK_P"]),)
     step = (*strides(channels, h * w, of), *strides(outputs, h * w, of))
     step += strides(y.shape[1], y.shape[2] * y.shape[3], of)
@@ -217,7 +217,7 @@ def _weight_gradient(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     """``[O, C, K, K]`` in fp32."""
     (n, channels, h, w), outputs, of = x.shape, grad.shape[1], layout(x)
     tiles = {"BLOCK_M": 64, "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 32, "num_warps": 4, "num_stages": 2}
-    tiles = _tiles("awms_bwd_weight", x, (channels, outputs), tiles)
+    tiles["PRECISION"] = precision(x.dtype, _gpu.gpu(x).arch)
     rows = kernel * kernel * channels
     chunks = min(n * triton.cdiv(h * w, tiles["BLOCK_P"]), CHUNKS)
     sums = torch.empty((chunks, rows, outputs), dtype=torch.float32, device=x.device)
@@ -233,7 +233,3 @@ def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     h, w = high // scale, wide // scale
     grad = (grad_y * out_scale).reshape(n, planes, h, scale, w, scale).permute(0, 1, 3, 5, 2, 4)
     return grad.reshape(n, planes * scale**2, h, w)
-
-
-def _tiles(kernel: str, x: Tensor, channels: tuple[int, int], default: Tiles) -> Tiles:
-    return {"PRECISION": precision(x.dtype, _gpu.gpu(x).arch), **choose(kernel, x, channels, default)}

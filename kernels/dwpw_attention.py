@@ -13,7 +13,7 @@ from torch import Tensor
 from . import _gpu
 from ._maps import block, empty, layout, strides, tile, tiles
 from ._numbers import narrow, precision, product, sigmoid
-from ._tiles import Tiles, choose, padded
+from ._tiles import Tiles, padded
 
 PROGRAMS = 256
 """Of the backward pass, each with its own sums of the weights' gradients; a constant, so that they add up the same way
@@ -303,6 +303,5 @@ def _tiles(kernel: str, x: Tensor, c: int, d: int) -> Tiles:
     elif backward and wide:
         block_p = 32
     warps = 8 if wide and arch.startswith("sm_") else 4  # of 64 threads elsewhere
-    default = {"BLOCK_P": block_p, "num_warps": warps, "num_stages": 1}
-    chosen = choose(kernel, x, (c, d), default)
-    return {"PRECISION": precision(x.dtype, arch), "BLOCK_C": padded(c), "BLOCK_D": padded(d), **chosen}
+    tiles = {"BLOCK_C": padded(c), "BLOCK_D": padded(d), "BLOCK_P": block_p, "num_warps": warps, "num_stages": 1}
+    return {"PRECISION": precision(x.dtype, arch), **tiles}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import _gpu
 from ._numbers import narrow, precision, product
-from ._tiles import Tiles, choose, padded
+from ._tiles import Tiles, padded
 
 MOST_CHANNELS = 64
 """Of queries, keys and values."""
@@ -281,17 +281,16 @@ def _programs(height: int, width: int, block: int, side: int) -> int:
 def _tiles(kernel: str, x: Tensor, channels: int) -> Tiles:
     if channels > MOST_CHANNELS:
         raise ValueError(f"non_local: w_theta has {channels} rows; the triton backend takes at most {MOST_CHANNELS}")
-    default = {"BLOCK_Q": 64, "BLOCK_K": 64, "num_warps": 4 if channels <= 32 else 8, "num_stages": 2}
+    tiles = {"BLOCK_Q": 64, "BLOCK_K": 64, "num_warps": 4 if channels <= 32 else 8, "num_stages": 2}
     arch = _gpu.gpu(x).arch
     if arch and x.dtype == torch.float32:  # three TF32 products keep twice the operands in registers
-        default |= {
+        tiles |= {
             "non_local_fwd": {"BLOCK_K": 32},
             "non_local_bwd_query": {"BLOCK_Q": 32, "BLOCK_K": 32},
             "non_local_bwd_key": {"BLOCK_Q": 16, "BLOCK_K": 32, "num_warps": 4 if channels <= 16 else 8},
         }[kernel]
     elif kernel == "non_local_bwd_key":
-        default["BLOCK_Q"] = 32
+        tiles["BLOCK_Q"] = 32
     if kernel == "non_local_bwd_key":
-        default["num_stages"] = 1  # a second stage's addresses would spill
-    chosen = choose(kernel, x, (channels,), default)
-    return {"PRECISION": precision(x.dtype, arch), "BLOCK_D": padded(channels), **chosen}
+        tiles["num_stages"] = 1  # a second stage's addresses would spill
+    return {"PRECISION": precision(x.dtype, arch), "BLOCK_D": padded(channels), **tiles}
