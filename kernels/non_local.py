@@ -291,6 +291,7 @@ def _tiles(kernel: str, x: Tensor, channels: int) -> Tiles:
         }[kernel]
     elif kernel == "non_local_bwd_key":
         tiles["BLOCK_Q"] = 32
-    if kernel == "non_local_bwd_key":
-        tiles["num_stages"] = 1  # a second stage's addresses would spill
+    narrow_fp32 = x.dtype == torch.float32 and channels <= 16 and arch != "sm_90"
+    if kernel == "non_local_bwd_key" and not narrow_fp32:
+        tiles["num_stages"] = 1  # a second stage's addresses would spill; there, as compiled, one alone does
     return {"PRECISION": precision(x.dtype, arch), "BLOCK_D": padded(channels), **tiles}
