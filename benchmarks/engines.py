@@ -63,6 +63,7 @@ def onnxruntime(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run: the next contender's turn
     session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
