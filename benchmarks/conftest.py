@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from machine import Ceilings, facts
@@ -19,6 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--tiny", action="store_true", help="every row on a few pixels: shows that the code runs")
     group.addoption("--rounds", type=int, default=0, help="turns of each contender (default: by the row's time)")
     group.addoption("--no-budgets", action="store_true", help="do not hold rows against budgets.toml")
+    group.addoption(
+        "--store", type=Path, help="write each row's result there, and leave out rows that are there already"
+    )
     group.addoption("--bench-device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 
 

@@ -1,7 +1,7 @@
-"""One Markdown table and plots from a benchmark run: ``python benchmarks/report.py results.json -o docs/results``.
+"""One Markdown table and plots from a benchmark run: ``python benchmarks/report.py results -o docs/results``.
 
-``results.json`` is what ``python -m pytest benchmarks --benchmark-json results.json`` writes. Ratios above 1 mean that
-ours is faster than the best peer.
+``results`` is the folder of ``python -m pytest benchmarks --store results``, which an interrupted run goes on with, or
+the file of ``--benchmark-json``. Ratios above 1 mean that ours is faster than the best peer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = {"OpRow": "Ops", "NetworkRow": "Networks", "TrainingRow": "Training step
 def main(argv: list[str] | None = None) -> Path:
     """Write the report; its path."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="JSON of a run")
+    parser.add_argument("results", type=Path, help="folder of a run's --store, or the file of its --benchmark-json")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/results"), metavar="DIR")
     args = parser.parse_args(argv)
     rows, machine = read(args.results)
@@ -33,11 +33,20 @@ def main(argv: list[str] | None = None) -> Path:
     return path
 
 
+def stored_as(folder: Path, row: str) -> Path:
+    """Where ``--store`` keeps a row."""
+    return folder / f"{re.sub(r'[^a-z0-9]+', '-', row.lower()).strip('-')}.json"
+
+
 def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The rows of a run, in its order, and the machine it ran on."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
-        rows = [{**b["extra_info"], "group": b["group"]} for b in found]
+        if path.is_dir():
+            files = sorted(path.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+            rows = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        else:
+            found = json.loads(path.read_text(encoding="utf-8"))["benchmarks"]
+            rows = [{**b["extra_info"], "group": b["group"]} for b in found]
         return rows, rows[0]["machine"]
     except (OSError, json.JSONDecodeError, KeyError, IndexError, TypeError) as error:
         raise UserError(f"{path} does not hold a benchmark run ({type(error).__name__}: {error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,12 @@ import torch
 from contenders import field_of
 from contest import Contender, Turns, calibrated, check, turn
 from machine import Ceilings, energy_of, machine_class
+from report import stored_as
 from resident import growth_of
 from rows import NetworkRow, OpRow, Row, TrainingRow
 from work import of_op
+
+from awsrn_fast.files import write_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,6 +49,9 @@ def test_training(training_row: TrainingRow, judge: Any) -> None:
 
 def _measure(row: Row, request: Any, benchmark: Any, device: torch.device, ceilings: Ceilings, machine: dict) -> None:
     option = request.config.getoption
+    stored = stored_as(option("store"), row.name) if option("store") else None
+    if stored is not None and stored.exists():
+        pytest.skip(f"measured already: {stored}")
     field, gate = field_of(row, device, compile=option("full"))
     ours, peers = ([c for c in field if c.ours == wanted] for wanted in (True, False))
     if not ours:
@@ -73,6 +80,9 @@ def _measure(row: Row, request: Any, benchmark: Any, device: torch.device, ceili
     if option("full") or isinstance(row, NetworkRow):
         info["peak_bytes"] = {c.name: _peak(row, c, device, option("tiny")) for c in (leader, peers[0])}
     benchmark.extra_info |= info
+    if stored is not None:
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        write_text(stored, json.dumps(info | {"group": benchmark.group}, indent=1))
     note = "".join(f", {info[k]:.0f} % of the {what}" for k, what in PERCENTS.items() if k in info)
     request.config.measured.append((row.name, _ms(leader, turns), f"{best.name} {_ms(best, turns)}", ratio, note))
     if not option("no_budgets") and not option("tiny"):

@@ -35,6 +35,29 @@ def run(tmp_path_factory) -> Path:
     return path
 
 
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "benchmarks",
+        "--tiny",
+        "-q",
+        "-k",
+        "gated",
+        "--store",
+        str(tmp_path / "s"),
+    ]
+    said = []
+    for _ in range(2):
+        done = subprocess.run([*command, "-p", "no:cacheprovider", "-rs"], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout[-3000:]
+        said.append(done.stdout)
+    rows, machine = report.read(tmp_path / "s")
+    assert [row["group"] for row in rows] == ["OpRow"] and machine
+    assert "measured already" not in said[0] and "1 skipped" in said[1] and "measured already" in said[1]
+
+
 def test_every_quick_row_is_measured(run: Path) -> None:
     rows, machine = report.read(run)
     assert {row["group"] for row in rows} >= {"NetworkRow", "TrainingRow"}
