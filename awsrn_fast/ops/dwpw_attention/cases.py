@@ -20,7 +20,7 @@ def _case(name: str, n: int, c: int, h: int, w: int, d: int, residual: bool = Tr
 CASES = [
     _case("head", 2, 32, 24, 24, 32),
     _case("64 channels", 1, 64, 11, 19, 64, residual=False),
-    _case("128 channels out", 1, 40, 3, 17, 128, residual=False),
+    _case("128 channels out", 1, 72, 3, 17, 128, residual=False),
     _case("odd, wider out", 3, 5, 7, 13, 6),
     _case("one pixel", 2, 8, 1, 1, 8),
     _case("empty batch", 0, 8, 3, 5, 8),
