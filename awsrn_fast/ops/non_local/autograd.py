@@ -147,26 +147,31 @@ def backward_by(bwd: Callable[..., Tensor]) -> Callable[..., tuple[Tensor | None
     return backward
 
 
-def _non_local(
-    x: Tensor,
-    w_theta: Tensor,
-    b_theta: Tensor,
-    w_phi: Tensor,
-    b_phi: Tensor,
-    w_g: Tensor,
-    b_g: Tensor,
-    w_z: Tensor,
-    b_z: Tensor,
-    block: int | None = None,
-    halo: int = 0,
-) -> Tensor:
-    height, width = x.shape[2:]
-    # Dense, or linear would round a bf16 product before it adds the bias.
-    tokens = x.flatten(2).transpose(1, 2).contiguous()  # [N, H*W, C]
-    qkv = F.linear(tokens, torch.cat((w_theta, w_phi, w_g)), torch.cat((b_theta, b_phi, b_g)))
-    attended, _ = attend(qkv, height, width, block, halo)
-    z = F.linear(attended, w_z, b_z)
-    return laid_out_like(x + z.transpose(1, 2).reshape(x.shape), x)
+def with_projections(attend: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
+    """``non_local`` around its attention alone, ``(qkv, height, width, block, halo) -> (attended, softmax)``."""
+
+    def non_local(
+        x: Tensor,
+        w_theta: Tensor,
+        b_theta: Tensor,
+        w_phi: Tensor,
+        b_phi: Tensor,
+        w_g: Tensor,
+        b_g: Tensor,
+        w_z: Tensor,
+        b_z: Tensor,
+        block: int | None = None,
+        halo: int = 0,
+    ) -> Tensor:
+        height, width = x.shape[2:]
+        # Dense, or linear would round a bf16 product before it adds the bias.
+        tokens = x.flatten(2).transpose(1, 2).contiguous()  # [N, H*W, C]
+        qkv = F.linear(tokens, torch.cat((w_theta, w_phi, w_g)), torch.cat((b_theta, b_phi, b_g)))
+        attended, _ = attend(qkv, height, width, block, halo)
+        z = F.linear(attended, w_z, b_z)
+        return laid_out_like(x + z.transpose(1, 2).reshape(x.shape), x)
+
+    return non_local
 
 
 attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, cuda=_attend_cuda, fake=_attend_fake)
@@ -175,6 +180,6 @@ attend_bwd = define(
 )
 differentiable(attend, backward_by(attend_bwd), _setup_context)
 not_differentiable(attend_bwd)
-non_local = define_composite("non_local", SCHEMA, _non_local)
+non_local = define_composite("non_local", SCHEMA, with_projections(attend))
 backends.register("non_local", "native", non_local, reasons_against)
 backends.register("non_local", "cuda", non_local, _cuda.reasons_against)
