@@ -55,24 +55,10 @@ void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f,
                                 pointer<float>(grad_x_scale), pointer<float>(grad_res_scale), partial.data()});
 }
 
-// Zeros, from a whole cache line on: rows of vectors then never straddle two.
-class Scratch {
- public:
-  explicit Scratch(std::int64_t count) : floats_(count + kLine) {}
-  float* data() {
-    const auto address = reinterpret_cast<Address>(floats_.data());
-    return floats_.data() + (kLine * sizeof(float) - address % (kLine * sizeof(float))) / sizeof(float);
-  }
-
- private:
-  static constexpr std::int64_t kLine = 16;
-  std::vector<float> floats_;
-};
-
 // Whether buffers start as NaN, so that tests see what is read before it was written.
 bool poisoned = false;
 
-// Floats that nobody has written yet, from a whole cache line on.
+// Floats that nobody has written yet, from a whole cache line on: rows of vectors then never straddle two.
 class Buffer {
  public:
   explicit Buffer(std::int64_t count) : floats_(new float[count + kLine]) {
@@ -86,6 +72,12 @@ class Buffer {
  private:
   static constexpr std::int64_t kLine = 16;
   std::unique_ptr<float[]> floats_;
+};
+
+// Zeros instead.
+class Scratch : public Buffer {
+ public:
+  explicit Scratch(std::int64_t count) : Buffer(count) { std::fill_n(data(), count, 0.0f); }
 };
 
 // Weight gradients are summed up in at most so many parts, whatever the threads: results keep their bits.

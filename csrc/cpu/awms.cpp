@@ -10,7 +10,6 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t parts_of(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
 
 struct Segment {

@@ -18,8 +18,6 @@ struct FwdScratch {
       : x{workspace.take(Rows::size(z.c, z.line)), z.c, z.line}, tiles(workspace, z) {}
 };
 
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
 template <class T>
 void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scratch, std::int64_t image,
                std::int64_t first) {

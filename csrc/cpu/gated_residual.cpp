@@ -10,8 +10,6 @@ struct Strip {
   std::int64_t offset, step, count;
 };
 
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-
 // Per-channel values for a strip that starts at row `nc` of [N * C]: each lane its own channel, or one for all.
 template <class Lanes>
 inline Vec per_channel(const float* values, std::int64_t nc, bool channels_last, float missing, Lanes lanes) {

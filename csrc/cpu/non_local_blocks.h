@@ -6,6 +6,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/non_local.h"
+#include "cpu/vec.h"
 
 // Which positions of a map attend to which: blocks of queries, the rectangle of keys that each meets, and tiles of
 // both.
@@ -14,8 +15,6 @@ namespace {
 
 constexpr std::int64_t kTile = kNonLocalTile;
 constexpr std::int64_t kRows = kNonLocalRows;
-
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 struct Span {
   std::int64_t start, length;

@@ -25,6 +25,9 @@ struct bf16 {
   std::uint16_t bits;
 };
 
+// Not std::min: a template of std would be shared between the instruction sets.
+inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
 // Which lanes of a vector are in memory: all of them, or the first `count` at the end of a row.
 struct AllLanes {
   static constexpr int count = kLanes;

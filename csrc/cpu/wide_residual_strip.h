@@ -9,7 +9,6 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t greater(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 inline std::int64_t tiles_in(std::int64_t size) { return (size + kWinoTile - 1) / kWinoTile; }
 
