@@ -36,7 +36,8 @@ class Step:
         self.device = learner.model.mean.device
         network = learner.model
         if world.size > 1:
-            network = DistributedDataParallel(network)
+            # Its buffers are constants.
+            network = DistributedDataParallel(network, broadcast_buffers=False)
         self.network = network if config.compile == "none" else torch.compile(network, mode=_MODES[config.compile])
 
     def __call__(self, lr_image: Tensor, hr_image: Tensor) -> Tensor | None:
@@ -55,7 +56,8 @@ class Step:
                 group["lr"] = learning_rate(learner.iteration, schedule)
             optimizer.zero_grad(set_to_none=True)
         learner.iteration += 1
-        losses = self.gradients(lr_image, hr_image)
+        with lost_peer():
+            losses = self.gradients(lr_image, hr_image)
         return losses[0] if self._update(losses) else None
 
     def figures(self) -> dict[str, float]:
@@ -70,7 +72,7 @@ class Step:
 
     def backward(self, loss: Tensor) -> None:
         """Gradients of a loss, scaled where the dtype needs it."""
-        with torch.profiler.record_function("backward"), lost_peer():
+        with torch.profiler.record_function("backward"):
             self.learner.scaler.scale(loss).backward()
 
     def loss(self, lr_image: Tensor, hr_image: Tensor) -> Tensor:
