@@ -54,7 +54,11 @@ class BuildNative(build_ext):
 setup(
     packages=[*find_packages(include=["awsrn_fast", "awsrn_fast.*"]), "awsrn_fast.kernels"],
     package_dir={"awsrn_fast.kernels": "kernels"},
-    package_data={"awsrn_fast": ["weights/*"], "awsrn_fast.data": ["sample/*", "sample/*/*"]},
+    package_data={
+        "awsrn_fast": ["weights/*"],
+        "awsrn_fast.data": ["sample/*", "sample/*/*"],
+        "awsrn_fast.kernels": ["tuned/*.json"],
+    },
     include_package_data=False,
     ext_modules=[Extension(name, sources=[]) for name in (build_native.CPU, build_native.CUDA)],
     cmdclass={"build_ext": BuildNative},

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import _gpu
 from ._maps import layout, strides
 from ._numbers import narrow, precision, product
-from ._tiles import padded
+from ._tiles import Problem, Tiles, Tiling, padded
 
 CHUNKS = 16
 """Parts of the weights' gradient; a constant, so that they add up the same way on every GPU."""
@@ -202,13 +202,12 @@ def _convolve(
     """The forward kernel, with ``taps [K*K, C, O]``."""
     n, channels, h, w = x.shape
     outputs, of = taps.shape[2], layout(x)
-    tiles = {"num_warps": 4, "num_stages": 3 if x.dtype != torch.float32 else 2}
-    tiles |= {"BLOCK_C": min(padded(channels), 32), "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 64}
-    tiles["PRECISION"] = precision(x.dtype, _gpu.gpu(x).arch)
+    gpu = _gpu.gpu(x)
+    tiles = FWD(gpu, x.dtype, (channels, outputs), of)
     grid = (n * triton.cdiv(outputs, tiles["BLOCK_O"]) * triton.cdiv(h * w, tiles["BLOCK_P"]),)
     step = (*strides(channels, h * w, of), *strides(outputs, h * w, of))
     step += strides(y.shape[1], y.shape[2] * y.shape[3], of)
-    options = (int(taps.shape[0] ** 0.5 + 0.5), scale, clamp)
+    options = (int(taps.shape[0] ** 0.5 + 0.5), scale, clamp, precision(x.dtype, gpu.arch))
     inputs = (x, taps, bias, skip, out_shift, y, float(out_scale))
     awms_fwd_kernel[grid](*inputs, channels, outputs, h, w, *step, *options, **tiles)
 
@@ -216,14 +215,15 @@ def _convolve(
 def _weight_gradient(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
     """``[O, C, K, K]`` in fp32."""
     (n, channels, h, w), outputs, of = x.shape, grad.shape[1], layout(x)
-    tiles = {"BLOCK_M": 64, "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 32, "num_warps": 4, "num_stages": 2}
-    tiles["PRECISION"] = precision(x.dtype, _gpu.gpu(x).arch)
+    gpu = _gpu.gpu(x)
+    tiles = BWD_WEIGHT(gpu, x.dtype, (channels, outputs), of)
     rows = kernel * kernel * channels
     chunks = min(n * triton.cdiv(h * w, tiles["BLOCK_P"]), CHUNKS)
     sums = torch.empty((chunks, rows, outputs), dtype=torch.float32, device=x.device)
     grid = (chunks * triton.cdiv(rows, tiles["BLOCK_M"]) * triton.cdiv(outputs, tiles["BLOCK_O"]),)
     step = (*strides(channels, h * w, of), *strides(outputs, h * w, of))
-    awms_bwd_weight_kernel[grid](x, grad, sums, n, chunks, channels, outputs, h, w, *step, kernel, **tiles)
+    options = (kernel, precision(x.dtype, gpu.arch))
+    awms_bwd_weight_kernel[grid](x, grad, sums, n, chunks, channels, outputs, h, w, *step, *options, **tiles)
     return sums.sum(0).reshape(kernel, kernel, channels, outputs).permute(3, 2, 0, 1).contiguous()
 
 
@@ -233,3 +233,30 @@ def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     h, w = high // scale, wide // scale
     grad = (grad_y * out_scale).reshape(n, planes, h, scale, w, scale).permute(0, 1, 3, 5, 2, 4)
     return grad.reshape(n, planes * scale**2, h, w)
+
+
+def _fwd_tiles(problem: Problem) -> Tiles:
+    channels, outputs = problem.channels
+    tiles = {"BLOCK_C": min(padded(channels), 32), "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 64}
+    return tiles | {"num_warps": 4, "num_stages": 2 if problem.dtype == torch.float32 else 3}
+
+
+def _fwd_fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
+    operands = tiles["BLOCK_C"] * (tiles["BLOCK_P"] + tiles["BLOCK_O"])
+    staged = operands * problem.dtype.itemsize * tiles["num_stages"]
+    return tiles["BLOCK_O"] <= padded(problem.channels[1]) and staged <= shared
+
+
+def _bwd_weight_tiles(problem: Problem) -> Tiles:
+    _, outputs = problem.channels
+    return {"BLOCK_M": 64, "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 32, "num_warps": 4, "num_stages": 2}
+
+
+def _bwd_weight_fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
+    operands = tiles["BLOCK_P"] * (tiles["BLOCK_M"] + tiles["BLOCK_O"])
+    return operands * problem.dtype.itemsize * tiles["num_stages"] <= shared
+
+
+FWD = Tiling("awms_fwd", _fwd_tiles, _fwd_fits)
+BWD_WEIGHT = Tiling("awms_bwd_weight", _bwd_weight_tiles, _bwd_weight_fits)
+TILINGS = (FWD, BWD_WEIGHT)

@@ -7,7 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import _gpu
 from ._numbers import narrow, sigmoid
+from ._tiles import Problem, Tiles, Tiling
 
 VALUES = 4096
 """Most weights that a program holds at a time."""
@@ -135,7 +137,7 @@ def channel_attention_fwd(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tenso
     """``gate [N, C]``; see ``awsrn_fast.ops.channel_attention``."""
     mean, w1, b1, w2, b2 = (_dense(tensor) for tensor in (mean, w1, b1, w2, b2))
     gate = torch.empty_like(mean)
-    channel_attention_fwd_kernel[(mean.shape[0],)](mean, w1, b1, w2, b2, gate, *_sizes(w1))
+    channel_attention_fwd_kernel[(mean.shape[0],)](mean, w1, b1, w2, b2, gate, **_sizes(FWD, w1))
     return gate
 
 
@@ -155,13 +157,13 @@ def channel_attention_bwd(
     active, to_hidden = torch.empty((2, n, hidden), dtype=torch.float32, device=mean.device)
     to_gate = torch.empty((n, channels), dtype=torch.float32, device=mean.device)
     inputs = (grad_gate, mean, w1, b1, w2, b2)
-    channel_attention_bwd_kernel[(n,)](*inputs, grad_mean, active, to_hidden, to_gate, *_sizes(w1))
+    channel_attention_bwd_kernel[(n,)](*inputs, grad_mean, active, to_hidden, to_gate, **_sizes(BWD, w1))
     grads = [grad_mean, None, None, None, None]
     if wanted[1] or wanted[3]:
         grads[1], grads[3] = torch.empty_like(w1), torch.empty_like(w2)
-        blocks = _sizes(w1)
-        channel_attention_bwd_weights_kernel[(triton.cdiv(channels, blocks[2]),)](
-            mean, active, to_hidden, to_gate, grads[1], grads[3], n, *blocks
+        sizes = _sizes(BWD_WEIGHTS, w1)
+        channel_attention_bwd_weights_kernel[(triton.cdiv(channels, sizes["BLOCK_C"]),)](
+            mean, active, to_hidden, to_gate, grads[1], grads[3], n, **sizes
         )
     grads[2] = to_hidden.sum(0).to(mean.dtype) if wanted[2] else None
     grads[4] = to_gate.sum(0).to(mean.dtype) if wanted[4] else None
@@ -172,9 +174,19 @@ def _dense(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
 
 
-def _sizes(w1: Tensor) -> tuple[int, int, int, int]:
-    """C, R, BLOCK_C and BLOCK_R."""
+def _sizes(tiling: Tiling, w1: Tensor) -> dict[str, int]:
+    """Channels, their blocks and the launch options, by the names of the kernel's arguments."""
     hidden, channels = w1.shape
     block_r = triton.next_power_of_2(hidden)
     block_c = min(triton.next_power_of_2(channels), max(VALUES // block_r, 1))
-    return channels, hidden, block_c, block_r
+    sizes = {"channels": channels, "hidden": hidden, "BLOCK_C": block_c, "BLOCK_R": block_r}
+    return sizes | tiling(_gpu.gpu(w1), w1.dtype, (channels, hidden))
+
+
+def _tiles(problem: Problem) -> Tiles:
+    return {"num_warps": 4}
+
+
+FWD, BWD, BWD_WEIGHTS = TILINGS = tuple(
+    Tiling(f"channel_attention_{name}", _tiles) for name in ("fwd", "bwd", "bwd_weights")
+)

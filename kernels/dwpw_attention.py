@@ -13,13 +13,11 @@ from torch import Tensor
 from . import _gpu
 from ._maps import block, empty, layout, strides, tile, tiles
 from ._numbers import narrow, precision, product, sigmoid
-from ._tiles import Tiles, padded
+from ._tiles import Problem, Tiles, Tiling, padded
 
 PROGRAMS = 256
 """Of the backward pass, each with its own sums of the weights' gradients; a constant, so that they add up the same way
 on every GPU."""
-VALUES = 4096
-"""Values of the map for a program of the stencil."""
 
 
 @triton.jit
@@ -230,9 +228,10 @@ def dwpw_attention_fwd(
     n, c, h, w = x.shape
     d = w_pw.shape[0]
     y = empty(x, d, of)
-    chosen = _tiles("dwpw_attention_fwd", x, c, d)
+    gpu = _gpu.gpu(x)
+    chosen = FWD(gpu, x.dtype, _checked(x, c, d), of)
     grid = (n * triton.cdiv(h * w, chosen["BLOCK_P"]),)
-    step = (*strides(c, h * w, of), *strides(d, h * w, of))
+    step = (*strides(c, h * w, of), *strides(d, h * w, of), precision(x.dtype, gpu.arch))
     dwpw_attention_fwd_kernel[grid](x, *weights, residual, y, c, d, h, w, *step, **chosen)
     return y
 
@@ -254,23 +253,35 @@ def dwpw_attention_bwd(
     weights = [weight.contiguous() for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
     n, c, h, w = x.shape
     d, positions = w_pw.shape[0], h * w
-    chosen = _tiles("dwpw_attention_bwd", x, c, d)
+    gpu = _gpu.gpu(x)
+    chosen = BWD(gpu, x.dtype, _checked(x, c, d), of)
     programs = min(n * triton.cdiv(positions, chosen["BLOCK_P"]), PROGRAMS)
     grad_depthwise = empty(x, c, of)
     sums_pw, sums_a, sums_bias = (
         torch.empty((programs, *shape), dtype=torch.float32, device=x.device) for shape in ((d, c), (d, d), (2, d))
     )
     outputs = (grad_depthwise, sums_pw, sums_a, sums_bias)
-    step = (*strides(c, positions, of), *strides(d, positions, of))
+    step = (*strides(c, positions, of), *strides(d, positions, of), precision(x.dtype, gpu.arch))
     dwpw_attention_bwd_kernel[(programs,)](grad_y, x, *weights, *outputs, n, c, d, h, w, *step, **chosen)
 
-    blocks = block(c, positions, of, VALUES)
+    chosen = BWD_STENCIL(gpu, x.dtype, (c,), of)
+    blocks = block(c, positions, of, chosen["VALUES"])
     parts = n * triton.cdiv(positions, blocks[1])
     sums_dw = torch.empty((parts, 10, c), dtype=torch.float32, device=x.device)
     grad_x = empty(x, c, of) if wanted[0] else None
     seen = x if wanted[1] or wanted[2] else None
     dwpw_attention_bwd_stencil_kernel[(n * tiles(c, positions, *blocks),)](
-        grad_depthwise, seen, weights[0], grad_x, sums_dw, c, h, w, *strides(c, positions, of), *blocks
+        grad_depthwise,
+        seen,
+        weights[0],
+        grad_x,
+        sums_dw,
+        c,
+        h,
+        w,
+        *strides(c, positions, of),
+        *blocks,
+        num_warps=chosen["num_warps"],
     )
     # Each from sums of its own: an op's outputs must not share memory.
     grads = (
@@ -290,18 +301,38 @@ def most_channels(dtype: torch.dtype) -> int:
     return 32 if dtype == torch.float32 else 64
 
 
-def _tiles(kernel: str, x: Tensor, c: int, d: int) -> Tiles:
+def _checked(x: Tensor, c: int, d: int) -> tuple[int, int]:
     if d > most_channels(x.dtype):
         raise ValueError(
             f"dwpw_attention: w_pw has {d} rows; in {x.dtype} the triton backend takes at most {most_channels(x.dtype)}"
         )
-    arch = _gpu.gpu(x).arch
+    return c, d
+
+
+def _tiles(problem: Problem) -> Tiles:
+    kernel, gpu, dtype, (c, d), _ = problem
     backward, wide = kernel.endswith("_bwd"), max(c, d) > 32
     block_p = 64
-    if arch and x.dtype == torch.float32:  # three TF32 products keep twice the operands in registers
+    if gpu.arch and dtype == torch.float32:  # three TF32 products keep twice the operands in registers
         block_p = 16 if backward else 32
     elif backward and wide:
         block_p = 32
-    warps = 8 if wide and arch.startswith("sm_") else 4  # of 64 threads elsewhere
-    tiles = {"BLOCK_C": padded(c), "BLOCK_D": padded(d), "BLOCK_P": block_p, "num_warps": warps, "num_stages": 1}
-    return {"PRECISION": precision(x.dtype, arch), **tiles}
+    warps = 8 if wide and gpu.arch.startswith("sm_") else 4  # of 64 threads elsewhere
+    return {"BLOCK_C": padded(c), "BLOCK_D": padded(d), "BLOCK_P": block_p, "num_warps": warps, "num_stages": 1}
+
+
+def _fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
+    """Both matrices and, in turn, a tile of each map."""
+    matrices = tiles["BLOCK_D"] * (tiles["BLOCK_C"] + tiles["BLOCK_D"])
+    maps = tiles["BLOCK_P"] * (tiles["BLOCK_C"] + tiles["BLOCK_D"])
+    return (matrices + maps) * problem.dtype.itemsize * tiles["num_stages"] <= shared
+
+
+def _stencil_tiles(problem: Problem) -> Tiles:
+    return {"VALUES": 4096, "num_warps": 4}
+
+
+FWD = Tiling("dwpw_attention_fwd", _tiles, _fits)
+BWD = Tiling("dwpw_attention_bwd", _tiles, _fits)
+BWD_STENCIL = Tiling("dwpw_attention_bwd_stencil", _stencil_tiles)
+TILINGS = (FWD, BWD, BWD_STENCIL)

@@ -7,11 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from . import _gpu
 from ._maps import block, empty, layout, strides, tile, tiles
 from ._numbers import narrow
-
-VALUES = 2048
-"""A program's part of the maps: 16 values a thread."""
+from ._tiles import Problem, Tiles, Tiling
 
 
 @triton.jit
@@ -97,12 +96,13 @@ def gated_residual_fwd(
     of = layout(x)
     x, f = x.contiguous(memory_format=of), f.contiguous(memory_format=of)
     gate = None if gate is None else gate.contiguous()
-    n, c, positions, blocks = _sizes(x, of)
+    n, c, positions, blocks, warps = _sizes(FWD, x, of)
     y = empty(x, c, of)
     sums = torch.empty((n, triton.cdiv(positions, blocks[1]), c), dtype=torch.float32, device=x.device)
     grid = (n * tiles(c, positions, *blocks),)
     step = strides(c, positions, of)
-    gated_residual_fwd_kernel[grid](x, f, gate, x_scale, res_scale, y, sums, c, positions, *step, *blocks)
+    inputs = (x, f, gate, x_scale, res_scale)
+    gated_residual_fwd_kernel[grid](*inputs, y, sums, c, positions, *step, *blocks, num_warps=warps)
     return y, (sums.sum(1) / positions).to(x.dtype)
 
 
@@ -119,7 +119,7 @@ def gated_residual_bwd(
     """Gradients of x, f, gate, x_scale, res_scale in the maps' dtype; one that is not wanted is empty."""
     of = layout(x)
     want_x, want_f, want_gate, want_x_scale, want_res_scale = wanted
-    n, c, positions, blocks = _sizes(x, of)
+    n, c, positions, blocks, warps = _sizes(BWD, x, of)
     rows = n * triton.cdiv(positions, blocks[1])
     sums = torch.empty((2, n, triton.cdiv(positions, blocks[1]), c), dtype=torch.float32, device=x.device)
     grad_x = empty(x, c, of) if want_x else None
@@ -140,6 +140,7 @@ def gated_residual_bwd(
         *strides(c, positions, of),
         rows,
         *blocks,
+        num_warps=warps,
     )
     grads = [grad_x, grad_f, None, None, None]
     if want_gate or want_res_scale:
@@ -151,6 +152,15 @@ def gated_residual_bwd(
     return tuple(x.new_empty(0) if grad is None else grad.to(x.dtype) for grad in grads)
 
 
-def _sizes(x: Tensor, of: torch.memory_format) -> tuple[int, int, int, tuple[int, int]]:
+def _sizes(tiling: Tiling, x: Tensor, of: torch.memory_format) -> tuple[int, int, int, tuple[int, int], int]:
+    """N, C, positions, BLOCK_C and BLOCK_P, warps."""
     n, c, h, w = x.shape
-    return n, c, h * w, block(c, h * w, of, VALUES)
+    tiles = tiling(_gpu.gpu(x), x.dtype, (c,), of)
+    return n, c, h * w, block(c, h * w, of, tiles["VALUES"]), tiles["num_warps"]
+
+
+def _tiles(problem: Problem) -> Tiles:
+    return {"VALUES": 2048, "num_warps": 4}  # 16 values a thread
+
+
+FWD, BWD = TILINGS = (Tiling("gated_residual_fwd", _tiles), Tiling("gated_residual_bwd", _tiles))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from . import _gpu
 from ._numbers import narrow, precision, product
-from ._tiles import Tiles, padded
+from ._tiles import Problem, Tiles, Tiling, padded
 
 MOST_CHANNELS = 64
 """Of queries, keys and values."""
@@ -231,10 +231,12 @@ def non_local_attend_fwd(qkv: Tensor, height: int, width: int, block: int | None
     qkv = qkv.contiguous()
     attended = qkv.new_empty((n, positions, channels))
     softmax = torch.empty((n, positions, 2), dtype=torch.float32, device=qkv.device)
-    tiles = _tiles("non_local_fwd", qkv, channels)
+    gpu = _gpu.gpu(qkv)
+    tiles = FWD(gpu, qkv.dtype, _checked(channels))
     block, halo = _grid_of_blocks(height, width, block, halo)
+    sizes = (height, width, channels, block, halo, precision(qkv.dtype, gpu.arch))
     grid = (n * _programs(height, width, block, tiles["BLOCK_Q"]),)
-    non_local_fwd_kernel[grid](qkv, attended, softmax, height, width, channels, block, halo, **tiles)
+    non_local_fwd_kernel[grid](qkv, attended, softmax, *sizes, **tiles)
     return attended, softmax
 
 
@@ -254,13 +256,14 @@ def non_local_attend_bwd(
     grad_qkv = torch.empty_like(qkv)
     along = torch.empty(qkv.shape[:2], dtype=torch.float32, device=qkv.device)
     block, halo = _grid_of_blocks(height, width, block, halo)
-    sizes = (height, width, channels, block, halo)
+    gpu = _gpu.gpu(qkv)
+    sizes = (height, width, channels, block, halo, precision(qkv.dtype, gpu.arch))
 
-    tiles = _tiles("non_local_bwd_query", qkv, channels)
+    tiles = BWD_QUERY(gpu, qkv.dtype, _checked(channels))
     grid = (n * _programs(height, width, block, tiles["BLOCK_Q"]),)
     non_local_bwd_query_kernel[grid](grad, qkv, attended, softmax, grad_qkv, along, *sizes, **tiles)
 
-    tiles = _tiles("non_local_bwd_key", qkv, channels)
+    tiles = BWD_KEY(gpu, qkv.dtype, _checked(channels))
     grid = (n * _programs(height, width, block, tiles["BLOCK_K"]),)
     non_local_bwd_key_kernel[grid](grad, qkv, softmax, grad_qkv, along, *sizes, **tiles)
     return grad_qkv
@@ -278,12 +281,17 @@ def _programs(height: int, width: int, block: int, side: int) -> int:
     return blocks * triton.cdiv(min(block, height) * min(block, width), side)
 
 
-def _tiles(kernel: str, x: Tensor, channels: int) -> Tiles:
+def _checked(channels: int) -> tuple[int]:
     if channels > MOST_CHANNELS:
         raise ValueError(f"non_local: w_theta has {channels} rows; the triton backend takes at most {MOST_CHANNELS}")
-    tiles = {"BLOCK_Q": 64, "BLOCK_K": 64, "num_warps": 4 if channels <= 32 else 8, "num_stages": 2}
-    arch = _gpu.gpu(x).arch
-    if arch and x.dtype == torch.float32:  # three TF32 products keep twice the operands in registers
+    return (channels,)
+
+
+def _tiles(problem: Problem) -> Tiles:
+    kernel, gpu, dtype, (channels,), _ = problem
+    tiles = {"BLOCK_D": padded(channels), "BLOCK_Q": 64, "BLOCK_K": 64}
+    tiles |= {"num_warps": 4 if channels <= 32 else 8, "num_stages": 2}
+    if gpu.arch and dtype == torch.float32:  # three TF32 products keep twice the operands in registers
         tiles |= {
             "non_local_fwd": {"BLOCK_K": 32},
             "non_local_bwd_query": {"BLOCK_Q": 32, "BLOCK_K": 32},
@@ -291,7 +299,19 @@ def _tiles(kernel: str, x: Tensor, channels: int) -> Tiles:
         }[kernel]
     elif kernel == "non_local_bwd_key":
         tiles["BLOCK_Q"] = 32
-    narrow_fp32 = x.dtype == torch.float32 and channels <= 16 and arch != "sm_90"
+    narrow_fp32 = dtype == torch.float32 and channels <= 16 and gpu.arch != "sm_90"
     if kernel == "non_local_bwd_key" and not narrow_fp32:
         tiles["num_stages"] = 1  # a second stage's addresses would spill; there, as compiled, one alone does
-    return {"PRECISION": precision(x.dtype, arch), "BLOCK_D": padded(channels), **tiles}
+    return tiles
+
+
+def _fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
+    """What stays (queries and their gradients, or keys and values), what comes in stages, and a matrix of weights."""
+    stay, come = ("BLOCK_K", "BLOCK_Q") if problem.kernel == "non_local_bwd_key" else ("BLOCK_Q", "BLOCK_K")
+    vectors = 2 * tiles["BLOCK_D"] * (tiles[stay] + tiles["num_stages"] * tiles[come])
+    return (vectors + tiles["BLOCK_Q"] * tiles["BLOCK_K"]) * problem.dtype.itemsize <= shared
+
+
+FWD, BWD_QUERY, BWD_KEY = TILINGS = tuple(
+    Tiling(kernel, _tiles, _fits) for kernel in ("non_local_fwd", "non_local_bwd_query", "non_local_bwd_key")
+)
