@@ -98,7 +98,8 @@ class Tiling(NamedTuple):
     Attributes:
         kernel: a key of :data:`SPACES`.
         own: the kernel's own choice; a pure function.
-        fits: whether a tile suits the problem's channels and takes at most so many bytes of shared memory.
+        fits: whether a tile suits the problem's channels, and its operands so many bytes of shared memory. What the
+            compiler adds to them is not known beforehand: a tile that is too large after all is refused when tried.
     """
 
     kernel: str

@@ -316,7 +316,7 @@ def _tiles(problem: Problem) -> Tiles:
     if gpu.arch and dtype == torch.float32:  # three TF32 products keep twice the operands in registers
         block_p = 16 if backward else 32
     elif backward and wide:
-        block_p = 32
+        block_p = 16 if dtype == torch.bfloat16 and gpu.arch.startswith("gfx") else 32  # which would spill
     warps = 8 if wide and gpu.arch.startswith("sm_") else 4  # of 64 threads elsewhere
     return {"BLOCK_C": padded(c), "BLOCK_D": padded(d), "BLOCK_P": block_p, "num_warps": warps, "num_stages": 1}
 

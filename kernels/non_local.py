@@ -299,6 +299,11 @@ def _tiles(problem: Problem) -> Tiles:
         }[kernel]
     elif kernel == "non_local_bwd_key":
         tiles["BLOCK_Q"] = 32
+    if gpu.arch in ("sm_86", "sm_89") and dtype != torch.float32:  # where sm_80's tiles would spill
+        if kernel == "non_local_fwd" and 16 < channels <= 32:
+            tiles["BLOCK_K"] = 32
+        elif kernel == "non_local_bwd_key" and channels <= 16:
+            tiles["num_warps"] = 8
     narrow_fp32 = dtype == torch.float32 and channels <= 16 and gpu.arch != "sm_90"
     if kernel == "non_local_bwd_key" and not narrow_fp32:
         tiles["num_stages"] = 1  # a second stage's addresses would spill; there, as compiled, one alone does

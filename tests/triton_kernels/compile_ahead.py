@@ -30,8 +30,8 @@ from awsrn_fast.ops.non_local.cases import _case as non_local_case
 
 CAPABILITIES = {"sm_75": (7, 5), "sm_80": (8, 0), "sm_86": (8, 6), "sm_89": (8, 9), "sm_90": (9, 0)}
 EVERY = ("sm_80", "sm_86", "sm_89", "sm_90", "gfx90a", "gfx942")
-"""For --all. sm_86 and sm_89 get sm_80's instructions, gfx90a those of gfx942: by default these stand for them."""
-ARCHS = {"fp16": ("sm_80", "sm_90", "gfx942"), "fp32": ("sm_80", "sm_90"), "bf16": ("sm_80",)}
+"""For --all. By default sm_86 stands for sm_89, gfx942 for gfx90a, and one 16-bit dtype for the other."""
+ARCHS = {"fp16": ("sm_80", "sm_90", "gfx942"), "fp32": ("sm_80", "sm_90"), "bf16": ("sm_86",)}
 WITHOUT_PRODUCTS = ("sm_75", "sm_80", "sm_90", "gfx942")
 """Where there is nothing but loads, sums and stores, the code differs by generation only."""
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
