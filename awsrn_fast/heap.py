@@ -28,3 +28,19 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError, TypeError):  # Windows has no handle of the process itself
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+
+
+def give_back() -> bool:
+    """Give freed memory back to the kernel, which counts what is kept as taken.
+
+    Blocks of changing sizes leave gaps: without this, an image in tiles took a sixth more than its tiles need.
+
+    Returns:
+        Whether it was done: not without glibc.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return False
+    trim(0)
+    return True

@@ -44,9 +44,14 @@ class Samples:
     def to_unit(self, values: np.ndarray) -> np.ndarray:
         """Numbers of a file as float32 in [0, 1]; all 0 where the range is a single number."""
         if self.natural:
-            return values.astype(np.float32) / np.float32(self.high)
+            unit = values.astype(np.float32)
+            unit /= np.float32(self.high)
+            return unit
         # In double precision: a range far from 0 has few digits left in single precision.
-        return ((values - np.float64(self.low)) / ((self.high - self.low) or 1)).astype(np.float32)
+        exact = values.astype(np.float64)
+        exact -= self.low
+        exact /= (self.high - self.low) or 1
+        return exact.astype(np.float32)
 
     def from_unit(self, values: np.ndarray) -> np.ndarray:
         """Values, clipped to [0, 1], as numbers for a file; rounded once where these are whole."""

@@ -97,10 +97,15 @@ class PngRows(Reader):
                 self._next += len(rows)
                 self._blocks.append(rows)
                 self._drop(top)
-            rows = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks)
-            rows = rows[top - self._top : bottom - self._top, left * self._pixel : right * self._pixel]
-        numbers = np.ascontiguousarray(rows).view(self.header.samples.dtype.newbyteorder(">"))
-        return self.header.samples.to_unit(numbers.reshape(bottom - top, right - left, self.header.planes))
+        out = np.empty((bottom - top, right - left, self.header.planes), np.float32)
+        at = self._top - top
+        for block in self._blocks:  # each by itself, lest all of them are there twice
+            rows = block[max(-at, 0) : bottom - top - at, left * self._pixel : right * self._pixel]
+            numbers = np.ascontiguousarray(rows).view(self.header.samples.dtype.newbyteorder(">"))
+            low = max(at, 0)
+            out[low : low + len(rows)] = self.header.samples.to_unit(numbers).reshape(len(rows), *out.shape[1:])
+            at += len(block)
+        return out
 
     def _start(self) -> None:
         self._inflate = zlib.decompressobj()

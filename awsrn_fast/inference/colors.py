@@ -69,6 +69,7 @@ def keeping_colors(strips: Callable[[Source], Iterator[Tensor]], scale: int) -> 
                 drop = max(ready - REACH, 0) - low
                 x, y = x[:, :, drop:], y[:, :, scale * drop :]
                 done, low = ready, low + drop
+            del strip  # before the next
 
     return kept
 
@@ -91,6 +92,7 @@ def _cut(strips: Iterator[Tensor], scale: int) -> Iterator[Tensor]:
     for strip in strips:
         row = 4 * scale * math.prod(strip.shape[:2]) * strip.shape[3]
         yield from strip.split(scale * max(2 * REACH, _BYTES // row), 2)
+        del strip  # before the next
 
 
 def _mean(x: Tensor, radius: int) -> Tensor:
@@ -111,7 +113,10 @@ class _Remembered:
     def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         if self._rows is not None and self._top <= top and bottom <= self._top + self._rows.shape[2]:
             return self._rows[:, :, top - self._top : bottom - self._top, left:right]
+        whole = (left, right) == (0, self.width)
+        if whole:
+            self._rows = None  # before the next
         found = self._source.window(top, bottom, left, right)
-        if (left, right) == (0, self.width):
+        if whole:
             self._top, self._rows = top, found
         return found

@@ -88,7 +88,8 @@ def fitting_tile(
     height, width = size
     scale, align, context = facts.scale, facts.block or 1, exact_context(facts)
     alpha = planes in (2, 4)
-    each = 4 * planes * (4 if alpha else 2) * width  # an input row, as read, filled and given to the network
+    # An input row as in the file, as numbers (with alpha: filled, on a pyramid) and as given to the network.
+    each = (planes * (2 + 4 * (4 if alpha else 1)) + 4 * 3) * width
     more = 2 * context + (2 * FILL_GRID if alpha else 0)
     output = 4 * (3 + planes) * (1 + alpha) * scale**2 * width  # the output rows of one
 

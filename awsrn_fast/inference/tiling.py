@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from awsrn_fast.errors import is_out_of_memory
+from awsrn_fast.heap import give_back
 
 from .gates import Census, Gates, gates_of, pooled, with_gates
 from .spans import Span, parts, spans
@@ -164,6 +165,7 @@ class Tiler(nn.Module):
     def _strips(self, model: nn.Module, source: Source, pieces: Pieces, census: Census | None) -> Iterator[Tensor]:
         scale = self.facts.scale
         for rows in spans(source.height, pieces.height, self.context, pieces.align):
+            give_back()
             strip = source.window(rows.low, rows.high, 0, source.width)
             out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * source.width)
 
@@ -179,6 +181,7 @@ class Tiler(nn.Module):
             for columns in spans(source.width, pieces.width, self.context, pieces.align):
                 pieces.run(rows, columns, self.context, run)
             yield out
+            del strip, out, run  # before the next
 
     def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Gates]:
         """Regions that stand for the image, as many pixels as a tile sees, and the gates of one run over them."""

@@ -108,6 +108,17 @@ def test_the_tile_that_is_chosen_fits_and_is_not_wasteful(variant: str, size: tu
         assert tile[0] * tile[1] > 0.3 * seen[0] * seen[1]
 
 
+@pytest.mark.slow
+def test_the_limit_holds_for_the_bundled_network(tmp_path) -> None:
+    """Its maps are of sizes whose freed memory malloc keeps; that counts, too."""
+    blobs(tmp_path / "in.png", 320, 320)
+    command = [sys.executable, "-m", "awsrn_fast.upscale", "in.png", "-o", "out.png", "--weights", "improved-s-x4"]
+    command += ["--memory-limit", "560MB", "--device", "cpu"]
+    done = subprocess.run(command, cwd=tmp_path, env=ALONE, capture_output=True, text=True, check=True)
+    assert "gates frozen" in done.stderr  # in tiles, that is
+    assert int(re.search(r"peak memory (\d+) MB", done.stderr)[1]) <= 560, done.stderr
+
+
 def test_the_memory_taken_is_what_was_predicted() -> None:
     """Of the network at work, measured in a process of its own."""
     code = (
