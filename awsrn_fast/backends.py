@@ -25,6 +25,12 @@ class Call(NamedTuple):
     capability: tuple[int, int] | None
     dtype: torch.dtype
     shape: tuple[int, ...]
+    sizes: tuple[tuple[str, int], ...] = ()
+    """The op's sizes by the names that they have in its documentation, such as ``("K", 9)``, where they are known."""
+
+    def size(self, name: str) -> int:
+        """The size of this name, 0 if it is not known."""
+        return dict(self.sizes).get(name, 0)
 
 
 class Backend(NamedTuple):
@@ -54,6 +60,7 @@ class BackendError(RuntimeError):
 
 
 _TABLE: dict[str, dict[str, Backend]] = {}
+_SIZES: dict[str, tuple[str, ...]] = {}
 # A plain global: torch.compile guards on it and compiles anew when it changes; it cannot trace a ContextVar.
 _asked: dict[str, str] = {}
 _planned: tuple[str, tuple[int, int] | None] | None = None
@@ -67,6 +74,18 @@ def register(
     if name not in NAMES:
         raise ValueError(f"backend {name!r} of {op}: the names are {', '.join(NAMES)}")
     _TABLE.setdefault(op, {})[name] = Backend(run, reasons_against, algorithm)
+
+
+def register_reference(op: str, run: Callable[..., Any], dims: dict[str, str]) -> None:
+    """Add the plain PyTorch implementation of ``op``, which runs everything, and the names of the op's sizes.
+
+    Args:
+        op, run: as in :func:`register`.
+        dims: dimensions of each argument, as :func:`awsrn_fast.ops._arguments.check` takes them.
+    """
+    register(op, "reference", run, lambda call: [])
+    names = {name for spec in dims.values() for name in spec.split() if name.isalpha()}
+    _SIZES[op] = tuple(sorted(names))
 
 
 def registered(op: str) -> dict[str, Backend]:
@@ -103,12 +122,13 @@ def as_if_on(device: str, capability: tuple[int, int] | None = None) -> Iterator
         _planned = before
 
 
-def call_of(x: torch.Tensor) -> Call:
-    """The facts about the op's first input that a choice may depend on."""
+def call_of(x: torch.Tensor, sizes: dict[str, int] | None = None) -> Call:
+    """The facts that a choice may depend on: about the op's first input, and its sizes by name."""
+    named = tuple((sizes or {}).items())
     if _planned is not None:
-        return Call(*_planned, x.dtype, tuple(x.shape))
+        return Call(*_planned, x.dtype, tuple(x.shape), named)
     capability = torch.cuda.get_device_capability(x.device) if x.device.type == "cuda" else None
-    return Call(x.device.type, capability, x.dtype, tuple(x.shape))
+    return Call(x.device.type, capability, x.dtype, tuple(x.shape), named)
 
 
 @contextmanager
@@ -136,13 +156,13 @@ def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
         _asked = before
 
 
-def choose(op: str, x: torch.Tensor) -> Callable[..., Any]:
-    """The function that runs ``op`` on inputs like ``x``.
+def choose(op: str, x: torch.Tensor, sizes: dict[str, int]) -> Callable[..., Any]:
+    """The function that runs ``op`` on inputs like ``x``, of these sizes.
 
     Raises:
         BackendError: the backend asked for by :func:`use_backend` cannot run it.
     """
-    call = call_of(x)
+    call = call_of(x, sizes)
     backends = _TABLE[op]
     asked = _asked_for(op)
     if asked is not None:
@@ -158,9 +178,10 @@ def choose(op: str, x: torch.Tensor) -> Callable[..., Any]:
     raise BackendError(f"{explain(op, call)}")
 
 
-def run(op: str, *arguments: Any) -> Any:
-    """Run ``op`` on the backend chosen by its first argument, a tensor as the kernel will get it (autocast done)."""
-    return choose(op, arguments[0])(*arguments)
+def run(op: str, sizes: dict[str, int], *arguments: Any) -> Any:
+    """Run ``op`` on the backend chosen by its first argument, a tensor as the kernel will get it (autocast done), and
+    by the sizes that :func:`awsrn_fast.ops._arguments.check` found."""
+    return choose(op, arguments[0], sizes)(*arguments)
 
 
 def reasons_against(op: str, name: str, call: Call) -> list[str]:
@@ -170,19 +191,25 @@ def reasons_against(op: str, name: str, call: Call) -> list[str]:
     return _TABLE[op][name].reasons_against(call)
 
 
-def explain(op: str, call: Call | torch.Tensor | None = None) -> Explanation:
+def explain(op: str, call: Call | torch.Tensor | None = None, **sizes: int) -> Explanation:
     """Which backend would run ``op`` and why the others would not.
 
     Args:
         op: name of an op, one of ``awsrn_fast.ops.ROWS``.
         call: the op's first input, or the facts about it; default: fp32 on the CPU, ``[1, 32, 48, 48]``.
+        sizes: of the other arguments, by the names in the op's documentation: ``explain("awms", x, K=11)``. Kernels
+            have limits to some; what is not given counts as within them.
     """
     if op not in _TABLE:
         raise ValueError(f"explain: no op {op!r}; the ops are {', '.join(sorted(_TABLE))}")
+    for name in sizes:
+        if name not in _SIZES[op]:
+            raise ValueError(f"explain: {op} has no size {name!r}; its sizes are {', '.join(_SIZES[op])}")
     if call is None:
         call = Call("cpu", None, torch.float32, (1, 32, 48, 48))
     if isinstance(call, torch.Tensor):
         call = call_of(call)
+    call = call._replace(sizes=(*call.sizes, *sizes.items()))
     candidates = order(call)
     against = {name: reasons_against(op, name, call) for name in NAMES if name in candidates}
     against |= {name: [f"not offered on {_where(call)}"] for name in NAMES if name not in candidates}
@@ -192,11 +219,6 @@ def explain(op: str, call: Call | torch.Tensor | None = None) -> Explanation:
             against[name] = [f"{chosen} comes first"]
     against.pop(chosen, None)
     return Explanation(op, chosen, against)
-
-
-def always(call: Call) -> list[str]:
-    """``reasons_against`` of a backend that runs everything."""
-    return []
 
 
 def _asked_for(op: str) -> str | None:

@@ -171,33 +171,33 @@ AwmsShape awms_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_
   return {n, c, o, h, w, DType(dtype), threads, awms_cut(n, c, o, h, w)};
 }
 
-AwmsWeights awms_weights(Address weight, std::int64_t k, std::int64_t c, std::int64_t o, int threads,
-                         const Buffer& points) {
-  return {pointer<float>(weight), k, c, o, awms_wide(c), awms_wide(o), points.data(), threads};
+std::int64_t awms_points_size(std::int64_t c, std::int64_t o) {
+  return kAwmsPoints * kAwmsPoints * awms_wide(c) * awms_wide(o);
 }
 
-Buffer awms_prepared(Address weight, std::int64_t k, std::int64_t c, std::int64_t o, int threads) {
+// [k, k, C, O] -> the weights at 30 x 30 points.
+void awms_prepare(Address weight, std::int64_t k, Address points, std::int64_t c, std::int64_t o, int threads) {
   AWSRN_FAST_CHECK(k % 2 == 1 && k <= kAwmsTaps, "awms: the kernel's side must be odd and at most 9");
-  Buffer points(kAwmsPoints * kAwmsPoints * awms_wide(c) * awms_wide(o));
-  kernels().awms_prepare(awms_weights(weight, k, c, o, threads, points));
-  return points;
+  kernels().awms_prepare({pointer<float>(weight), k, c, o, awms_wide(c), awms_wide(o), pointer<float>(points), threads});
 }
 
-void awms_run(const AwmsShape& shape, Address x, Address weight, std::int64_t k, const AwmsOutput& out) {
-  const Buffer points = awms_prepared(weight, k, shape.c, shape.o, shape.threads);
+void awms_run(const AwmsShape& shape, Address x, const float* points, const AwmsOutput& out) {
   const Buffer scratch(awms_scratch(shape, false));
-  kernels().awms_conv({shape, pointer(x), points.data(), out, scratch.data()});
+  kernels().awms_conv({shape, pointer(x), points, out, scratch.data()});
 }
 
 // The convolution alone, in the maps' layout: the gradient of the input is one, too.
 void awms_conv(Address x, Address weight, std::int64_t k, Address y, std::int64_t n, std::int64_t c, std::int64_t o,
                std::int64_t h, std::int64_t w, int dtype, int threads) {
-  const AwmsOutput out{pointer(y), nullptr, 0, 0, 0, nullptr, nullptr, 1, false};
-  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, weight, k, out);
+  const AwmsShape shape = awms_shape(n, c, o, h, w, dtype, threads);
+  const AwmsOutput out{pointer(y), nullptr, 0, 0, 0, nullptr, nullptr, 1, false, false};
+  const Buffer points(awms_points_size(c, o));
+  awms_prepare(weight, k, Address(points.data()), c, o, threads);
+  awms_run(shape, x, points.data(), out);
 }
 
-void awms_fwd(Address x, Address weight, std::int64_t k, Address shift, Address skip, Address y, std::int64_t scale,
-              float out_scale, bool clamp, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t o,
+void awms_fwd(Address x, Address points, Address shift, Address skip, Address y, std::int64_t scale, float out_scale,
+              bool clamp, bool levels, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t o,
               std::int64_t h, std::int64_t w, int dtype, int threads) {
   AWSRN_FAST_CHECK(scale >= 1 && o % (scale * scale) == 0, "awms: the square of scale must divide o");
   const std::int64_t planes = o / (scale * scale), wide = w * scale, high = h * scale;
@@ -209,8 +209,8 @@ void awms_fwd(Address x, Address weight, std::int64_t k, Address shift, Address 
     offset[i] = i / (scale * scale) * plane + i / scale % scale * row + i % scale * column;
   }
   const AwmsOutput out{pointer(y),     offset.data(), planes * high * wide, scale * row, scale * column, pointer<float>(shift),
-                       pointer(skip), out_scale,     clamp};
-  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, weight, k, out);
+                       pointer(skip), out_scale,     clamp,         levels};
+  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, pointer<float>(points), out);
 }
 
 void awms_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, std::int64_t n, std::int64_t c,
@@ -355,10 +355,12 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("block"), py::arg("halo"), py::arg("threads"));
   m.def("awms_conv", &awms_conv, no_gil, py::arg("x"), py::arg("weight"), py::arg("k"), py::arg("y"), py::arg("n"),
         py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
-  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("k"), py::arg("shift"),
-        py::arg("skip"), py::arg("y"), py::arg("scale"), py::arg("out_scale"), py::arg("clamp"),
-        py::arg("channels_last"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
-        py::arg("dtype"), py::arg("threads"));
+  m.def("awms_points_size", &awms_points_size, py::arg("c"), py::arg("o"), "Floats of the transformed weight.");
+  m.def("awms_prepare", &awms_prepare, no_gil, py::arg("weight"), py::arg("k"), py::arg("points"), py::arg("c"),
+        py::arg("o"), py::arg("threads"));
+  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("points"), py::arg("shift"), py::arg("skip"), py::arg("y"),
+        py::arg("scale"), py::arg("out_scale"), py::arg("clamp"), py::arg("levels"), py::arg("channels_last"),
+        py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
   m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));

@@ -49,11 +49,11 @@ AwmsMaps awms_maps(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t 
 }
 
 void awms_fwd(Address x, Address weight, Address bias, Address skip, Address shift, Address y, std::int64_t row,
-              bool channels_last, int scale, float out_scale, bool clamp, std::int64_t n, std::int64_t c, std::int64_t o,
-              std::int64_t h, std::int64_t w, int k, int dtype, int device, Address stream, int arch) {
+              bool channels_last, int scale, float out_scale, bool clamp, bool levels, std::int64_t n, std::int64_t c,
+              std::int64_t o, std::int64_t h, std::int64_t w, int k, int dtype, int device, Address stream, int arch) {
   const Target target{device, stream, arch};
   launch_awms_fwd({awms_maps(n, c, o, h, w, k), row, pointer(x), pointer(weight), pointer(bias), pointer(skip),
-                   pointer(shift), pointer(y), channels_last, scale, out_scale, clamp},
+                   pointer(shift), pointer(y), channels_last, scale, out_scale, clamp, levels},
                   map_dtype(dtype, target, "awms"), target);
 }
 
@@ -200,7 +200,8 @@ void bind_launchers(py::module_& m) {
         "Floats of workspace: of awms_bwd_grad, of awms_bwd_weight.");
   m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("skip"),
         py::arg("shift"), py::arg("y"), py::arg("row"), py::arg("channels_last"), py::arg("scale"), py::arg("out_scale"),
-        py::arg("clamp"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("k"),
+        py::arg("clamp"), py::arg("levels"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"),
+        py::arg("k"),
         py::arg("dtype"), py::arg("device"), py::arg("stream"), py::arg("arch"));
   m.def("awms_bwd_grad", &awms_bwd_grad, no_gil, py::arg("grad_y"), py::arg("y"), py::arg("grad"),
         py::arg("grad_bias"), py::arg("grad_shift"), py::arg("workspace"), py::arg("grad_row"),

@@ -139,17 +139,21 @@ def awms_fwd(
     out_scale: float,
     out_shift: Tensor | None,
     clamp: bool,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
     """``y [N, P, scale*H, scale*W]`` in x's layout; see ``awsrn_fast.ops.awms``."""
+    levels = out_dtype == torch.uint8
     of = layout(x)
     taps = weight.permute(2, 3, 1, 0).reshape(-1, weight.shape[1], weight.shape[0]).contiguous()
     n, _, h, w = x.shape
     shape = (n, weight.shape[0] // scale**2, scale * h, scale * w)
-    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=of)
+    y = torch.empty(shape, dtype=torch.float32 if levels else x.dtype, device=x.device, memory_format=of)
     skip = None if skip is None else skip.contiguous(memory_format=of)
     out_shift = None if out_shift is None else out_shift.contiguous()
     _convolve(x.contiguous(memory_format=of), taps, bias.contiguous(), skip, out_shift, y, scale, out_scale, clamp)
-    return y
+    # By PyTorch: a compiler may fuse the product into a sum that rounds, and then ties go elsewhere.
+    return y.clamp_(0, 1).mul_(255).round_().to(torch.uint8) if levels else y
 
 
 def awms_bwd(

@@ -11,7 +11,7 @@ import torch
 
 from awsrn_fast import backends
 from awsrn_fast.models import SuperResolution
-from awsrn_fast.nn import AWRU
+from awsrn_fast.nn import AWMS, AWRU
 
 from .attention import BlockNonLocal, GlobalNonLocal
 
@@ -29,7 +29,7 @@ def exportable(model: SuperResolution, clamp: bool = True) -> SuperResolution:
     """The fused form with every part in a form that does not depend on the image's size."""
     fused = model.cpu().fuse(clamp)
     for module in fused.modules():
-        if isinstance(module, AWRU):
+        if isinstance(module, AWRU | AWMS):
             module.prepared = None  # weights for this machine's kernels, which the reference has no use for
     if fused.facts.non_local:
         fused.non_local = (GlobalNonLocal if fused.facts.block is None else BlockNonLocal)(fused.non_local)

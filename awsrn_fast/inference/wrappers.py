@@ -40,6 +40,10 @@ class Placed(nn.Module):
         as_it_is: bool = False,
     ):
         super().__init__()
+        if getattr(model, "out_dtype", None) is not None:
+            raise ValueError(
+                f"upscaling needs floating point results: fuse the model without out_dtype={model.out_dtype}"
+            )
         self.device, self.dtype = torch.device(device), dtype
         self.model = model if as_it_is else model.to(self.device, memory_format=torch.channels_last)
         self.facts = model.facts

@@ -34,6 +34,7 @@ class SuperResolution(nn.Module):
             raise ValueError(f"scale must be 2, 3, 4 or 8, got {scale}")
         self.scale, self.channels = scale, channels
         self.clamp = False
+        self.out_dtype: torch.dtype | None = None
         self.training_facts: dict[str, Any] = {}
         """What the weights file said of their training; :attr:`facts` shows it."""
         self.checkpointing = False
@@ -74,7 +75,8 @@ class SuperResolution(nn.Module):
         if x.dim() != 4 or x.shape[1] != 3:
             raise ValueError(f"{type(self).__name__}: x must be RGB [N, 3, H, W] in [0, 1], got shape {list(x.shape)}")
         x = 2 * (x - self.mean[:, None, None])
-        return self.tail(self.features(x), self.skip["0"](x), out_scale=0.5, out_shift=self.mean, clamp=self.clamp)
+        options = {"out_scale": 0.5, "out_shift": self.mean, "clamp": self.clamp, "out_dtype": self.out_dtype}
+        return self.tail(self.features(x), self.skip["0"](x), **options)
 
     def upscale(
         self,
@@ -115,16 +117,18 @@ class SuperResolution(nn.Module):
         return upscale(self, image, tile=tile, stats=stats, memory_limit=memory_limit, self_ensemble=self_ensemble,
                        dtype=dtype)  # fmt: skip
 
-    def fuse(self, clamp: bool = False) -> SuperResolution:
+    def fuse(self, clamp: bool = False, out_dtype: torch.dtype | None = None) -> SuperResolution:
         """The inference form, a new module: weight norm folded, branches merged, no gradients.
 
         Args:
             clamp: limit the output to [0, 1] in the last store.
+            out_dtype: ``torch.uint8`` makes it 8-bit in that store, 0 to 255 and a quarter of the bytes;
+                :meth:`upscale` needs the None of floating point, since it corrects colours before it rounds.
 
-        Outputs agree with this form within fp32 rounding (and the clamp).
+        Outputs agree with this form within fp32 rounding (and the clamp, and 8 bits).
         """
         fused = copy.deepcopy(self).eval().requires_grad_(False)
-        fused.clamp = clamp
+        fused.clamp, fused.out_dtype = clamp, out_dtype
         # WNConv2d last: the others make theirs from its weight norm.
         for kind in (AWMS, AWRU, WNConv2d):
             for module in [m for m in fused.modules() if isinstance(m, kind)]:

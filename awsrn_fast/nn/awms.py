@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ class AWMS(nn.Module):
         for k in self.kernels:
             self.add_module(f"tail_k{k}", WNConv2d(channels, 3 * scale**2, k))
             self.add_module(f"scale_k{k}", Scale(1 / len(kernels)))
+        self.register_buffer("prepared", None, persistent=False)
 
     def merged(self) -> tuple[Tensor, Tensor]:
         """Weight ``[3 * scale**2, C, K, K]`` and bias of the one convolution that equals all branches."""
@@ -42,17 +44,24 @@ class AWMS(nn.Module):
         return weight, bias
 
     def fold(self) -> None:
-        """Keep the merged convolution alone: same output, no branches, no training."""
+        """Keep the merged convolution alone, also as this machine's kernels take it: same output, no training."""
         weight, bias = (t.detach() for t in self.merged())
         for k in self.kernels:
             delattr(self, f"tail_k{k}")
             delattr(self, f"scale_k{k}")
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
+        self.register_buffer("prepared", ops.awms.prepare(weight), persistent=False)
 
     def forward(
-        self, x: Tensor, skip: Tensor | None, out_scale: float = 1, out_shift: Tensor | None = None, clamp: bool = False
+        self,
+        x: Tensor,
+        skip: Tensor | None,
+        out_scale: float = 1,
+        out_shift: Tensor | None = None,
+        clamp: bool = False,
+        out_dtype: torch.dtype | None = None,
     ) -> Tensor:
         """``x [N, C, H, W]``, ``skip [N, 3 * scale**2, H, W]`` -> ``[N, 3, scale*H, scale*W]``."""
         weight, bias = self.merged()
-        return ops.awms(x, weight, bias, skip, self.scale, out_scale, out_shift, clamp)
+        return ops.awms(x, weight, bias, skip, self.scale, out_scale, out_shift, clamp, out_dtype, self.prepared)

@@ -2,6 +2,8 @@
 
 #include <omp.h>
 
+#include <type_traits>
+
 #include "cpu/gemm.h"
 #include "cpu/kernels.h"
 #include "cpu/nested_winograd.h"
@@ -128,8 +130,8 @@ void multiply(const Group& g, const float* points) {
   }
 }
 
-template <class T, class Lanes>
-inline void finish(const AwmsOutput& out, Vec value, const T* skip, std::int64_t o, T* to, Lanes lanes) {
+template <class T, class To, class Lanes>
+inline void finish(const AwmsOutput& out, Vec value, const T* skip, std::int64_t o, To* to, Lanes lanes) {
   if (skip) value += load(skip + o, lanes);
   value *= out.scale;
   if (out.shift) value += load(out.shift + o, lanes);
@@ -141,23 +143,35 @@ inline void finish(const AwmsOutput& out, Vec value, const T* skip, std::int64_t
   store(to + o, value, lanes);
 }
 
+inline std::uint8_t level(float value) {
+  if (!(value > 0)) return 0;  // NaN too
+  return static_cast<std::uint8_t>(value < 1 ? __builtin_rintf(value * 255) : 255.0f);
+}
+
+// What values are in before PixelShuffle puts them into a y of type To, T or 8-bit.
+template <class T, class To>
+using Line = std::conditional_t<std::is_same_v<To, std::uint8_t>, float, T>;
+
 // One position's channels: scaled, shifted and stored, or scattered to where PixelShuffle puts them.
-template <class T>
+template <class T, class To>
 inline void store_position(const AwmsShape& s, const AwmsOutput& out, const float* values, std::int64_t image,
-                           std::int64_t row, std::int64_t column, T* line) {
+                           std::int64_t row, std::int64_t column, Line<T, To>* line) {
   const std::int64_t position = ((image * s.h + row) * s.w + column) * s.o;
   const T* skip = out.skip ? static_cast<const T*>(out.skip) + position : nullptr;
-  T* to = out.offset ? line : static_cast<T*>(out.y) + position;
+  Line<T, To>* to = out.offset ? line : static_cast<Line<T, To>*>(out.y) + position;
   std::int64_t o = 0;
   for (; o + kLanes <= s.o; o += kLanes) finish(out, load(values + o, AllLanes{}), skip, o, to, AllLanes{});
   if (o < s.o) finish(out, load(values + o, AllLanes{}), skip, o, to, SomeLanes{int(s.o - o)});
   if (!out.offset) return;
-  T* corner = static_cast<T*>(out.y) + image * out.image + row * out.row + column * out.column;
-  for (o = 0; o < s.o; ++o) corner[out.offset[o]] = line[o];
+  To* corner = static_cast<To*>(out.y) + image * out.image + row * out.row + column * out.column;
+  for (o = 0; o < s.o; ++o) {
+    if constexpr (std::is_same_v<To, T>) corner[out.offset[o]] = line[o];
+    else corner[out.offset[o]] = level(line[o]);
+  }
 }
 
 // The rows' way back, and the epilogue. A tile's 12x12 positions pass through the thread's scratch a column at a time.
-template <class T>
+template <class T, class To>
 void finish_tiles(const Group& g, const AwmsOutput& out) {
   const AwmsShape& s = g.s;
   const std::int64_t stride = g.cut.output_stride;
@@ -166,7 +180,7 @@ void finish_tiles(const Group& g, const AwmsOutput& out) {
     const Segment segment = segment_at(g.cut, g.first + tile / g.cut.tiles);
     const std::int64_t left = segment.column + tile % g.cut.tiles * kTile;
     float* rows = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);  // [12][wide O]
-    T* line = reinterpret_cast<T*>(rows + kTile * g.o);
+    auto* line = reinterpret_cast<Line<T, To>*>(rows + kTile * g.o);
     for (std::int64_t u = 0; u < lesser(kTile, s.w - left); ++u) {
       const float* from = g.output + (tile * kTile + u) * g.o;
       for (std::int64_t o = 0; o < g.o; o += kLanes) {
@@ -179,7 +193,7 @@ void finish_tiles(const Group& g, const AwmsOutput& out) {
         for (int r = 0; r < kTile; ++r) store(rows + r * g.o + o, y[r], AllLanes{});
       }
       for (std::int64_t r = 0; r < lesser(kTile, s.h - segment.row); ++r) {
-        store_position(s, out, rows + r * g.o, segment.image, segment.row + r, left + u, line);
+        store_position<T, To>(s, out, rows + r * g.o, segment.image, segment.row + r, left + u, line);
       }
     }
   }
@@ -199,7 +213,8 @@ void conv(const AwmsConv& a) {
   for_each_group(g, [&] {
     transform_rows_of_input<T>(g, a.x);
     multiply(g, a.points);
-    finish_tiles<T>(g, a.out);
+    if (a.out.levels) finish_tiles<T, std::uint8_t>(g, a.out);
+    else finish_tiles<T, T>(g, a.out);
   });
 }
 

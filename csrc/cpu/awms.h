@@ -44,6 +44,7 @@ struct AwmsOutput {
   const void* skip;    // [N, H, W, O], or null for 0
   float scale;
   bool clamp;
+  bool levels;  // with offset: y is 8-bit, 255 times the value in [0, 1], rounded to nearest even
 };
 
 struct AwmsConv {

@@ -229,6 +229,11 @@ __device__ __forceinline__ void awms_each_of_line(const AwmsMaps& maps, const Aw
   }
 }
 
+// [0, 1] to 8 bits as PyTorch rounds, to nearest even; NaN becomes 0.
+__device__ __forceinline__ std::uint8_t awms_level(float value) {
+  return std::uint8_t(__float2int_rn(fminf(fmaxf(value, 0.0f), 1.0f) * 255.0f));
+}
+
 // A warp's row of sums becomes `scale` lines of y.
 template <int Tiles, class T>
 __device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const AwmsPlace& place, int y, float* sums,
@@ -252,6 +257,10 @@ __device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const Awm
       if (bias) value += to_float(bias[place.first + o]);
       value *= p.a.out_scale;
       if (shift) value += to_float(shift[plane]);
+      if (p.a.levels) {
+        static_cast<std::uint8_t*>(p.a.y)[at] = awms_level(value);
+        return;
+      }
       if (p.a.clamp) value = value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;  // NaN stays
       static_cast<T*>(p.a.y)[at] = from_float<T>(value);
     };

@@ -41,7 +41,8 @@ struct AwmsFwd {
   bool channels_last;  // y is [N, scale H, scale W, P] instead
   int scale;
   float out_scale;
-  bool clamp;  // y to [0, 1]
+  bool clamp;   // y to [0, 1]
+  bool levels;  // y is 8-bit instead of the maps' type: 255 times the value in [0, 1], rounded to nearest even
 };
 
 struct AwmsBwdGrad {

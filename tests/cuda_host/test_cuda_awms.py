@@ -3,14 +3,16 @@ from __future__ import annotations
 import pytest
 import torch
 from harness import cuda_on_cpu, instances
-from suite import OpSuite, assert_accurate, forward_and_gradients, laid_out
+from suite import assert_accurate, forward_and_gradients, laid_out
+from suite_awms import AwmsSuite
 
 from awsrn_fast import backends, ops
 from awsrn_fast.ops._cases import Case
+from awsrn_fast.ops.awms.autograd import _in_products_order
 
 
-class TestAwmsOnHost(OpSuite):
-    op = "awms"
+class TestAwmsOnHost(AwmsSuite):
+    pass
 
 
 def case(n: int, c: int, h: int, w: int, k: int, scale: int, planes: int) -> Case:
@@ -46,6 +48,20 @@ def test_an_input_off_its_alignment() -> None:
         assert torch.equal(ops.awms(**arguments | {"x": shifted}), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_prepared_weights_give_the_same_bits(dtype: torch.dtype) -> None:
+    arguments = case(1, 20, 3, 4, 3, 4, 3).make(dtype)
+    with cuda_on_cpu("awms", 75), backends.use_backend(awms="cuda"):
+        expected = ops.awms(**arguments)
+        prepared = _in_products_order(arguments["weight"])
+        assert torch.equal(ops.awms(**arguments, prepared=prepared), expected)
+        # Of another order, as after a cast of the module, or of the native kernels: converted anew.
+        for other in (prepared.double(), torch.zeros(5), torch.zeros(4, dtype=torch.uint8)):
+            assert torch.equal(ops.awms(**arguments, prepared=other), expected)
+        arguments["weight"].zero_()
+        assert torch.equal(ops.awms(**arguments, prepared=prepared), expected)
+
+
 def test_a_gradient_alone_is_the_same() -> None:
     arguments = case(2, 8, 5, 4, 3, 2, 3).make(torch.float16)
     names = [name for name, value in arguments.items() if isinstance(value, torch.Tensor)]
@@ -57,16 +73,6 @@ def test_a_gradient_alone_is_the_same() -> None:
     with cuda_on_cpu("awms", 75), backends.use_backend(awms="cuda"):
         for name, together in zip(names, gradients(names), strict=True):
             assert torch.equal(gradients([name])[0], together), name
-
-
-def test_a_kernel_too_large_is_an_error() -> None:
-    arguments = case(1, 4, 3, 4, 11, 1, 3).make(torch.float32)
-    with (
-        cuda_on_cpu("awms", 75),
-        backends.use_backend(awms="cuda"),
-        pytest.raises(ValueError, match="awms: weight must have .* at most 9x9 .* use the reference backend"),
-    ):
-        ops.awms(**arguments)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ from harness import cuda_on_cpu
 from suite import OpSuite, assert_accurate, forward_and_gradients
 
 from awsrn_fast import backends, ops
-from awsrn_fast.backends import Call
 from awsrn_fast.ops._cases import Case
 
 
@@ -70,14 +69,6 @@ def test_inputs_off_their_alignment() -> None:
         assert shifted[name].data_ptr() % 16
     expected, got = run(arguments), run(shifted)
     assert all(torch.equal(got[name], expected[name]) for name in expected)
-
-
-def test_too_many_channels() -> None:
-    call = Call("cuda", (7, 5), torch.float16, (1, 136, 8, 8))
-    assert "136 channels (at most 128)" in backends.reasons_against("dwpw_attention", "cuda", call)
-    arguments = case(1, 8, 2, 2, 136).make(torch.float16)
-    with pytest.raises(ValueError, match="dwpw_attention: w_pw must have at most 128 .* use the reference backend"):
-        run(arguments)
 
 
 FRAGMENT = 128

@@ -156,3 +156,9 @@ def test_a_source_in_memory_gives_its_windows() -> None:
     source = Tensors(x)
     assert (source.height, source.width) == (4, 5)
     assert torch.equal(source.window(1, 3, 2, 5), x[:, :, 1:3, 2:5])
+
+
+def test_a_form_with_8_bit_results_is_refused() -> None:
+    model = create("awsrn-sd", 2).fuse(out_dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"floating point results: fuse the model without out_dtype=torch.uint8"):
+        model.upscale(np.zeros((4, 5), np.uint8))

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from awsrn_fast import native
+from awsrn_fast import native, ops
 from awsrn_fast.ops._cases import TRANSFORMED
 from awsrn_fast.ops._native import address, dtype_code
 from awsrn_fast.ops._native import taps as kernel_taps
@@ -125,3 +125,14 @@ def test_kernels_it_does_not_have_are_refused(k: int) -> None:
     assert native.cpu is not None, native.cpu_reason
     with pytest.raises(ValueError, match="odd and at most 9"):
         native.cpu.awms_conv(0, 0, k, 0, 1, 1, 4, 1, 1, native.cpu.FLOAT32, 1)
+
+
+def test_prepared_weights_give_the_same_bits() -> None:
+    a = inputs((2, 32, 48, 9, 13), torch.float32)
+    arguments = (a["x"], a["weight"], torch.ones(48), None, 4)
+    prepared = ops.awms.prepare(a["weight"])
+    assert torch.equal(ops.awms(*arguments, prepared=prepared), ops.awms(*arguments))
+    with pytest.raises(ValueError, match="awms: prepared was made from a weight of other sizes"):
+        ops.awms(*arguments, prepared=ops.awms.prepare(a["weight"][:12]))
+    # As after a move of the module from a GPU.
+    assert torch.equal(ops.awms(*arguments, prepared=torch.zeros(5)), ops.awms(*arguments))

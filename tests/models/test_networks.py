@@ -87,6 +87,8 @@ def test_fused_form_gives_the_same_output(variant: str) -> None:
         whole, fused, clamped = model(x), model.fuse()(x), model.fuse(clamp=True)(x)
     torch.testing.assert_close(fused, whole, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(clamped, whole.clamp(0, 1), rtol=1e-5, atol=1e-5)
+    levels = model.fuse(out_dtype=torch.uint8)(x)
+    assert levels.dtype == torch.uint8 and (levels - 255 * clamped).abs().max() < 0.51
     assert not any(p.requires_grad for p in model.fuse().parameters())
     assert all(p.requires_grad for p in model.parameters()), "fuse() must leave the model itself as it was"
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, ops
+from awsrn_fast.ops._arguments import check
 from awsrn_fast.ops._cases import FLOOR, TRANSFORMED, Case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -23,6 +24,12 @@ LAYOUTS = ("contiguous", "channels_last", "strided", "expanded")
 
 def cases_of(op: str) -> list[Case]:
     return importlib.import_module(f"awsrn_fast.ops.{op}.cases").CASES
+
+
+def call_of(op: str, arguments: dict[str, Any]) -> backends.Call:
+    dims = importlib.import_module(f"awsrn_fast.ops.{op}").DIMS
+    sizes = check(op, dims, **{name: arguments[name] for name in dims})
+    return backends.call_of(arguments[next(iter(dims))], sizes)
 
 
 def as_tuple(result: Any) -> tuple[Tensor, ...]:
@@ -82,8 +89,7 @@ class OpSuite:
 
     def arguments(self, case: Case, backend: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
         arguments = case.make(dtype, device)
-        first = next(iter(arguments.values()))
-        why = backends.reasons_against(self.op, backend, backends.call_of(first))
+        why = backends.reasons_against(self.op, backend, call_of(self.op, arguments))
         if why:
             pytest.skip("; ".join(why))
         return arguments
@@ -149,7 +155,7 @@ class OpSuite:
     def test_autocast(self, backend: str, device: str) -> None:
         arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32, device)
         leaves = {k: v.requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
-        call = backends.call_of(next(iter(leaves.values())))
+        call = call_of(self.op, arguments)
         # Turing has no bfloat16, the CPU kernels have no float16.
         half = (torch.bfloat16, torch.float16)
         dtype = next(d for d in half if not backends.reasons_against(self.op, backend, call._replace(dtype=d)))

@@ -1,5 +1,5 @@
-from suite import OpSuite
+from suite_awms import AwmsSuite
 
 
-class TestAwms(OpSuite):
-    op = "awms"
+class TestAwms(AwmsSuite):
+    pass

@@ -83,6 +83,35 @@ class TestChoice:
             assert set(explanation.against) == set(backends.NAMES) - {explanation.chosen}
             assert all(explanation.against.values())
 
+    @pytest.mark.parametrize(
+        ("op", "backend", "sizes", "reason"),
+        [
+            ("dwpw_attention", "cuda", {"D": 136}, "136 channels out (at most 128)"),
+            ("dwpw_attention", "triton", {"D": 72}, "72 channels out (at most 64) in float16"),
+            ("non_local", "cuda", {"D": 65}, "65 channels of queries (at most 64)"),
+            ("non_local", "triton", {"D": 65}, "65 channels of queries (at most 64)"),
+            ("awms", "cuda", {"K": 11}, "a 11x11 kernel (at most 9x9)"),
+            ("awms", "native", {"K": 11}, "a 11x11 kernel (at most 9x9)"),
+        ],
+    )
+    def test_sizes_beyond_a_kernels_limits_are_said_beforehand(
+        self, op: str, backend: str, sizes: dict[str, int], reason: str
+    ) -> None:
+        call = backends.Call("cuda", (8, 0), torch.float16, (1, 32, 48, 48))
+        call = call._replace(device="cpu") if backend == "native" else call
+        assert reason in awsrn_fast.explain(op, call, **sizes).against[backend]
+        assert reason not in awsrn_fast.explain(op, call).against.get(backend, [])
+        with pytest.raises(ValueError, match=f"{op} has no size 'Q'; its sizes are "):
+            awsrn_fast.explain(op, call, Q=1)
+
+    def test_a_call_beyond_a_kernels_limits_takes_the_next_backend(self) -> None:
+        x, weight = torch.randn(1, 2, 3, 4), torch.randn(3, 2, 11, 11)
+        expected = ops.awms.reference(x, weight, torch.zeros(3), None, 1)
+        assert torch.equal(ops.awms(x, weight, torch.zeros(3), None, 1), expected)
+        refused = "awms: backend 'native' was asked for and cannot run: .*11x11"
+        with awsrn_fast.use_backend("native"), pytest.raises(backends.BackendError, match=refused):
+            ops.awms(x, weight, torch.zeros(3), None, 1)
+
     def test_cases_are_the_same_numbers_in_every_dtype(self) -> None:
         case = Case("one", {"x": (3, 4), "w": (2, 3), "none": None}, {"scale": 2})
         exact, rounded = case.make(torch.float64), case.make(torch.bfloat16)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from awsrn_fast import backends
 from awsrn_fast.ops._arguments import autocast, check
 
 from . import autograd, triton  # noqa: F401  they register the kernels
+from .autograd import prepare
 from .reference import reference
 
 DIMS = {"x": "N C H W", "weight": "O C K K", "bias": "O", "skip": "N O H W ?", "out_shift": "P ?"}
 
-backends.register("awms", "reference", reference, backends.always)
+backends.register_reference("awms", reference, DIMS)
 
 
 def awms(
@@ -24,6 +26,8 @@ def awms(
     out_scale: float = 1,
     out_shift: Tensor | None = None,
     clamp: bool = False,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
     """``pixel_shuffle(conv(x) + skip) * out_scale + out_shift``.
 
@@ -32,12 +36,15 @@ def awms(
 
     Args:
         x: ``[N, C, H, W]``.
-        weight: ``[O, C, K, K]`` with K odd (zero 'same' padding), at most 9 but for the reference backend, and
-            ``O = P * scale**2``; bias: ``[O]``.
+        weight: ``[O, C, K, K]`` with K odd (zero 'same' padding) and ``O = P * scale**2``; bias: ``[O]``.
         skip: ``[N, O, H, W]``, not yet shuffled, added to the convolution; None: nothing is added.
         scale: upscaling factor of the PixelShuffle.
         out_scale, out_shift: the denormalisation; ``out_shift`` is ``[P]``, or None for 0.
         clamp: limit the result to [0, 1].
+        out_dtype: None: that of x. ``torch.uint8``, for inference: 255 times the result, limited to [0, 1] and rounded
+            to nearest even, from the kernel's own store (Triton: from a pass behind it).
+        prepared: what :func:`prepare` made of the weight, for inference: it saves the change of its layout at every
+            call. Backends that have no use for it leave it alone.
 
     Returns:
         ``y [N, P, scale*H, scale*W]`` in x's memory format.
@@ -45,7 +52,8 @@ def awms(
     Kept for the backward pass beyond arguments and result: ``0`` bytes.
 
     Raises:
-        TypeError, ValueError: a wrong dtype, device, shape or scale; names the argument.
+        TypeError, ValueError: a wrong dtype, device, shape or scale, a gradient of 8-bit values, or a weight that was
+            prepared for other sizes; names the argument.
     """
     sizes = check("awms", DIMS, x=x, weight=weight, bias=bias, skip=skip, out_shift=out_shift)
     if sizes["K"] % 2 == 0:
@@ -54,8 +62,17 @@ def awms(
         raise ValueError(f"awms: scale must be at least 1 and its square divide O = {sizes['O']}, got {scale}")
     if out_shift is not None and sizes["P"] * scale**2 != sizes["O"]:
         raise ValueError(f"awms: out_shift must be [{sizes['O'] // scale**2}], got shape {list(out_shift.shape)}")
+    if out_dtype not in (None, torch.uint8):
+        raise TypeError(f"awms: out_dtype must be None or torch.uint8, got {out_dtype}")
+    learning = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, weight, bias, skip, out_shift)
+    )
+    if out_dtype is not None and learning:
+        raise ValueError("awms: out_dtype=torch.uint8 has no gradient; call it under torch.no_grad()")
     x, weight, bias, skip, out_shift = autocast(x, weight, bias, skip, out_shift)
-    return backends.run("awms", x, weight, bias, skip, scale, out_scale, out_shift, clamp)
+    options = (scale, out_scale, out_shift, clamp, out_dtype, prepared)
+    return backends.run("awms", sizes, x, weight, bias, skip, *options)
 
 
 awms.reference = reference
+awms.prepare = prepare

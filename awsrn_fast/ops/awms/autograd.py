@@ -24,9 +24,11 @@ from awsrn_fast.ops._native import (
     taps_of_transpose,
 )
 
+MOST_TAPS = 9
+"""Of the weight, down and across, that the kernels for CPU and CUDA have."""
 _INPUTS = "Tensor x, Tensor weight, Tensor bias, Tensor? skip"
 _OPTIONS = "int scale, float out_scale, Tensor? out_shift, bool clamp"
-SCHEMA = f"({_INPUTS}, {_OPTIONS}) -> Tensor"
+SCHEMA = f"({_INPUTS}, {_OPTIONS}, ScalarType? out_dtype, Tensor? prepared) -> Tensor"
 BWD_SCHEMA = f"(Tensor grad_y, {_INPUTS}, {_OPTIONS}, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
 
 
@@ -39,19 +41,23 @@ def _fwd_cpu(
     out_scale: float,
     out_shift: Tensor | None,
     clamp: bool,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
     by_position = memory_format(x) == torch.channels_last
-    y = _output(x, weight, scale)
+    y = _output(x, weight, scale, out_dtype)
     if not y.numel():
         return y
     x, skip = channels_last(x), None if skip is None else channels_last(skip)
     shift = in_float32(bias) * out_scale
     if out_shift is not None:
         shift = shift + in_float32(out_shift).repeat_interleave(scale**2)
-    kernel, k = taps(weight), weight.shape[-1]
-    options = (scale, out_scale, clamp, by_position)
-    rest = map(address, (shift, skip, y))
-    native.cpu.awms_fwd(address(x), address(kernel), k, *rest, *options, *_sizes(x, weight.shape[0]))
+    points = prepared if prepared is not None and prepared.dtype == torch.uint8 else _prepared_cpu(weight)
+    if points.numel() != 4 * _points(weight):
+        raise ValueError("awms: prepared was made from a weight of other sizes")
+    tensors = (x, points, shift, skip, y)
+    options = (scale, out_scale, clamp, out_dtype == torch.uint8, by_position)
+    native.cpu.awms_fwd(*map(address, tensors), *options, *_sizes(x, weight.shape[0]))
     return y
 
 
@@ -64,12 +70,14 @@ def _fwd_cuda(
     out_scale: float,
     out_shift: Tensor | None,
     clamp: bool,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
-    y = _output(x, weight, scale)
+    y = _output(x, weight, scale, out_dtype)
     if y.numel():
         skip = None if skip is None else channels_last(skip)
         out_shift = None if out_shift is None else out_shift.contiguous()
-        _conv_cuda(_rows(x), weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp)
+        _conv_cuda(_rows(x), weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp, prepared)
     return y
 
 
@@ -82,8 +90,36 @@ def _fwd_fake(
     out_scale: float,
     out_shift: Tensor | None,
     clamp: bool,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
-    return _output(x, weight, scale)
+    return _output(x, weight, scale, out_dtype)
+
+
+def prepare(weight: Tensor) -> Tensor | None:
+    """``weight [O, C, K, K]`` as the kernel for its device takes it, for maps of its dtype; None: there is no kernel.
+
+    On the CPU bytes that mean nothing to PyTorch, so that a cast of a module leaves them as they are.
+    """
+    weight = weight.detach()
+    if weight.shape[-1] > MOST_TAPS:
+        return None
+    if weight.device.type == "cpu" and native.cpu is not None:
+        return _prepared_cpu(weight)
+    if weight.device.type == "cuda" and native.cuda is not None and weight.dtype in _cuda.DTYPES:
+        return _in_products_order(weight)
+    return None
+
+
+def _prepared_cpu(weight: Tensor) -> Tensor:
+    kernel, (o, c, k, _) = taps(weight), weight.shape
+    points = torch.empty(_points(weight))
+    native.cpu.awms_prepare(address(kernel), k, address(points), c, o, torch.get_num_threads())
+    return points.view(torch.uint8)
+
+
+def _points(weight: Tensor) -> int:
+    return native.cpu.awms_points_size(weight.shape[1], weight.shape[0])
 
 
 def _bwd_cpu(
@@ -185,11 +221,14 @@ def _conv_cuda(
     out_scale: float = 1,
     out_shift: Tensor | None = None,
     clamp: bool = False,
+    prepared: Tensor | None = None,
 ) -> None:
     """Into ``y``, from x as :func:`_rows` gives it."""
-    prepared = _in_products_order(weight)
+    if prepared is None or not _fits(prepared, weight):
+        prepared = _in_products_order(weight)
     tensors = (rows, prepared, bias, skip, out_shift, y)
-    options = (rows.shape[1], memory_format(y) == torch.channels_last, scale, out_scale, clamp)
+    levels = y.dtype == torch.uint8
+    options = (rows.shape[1], memory_format(y) == torch.channels_last, scale, out_scale, clamp, levels)
     native.cuda.awms_fwd(*map(address, tensors), *options, *_cuda_sizes(rows, weight), *_cuda.target(rows))
 
 
@@ -208,14 +247,29 @@ def _lacking(channels: int, x: Tensor) -> int:
 def _in_products_order(weight: Tensor) -> Tensor:
     """``[O, C, K, K]`` in the order of ``csrc/cuda/awms.cuh``."""
     o, c, k, _ = weight.shape
-    width, chunk = 8 * native.cuda.awms_tiles(o), 32 // weight.element_size()
-    weight = F.pad(weight, (0, 0, 0, 0, 0, -c % chunk, 0, -o % width))
+    width, chunk = _products(weight)
+    if o % width or c % chunk:
+        weight = F.pad(weight, (0, 0, 0, 0, 0, -c % chunk, 0, -o % width))
     blocks, chunks = weight.shape[0] // width, weight.shape[1] // chunk
     if weight.dtype == torch.float32:
         return weight.reshape(blocks, width, chunks, chunk, k * k).permute(0, 2, 4, 3, 1).contiguous()
     # block, pair, its half, lane / 4, chunk, half, lane % 4, one of two, tap
     parts = weight.reshape(blocks, width // 16, 2, 8, chunks, 2, 4, 2, k * k)
     return parts.permute(0, 4, 8, 1, 3, 6, 2, 5, 7).contiguous()
+
+
+def _products(weight: Tensor) -> tuple[int, int]:
+    """Outputs of a block, and channels of a chunk."""
+    return 8 * native.cuda.awms_tiles(weight.shape[0]), 32 // weight.element_size()
+
+
+def _fits(prepared: Tensor, weight: Tensor) -> bool:
+    """Whether this is ``weight`` in the products' order; the module may have been cast or moved since."""
+    (o, c, k, _), (width, chunk) = weight.shape, _products(weight)
+    blocks, chunks = -(-o // width), -(-c // chunk)
+    single = (blocks, chunks, k * k, chunk, width)
+    shape = single if weight.dtype == torch.float32 else (blocks, chunks, k * k, width // 16, 8, 4, 2, 2, 2)
+    return prepared.dtype == weight.dtype and prepared.shape == shape
 
 
 def _cuda_sizes(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, int, int, int]:
@@ -248,10 +302,10 @@ def _bwd_fake(
     return tuple(make() if want else x.new_empty(0) for make, want in zip(made, wanted, strict=True))
 
 
-def _output(x: Tensor, weight: Tensor, scale: int) -> Tensor:
+def _output(x: Tensor, weight: Tensor, scale: int, dtype: torch.dtype | None) -> Tensor:
     n, _, h, w = x.shape
     shape = (n, weight.shape[0] // scale**2, scale * h, scale * w)
-    return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    return torch.empty(shape, dtype=dtype or x.dtype, device=x.device, memory_format=memory_format(x))
 
 
 def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
@@ -268,7 +322,7 @@ def _sizes(x: Tensor, outputs: int) -> tuple[int, int, int, int, int, int, int]:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias, skip, ctx.scale, ctx.out_scale, out_shift, ctx.clamp = inputs
+    x, weight, bias, skip, ctx.scale, ctx.out_scale, out_shift, ctx.clamp, _, _ = inputs
     ctx.has_skip, ctx.has_shift = skip is not None, out_shift is not None
     ctx.save_for_backward(x, weight, bias, skip, out_shift)
 
@@ -278,12 +332,12 @@ def backward_by(bwd: Callable[..., tuple[Tensor, ...]]) -> Callable[..., tuple[T
 
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, skip, out_shift = ctx.saved_tensors
-        want_x, want_weight, want_bias, want_skip, _, _, want_shift, _ = ctx.needs_input_grad
+        want_x, want_weight, want_bias, want_skip, _, _, want_shift, *_ = ctx.needs_input_grad
         wanted = [want_x, want_weight, want_bias, want_skip, want_shift]
         options = (ctx.scale, ctx.out_scale, out_shift, ctx.clamp)
         grads = bwd(grad_y, x, weight, bias, skip, *options, wanted)
         gx, gw, gb, gs, go = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
-        return gx, gw, gb, gs, None, None, go, None
+        return gx, gw, gb, gs, None, None, go, None, None, None
 
     return backward
 
@@ -292,5 +346,19 @@ awms = define("awms", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, fake=_fwd_fake)
 awms_bwd = define("awms_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
 differentiable(awms, backward_by(awms_bwd), _setup_context)
 not_differentiable(awms_bwd)
-backends.register("awms", "native", awms, reasons_against, algorithm="nested Winograd F(3x3, 3x3) in F(4x4, 3x3)")
-backends.register("awms", "cuda", awms, _cuda.reasons_against)
+
+
+def too_wide(call: backends.Call) -> list[str]:
+    """Reasons against the hand-written kernels."""
+    k = call.size("K")
+    return [f"a {k}x{k} kernel (at most {MOST_TAPS}x{MOST_TAPS})"] if k > MOST_TAPS else []
+
+
+backends.register(
+    "awms",
+    "native",
+    awms,
+    lambda call: reasons_against(call) + too_wide(call),
+    algorithm="nested Winograd F(3x3, 3x3) in F(4x4, 3x3)",
+)
+backends.register("awms", "cuda", awms, lambda call: _cuda.reasons_against(call) + too_wide(call))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,12 +18,18 @@ def reference(
     out_scale: float = 1,
     out_shift: Tensor | None = None,
     clamp: bool = False,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
     y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)  # [N, O, H, W]
     y = _pixel_shuffle(y if skip is None else y + skip, scale) * out_scale  # [N, P, scale*H, scale*W]
     if out_shift is not None:
         y = y + out_shift[:, None, None]
-    return laid_out_like(y.clamp(0, 1) if clamp else y, x)
+    if out_dtype == torch.uint8:
+        y = (y if y.dtype == torch.float64 else y.float()).clamp(0, 1).mul(255).round().to(torch.uint8)
+    elif clamp:
+        y = y.clamp(0, 1)
+    return laid_out_like(y, x)
 
 
 def _pixel_shuffle(y: Tensor, scale: int) -> Tensor:

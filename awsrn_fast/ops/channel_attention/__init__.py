@@ -12,7 +12,7 @@ from .reference import reference
 
 DIMS = {"mean": "N C", "w1": "R C", "b1": "R ?", "w2": "C R", "b2": "C ?"}
 
-backends.register("channel_attention", "reference", reference, backends.always)
+backends.register_reference("channel_attention", reference, DIMS)
 
 
 def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
@@ -29,8 +29,8 @@ def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
-    check("channel_attention", DIMS, mean=mean, w1=w1, b1=b1, w2=w2, b2=b2)
-    return backends.run("channel_attention", *autocast(mean, w1, b1, w2, b2))
+    sizes = check("channel_attention", DIMS, mean=mean, w1=w1, b1=b1, w2=w2, b2=b2)
+    return backends.run("channel_attention", sizes, *autocast(mean, w1, b1, w2, b2))
 
 
 channel_attention.reference = reference

@@ -12,7 +12,7 @@ from .reference import reference
 
 DIMS = {"x": "N C H W", "weight": "O C 3 3", "bias": "O"}
 
-backends.register("conv3x3", "reference", reference, backends.always)
+backends.register_reference("conv3x3", reference, DIMS)
 
 
 def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -30,8 +30,8 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
-    check("conv3x3", DIMS, x=x, weight=weight, bias=bias)
-    return backends.run("conv3x3", *autocast(x, weight, bias))
+    sizes = check("conv3x3", DIMS, x=x, weight=weight, bias=bias)
+    return backends.run("conv3x3", sizes, *autocast(x, weight, bias))
 
 
 conv3x3.reference = reference

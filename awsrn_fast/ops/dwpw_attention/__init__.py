@@ -21,7 +21,7 @@ DIMS = {
     "residual": "N D H W ?",
 }
 
-backends.register("dwpw_attention", "reference", reference, backends.always)
+backends.register_reference("dwpw_attention", reference, DIMS)
 
 
 def dwpw_attention(
@@ -49,13 +49,13 @@ def dwpw_attention(
     Kept for the backward pass beyond arguments and result: ``0`` bytes; it computes Y and A again.
 
     Raises:
-        TypeError, ValueError: a wrong dtype, device or shape; names the argument. The CUDA kernels take up to 128
-            channels in and out: for more in, the next backend runs; more out is an error that names it.
+        TypeError, ValueError: a wrong dtype, device or shape; names the argument. With more channels than a
+            backend's kernels hold the next one runs: :func:`awsrn_fast.explain` says so.
     """
     arguments = {"x": x, "w_dw": w_dw, "b_dw": b_dw, "w_pw": w_pw, "b_pw": b_pw, "w_a": w_a, "b_a": b_a}
     arguments["residual"] = residual
-    check("dwpw_attention", DIMS, **arguments)
-    return backends.run("dwpw_attention", *autocast(*arguments.values()))
+    sizes = check("dwpw_attention", DIMS, **arguments)
+    return backends.run("dwpw_attention", sizes, *autocast(*arguments.values()))
 
 
 dwpw_attention.reference = reference

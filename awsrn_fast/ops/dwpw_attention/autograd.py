@@ -40,10 +40,13 @@ _MOST_CHANNELS = 128
 
 
 def _reasons_against_cuda(call: backends.Call) -> list[str]:
-    reasons = _cuda.reasons_against(call)
-    if call.shape[1] > _MOST_CHANNELS:
-        reasons.append(f"{call.shape[1]} channels (at most {_MOST_CHANNELS})")
-    return reasons
+    return _cuda.reasons_against(call) + too_many_channels(call, _MOST_CHANNELS)
+
+
+def too_many_channels(call: backends.Call, most: int) -> list[str]:
+    """Reasons against a backend whose kernels hold ``most`` channels in, and out."""
+    named = {"in": call.shape[1], "out": call.size("D")}
+    return [f"{channels} channels {where} (at most {most})" for where, channels in named.items() if channels > most]
 
 
 def _fwd_cpu(
@@ -77,11 +80,6 @@ def _fwd_cuda(
 ) -> Tensor:
     layout = memory_format(x)
     (n, _, h, w), d = x.shape, w_pw.shape[0]
-    if d > _MOST_CHANNELS:
-        raise ValueError(
-            f"dwpw_attention: w_pw must have at most {_MOST_CHANNELS} rows for the CUDA kernels, got {d}; "
-            "use the reference backend"
-        )
     weights = _in_eights(w_dw, b_dw, w_pw, b_pw, w_a, b_a)
     residual = None if residual is None else _nhwc(residual)
     result, x = _output(x, w_pw, layout), _nhwc(x)

@@ -8,7 +8,7 @@ from awsrn_fast import backends
 from awsrn_fast.ops._library import differentiable, not_differentiable
 from awsrn_fast.ops._triton import define_triton, reasons_against_products
 
-from .autograd import BWD_SCHEMA, SCHEMA, _bwd_fake, _fwd_fake, _setup_context, backward_by
+from .autograd import BWD_SCHEMA, SCHEMA, _bwd_fake, _fwd_fake, _setup_context, backward_by, too_many_channels
 
 OP = "dwpw_attention"
 MOST_CHANNELS = 64
@@ -16,11 +16,9 @@ MOST_IN_FLOAT32 = 32
 
 
 def _reasons_against(call: backends.Call) -> list[str]:
-    reasons = reasons_against_products(call)
     most = MOST_IN_FLOAT32 if call.dtype == torch.float32 else MOST_CHANNELS
-    if call.shape[1] > most:
-        reasons.append(f"{call.shape[1]} channels in {str(call.dtype).removeprefix('torch.')} (at most {most})")
-    return reasons
+    reasons = too_many_channels(call, most)
+    return reasons_against_products(call) + [f"{why} in {str(call.dtype).removeprefix('torch.')}" for why in reasons]
 
 
 fwd = define_triton(OP, SCHEMA, "dwpw_attention.dwpw_attention_fwd", _fwd_fake)

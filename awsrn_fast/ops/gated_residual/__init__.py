@@ -12,7 +12,7 @@ from .reference import reference
 
 DIMS = {"x": "N C H W", "f": "N C H W", "gate": "N C ?", "x_scale": "1", "res_scale": "1"}
 
-backends.register("gated_residual", "reference", reference, backends.always)
+backends.register_reference("gated_residual", reference, DIMS)
 
 
 def gated_residual(
@@ -36,8 +36,8 @@ def gated_residual(
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
-    check("gated_residual", DIMS, x=x, f=f, gate=gate, x_scale=x_scale, res_scale=res_scale)
-    return backends.run("gated_residual", *autocast(x, f, gate, x_scale, res_scale))
+    sizes = check("gated_residual", DIMS, x=x, f=f, gate=gate, x_scale=x_scale, res_scale=res_scale)
+    return backends.run("gated_residual", sizes, *autocast(x, f, gate, x_scale, res_scale))
 
 
 gated_residual.reference = reference

@@ -22,7 +22,7 @@ DIMS = {
     "b_z": "C",
 }
 
-backends.register("non_local", "reference", reference, backends.always)
+backends.register_reference("non_local", reference, DIMS)
 
 
 def non_local(
@@ -62,12 +62,12 @@ def non_local(
     """
     tensors = {"x": x, "w_theta": w_theta, "b_theta": b_theta, "w_phi": w_phi, "b_phi": b_phi}
     tensors |= {"w_g": w_g, "b_g": b_g, "w_z": w_z, "b_z": b_z}
-    check("non_local", DIMS, **tensors)
+    sizes = check("non_local", DIMS, **tensors)
     if block is not None and block < 1:
         raise ValueError(f"non_local: block must be None or at least 1, got {block}")
     if halo < 0:
         raise ValueError(f"non_local: halo must be at least 0, got {halo}")
-    return backends.run("non_local", *autocast(*tensors.values()), block, halo)
+    return backends.run("non_local", sizes, *autocast(*tensors.values()), block, halo)
 
 
 non_local.reference = reference

@@ -117,11 +117,7 @@ def _sizes(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -
 def _padded(vectors: Tensor, each: int) -> Tensor:
     """``each`` vectors a position, ``[N, H*W, each * D]``, with D as a CUDA kernel has it."""
     d = vectors.shape[2] // each
-    size = next((size for size in CUDA_SIZES if size >= d), None)
-    if size is None:
-        raise ValueError(
-            f"non_local: D is {d}, the CUDA kernels take up to {CUDA_SIZES[-1]}; use the reference backend"
-        )
+    size = next(size for size in CUDA_SIZES if size >= d)
     return vectors if d == size else F.pad(vectors.unflatten(2, (each, d)), (0, size - d)).flatten(2)
 
 
@@ -181,5 +177,15 @@ attend_bwd = define(
 differentiable(attend, backward_by(attend_bwd), _setup_context)
 not_differentiable(attend_bwd)
 non_local = define_composite("non_local", SCHEMA, with_projections(attend))
+
+
+def too_long(call: backends.Call, most: int) -> list[str]:
+    """Reasons against a backend whose kernels hold ``most`` channels of a query."""
+    d = call.size("D")
+    return [f"{d} channels of queries (at most {most})"] if d > most else []
+
+
 backends.register("non_local", "native", non_local, reasons_against)
-backends.register("non_local", "cuda", non_local, _cuda.reasons_against)
+backends.register(
+    "non_local", "cuda", non_local, lambda call: _cuda.reasons_against(call) + too_long(call, CUDA_SIZES[-1])
+)

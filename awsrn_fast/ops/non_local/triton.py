@@ -16,8 +16,12 @@ from .autograd import (
     _attend_bwd_fake,
     _setup_context,
     backward_by,
+    too_long,
     with_projections,
 )
+
+MOST_CHANNELS = 64
+"""Of a query."""
 
 
 def _attend_fake(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
@@ -32,4 +36,6 @@ attend_bwd = define_triton(
 differentiable(attend, backward_by(attend_bwd), _setup_context)
 not_differentiable(attend_bwd)
 non_local = define_composite("non_local_triton", SCHEMA, with_projections(attend))
-backends.register("non_local", "triton", non_local, reasons_against_products)
+backends.register(
+    "non_local", "triton", non_local, lambda call: reasons_against_products(call) + too_long(call, MOST_CHANNELS)
+)

@@ -22,7 +22,7 @@ DIMS = {
     "res_scale": "1",
 }
 
-backends.register("wide_residual", "reference", reference, backends.always)
+backends.register_reference("wide_residual", reference, DIMS)
 
 
 def wide_residual(
@@ -59,10 +59,10 @@ def wide_residual(
     """
     arguments = {"x": x, "w1": w1, "b1": b1, "w2": w2, "b2": b2, "gate": gate}
     arguments |= {"x_scale": x_scale, "res_scale": res_scale}
-    check("wide_residual", DIMS, **arguments)
+    sizes = check("wide_residual", DIMS, **arguments)
     if prepared is not None and prepared.dtype != torch.uint8:
         raise TypeError(f"wide_residual: prepared must be what prepare() returned, got {prepared.dtype}")
-    return backends.run("wide_residual", *autocast(*arguments.values()), prepared)
+    return backends.run("wide_residual", sizes, *autocast(*arguments.values()), prepared)
 
 
 wide_residual.reference = reference
