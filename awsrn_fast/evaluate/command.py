@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
 from rich.markup import escape
 
 import awsrn_fast
-from awsrn_fast.checkpoint import bundled_names
 from awsrn_fast.cli import console
 from awsrn_fast.data import upscale
 from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
-from awsrn_fast.inference import Placed, SelfEnsemble
+from awsrn_fast.inference import Placed, SelfEnsemble, with_local_means
 from awsrn_fast.metrics import super_resolve
-from awsrn_fast.models import SCALES
+from awsrn_fast.models import SCALES, SuperResolution
 
 from .measure import Method, complain_about, measure
 from .sets import open_sets
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="WEIGHTS",
         help=f"weights file (.safetensors, .pth) or bundled name, or {BICUBIC}; several with --tables (default there: "
-        "every bundled name)",
+        "every bundled one of x4 and x8)",
     )
     p.add_argument(
         "--data", nargs="+", required=True, metavar="DIR", help="one folder a set; a set's HR/ is found by itself"
@@ -61,10 +61,16 @@ def parser() -> argparse.ArgumentParser:
         "--tables",
         type=Path,
         metavar="DIR",
-        help="print the paper's Tables I and II (x4, x8) with what is measured beside what was published, and write "
-        "DIR/tables.md with pictures of the images that differ most",
+        help="print the paper's Tables I and II (x4, x8) with what is measured beside what was published, and what "
+        "baseline and improved network cost; write DIR/tables.md with pictures",
     )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
+    p.add_argument(
+        "--stats",
+        choices=("exact", "local"),
+        default="exact",
+        help="gates from means over the whole image, or over 48x48 pixels around each (default: %(default)s)",
+    )
     p.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)")
     p.add_argument(
         "--self-ensemble",
@@ -85,10 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for option in ("json", "csv", "save_images", "scale", "self_ensemble"):
             if getattr(args, option):
                 raise UserError(f"--tables measures every scale by itself: leave out --{option.replace('_', '-')}")
-        device = pick_device(args.device)
-        dtype = pick_dtype(args.dtype, device)
-        names = args.weights or bundled_names()
-        return write_tables(args.tables, sets, names, lambda model: Placed(model.fuse(), device, dtype))
+        return write_tables(args.tables, sets, args.weights, _placing(args), _where(args))
     if len(args.weights) != 1:
         raise UserError(f"give one weights file or {BICUBIC}: {len(args.weights)} were given (several with --tables)")
     (args.weights,) = args.weights
@@ -111,14 +114,28 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
         if args.self_ensemble:
             raise UserError(f"--self-ensemble is for networks: {BICUBIC} gives the same in every orientation")
         return {"": partial(upscale, scale=args.scale)}, args.scale
-    device = pick_device(args.device)
-    dtype = pick_dtype(args.dtype, device)
+    place = _placing(args)
     model = awsrn_fast.load(args.weights)
     scale = model.facts.scale
     if args.scale not in (None, scale):
         raise UserError(f"{args.weights} is for x{scale}: it cannot be measured with --scale {args.scale}")
-    network = Placed(model.fuse(), device, dtype)
+    network = place(model)
     methods = {"": partial(super_resolve, network)}
     if args.self_ensemble:
         methods[ENSEMBLE] = partial(super_resolve, SelfEnsemble(network))
     return methods, scale
+
+
+def _placing(args: argparse.Namespace) -> Callable[[SuperResolution], Placed]:
+    """What puts a network where it runs, in the form that is asked for."""
+    device = pick_device(args.device)
+    dtype = pick_dtype(args.dtype, device)
+    form = with_local_means if args.stats == "local" else lambda network: network
+    return lambda model: Placed(form(model.fuse()), device, dtype)
+
+
+def _where(args: argparse.Namespace) -> str:
+    device = pick_device(args.device)
+    count = torch.get_num_threads()
+    threads = f" with {count} thread{'s' if count > 1 else ''}" if device.type == "cpu" else ""
+    return f"{args.dtype} on {device}{threads}"

@@ -1,4 +1,4 @@
-"""Tables I and II of the paper, with what this project measured beside what was published."""
+"""Tables I and II of the paper, with what this project measured beside what was published, and what it costs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import nn
 
 import awsrn_fast
+from awsrn_fast.checkpoint import bundled_names
 from awsrn_fast.cli import console
 from awsrn_fast.data import upscale
 from awsrn_fast.errors import UserError
@@ -19,6 +20,7 @@ from awsrn_fast.files import replacing, write_text
 from awsrn_fast.metrics import Score, super_resolve
 from awsrn_fast.models import SuperResolution
 
+from . import cost
 from .measure import Method, complain_about, measure
 from .results import Results
 from .sets import ImageSet
@@ -57,27 +59,39 @@ _FROM_PAPER = {
 
 
 def write_tables(
-    folder: Path, sets: Sequence[ImageSet], weights: Sequence[str], place: Callable[[SuperResolution], nn.Module]
+    folder: Path,
+    sets: Sequence[ImageSet],
+    weights: Sequence[str],
+    place: Callable[[SuperResolution], nn.Module],
+    where: str,
 ) -> int:
-    """Measure bicubic and each network, print both tables, write ``folder/tables.md`` and pictures; the exit status.
+    """Measure bicubic and each network, print both tables with their costs, write ``folder/tables.md`` and pictures.
 
     Args:
         folder: where to write.
         sets: such as B100 and Urban100.
-        weights: files or bundled names; networks of other scales than 4 and 8 are refused.
+        weights: files or bundled names, of which other scales than 4 and 8 are left out; none: every bundled one.
         place: puts a network where it runs.
+        where: that in words, for the tables of cost.
+
+    Returns:
+        The exit status.
     """
     methods: dict[int, dict[str, Method]] = {scale: {"bicubic": partial(upscale, scale=scale)} for scale in NUMBERS}
-    for name in weights:
+    networks: dict[int, dict[str, SuperResolution]] = {scale: {} for scale in NUMBERS}
+    for name in weights or bundled_names():
         model = awsrn_fast.load(name)
         facts = model.facts
         if facts.scale not in NUMBERS:
-            console.print(f"{name} is for x{facts.scale}, which the tables do not have: left out")
+            if weights:
+                console.print(f"{name} is for x{facts.scale}, which the tables do not have: left out")
             continue
-        title = f"{Path(name).stem if Path(name).suffix else name} ({facts.parameters / 1e3:,.0f} K parameters)"
+        plain = Path(name).stem if Path(name).suffix else name
+        title = f"{plain} ({facts.parameters / 1e3:,.0f} K parameters)"
         if title in methods[facts.scale]:
             raise UserError(f"two of the weights are called {title}: rename one file")
         methods[facts.scale][title] = partial(super_resolve, place(model))
+        networks[facts.scale][plain] = model
     failed, text = 0, []
     for scale, of_scale in methods.items():
         results, failures = measure(sets, {_ending(title): method for title, method in of_scale.items()}, scale, None)
@@ -87,6 +101,9 @@ def write_tables(
         names = [image_set.name for image_set in sets]
         console.print(printed(scale, lines, names))
         text.append(markdown(scale, lines, names))
+        costs = cost.measure_cost(cost.with_counterparts(networks[scale], scale), scale, place)
+        console.print(cost.printed(costs, scale, where))
+        text.append(cost.markdown(costs, scale, where))
         if len(of_scale) > 1:
             text += [_pictures(folder, image_set, of_scale, results, scale) for image_set in sets]
     write_text(folder / "tables.md", "\n".join(text))

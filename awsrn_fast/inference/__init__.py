@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .local import with_local_means
 from .tiling import Deviation, Source, Tensors, Tiler
 from .wrappers import Placed, SelfEnsemble, exact_context
 
-__all__ = ["Deviation", "Placed", "SelfEnsemble", "Source", "Tensors", "Tiler", "exact_context"]
+__all__ = ["Deviation", "Placed", "SelfEnsemble", "Source", "Tensors", "Tiler", "exact_context",
+           "with_local_means"]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
+from .local import with_local_means
 from .memory import fitting_tile, free, free_on
-from .tiling import Source, Stats, Tiler
+from .tiling import Source, Tiler
 from .wrappers import Placed, SelfEnsemble
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def upscale(
     image: Picture,
     *,
     tile: int | None = None,
-    stats: Stats = "frozen",
+    stats: Literal["frozen", "exact", "local"] = "frozen",
     memory_limit: int | None = None,
     self_ensemble: bool = False,
     dtype: torch.dtype = torch.float32,
@@ -44,7 +45,8 @@ def upscale(
                 f"upscale: a Pillow image must be of mode {', '.join(MODES)}, not {image.mode}: convert it"
             )
         planes, top = [_of_array(values)], _top(values.dtype)
-    placed = Placed(model, model.mean.device, dtype, as_it_is=True)
+    network = with_local_means(model) if stats == "local" else model
+    placed = Placed(network, model.mean.device, dtype, as_it_is=True)
     large = []
     for each in planes:
         unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
@@ -53,8 +55,8 @@ def upscale(
             room = free(memory_limit)
             result = 4 * unit.planes * model.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
             room = None if room is None else room - result
-            side = fitting_tile(model.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
-        tiler = Tiler(placed, side or None, stats)
+            side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
+        tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
         strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, model.scale)
         large.append(np.concatenate(list(enlarged(unit, strips))))
     if isinstance(image, Tensor):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from awsrn_fast.errors import RunError
+from awsrn_fast.heap import give_back
 
 from .wrappers import exact_context
 
@@ -53,6 +55,28 @@ def peak() -> int | None:
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
+
+
+def most_taken(run: Callable[[], object]) -> int | None:
+    """Bytes that ``run`` takes at the most on top of what is held before; None where the system does not tell.
+
+    On CUDA's devices those of torch's tensors. It runs twice, so that what is made once is there before; the process's
+    own :func:`peak` starts anew.
+    """
+    run()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    give_back()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return None
+    before = resident()
+    run()
+    return max(peak() - before, 0)
 
 
 def free(limit: int | None) -> int | None:

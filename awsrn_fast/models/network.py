@@ -83,7 +83,7 @@ class SuperResolution(nn.Module):
         image: Picture,
         *,
         tile: int | None = None,
-        stats: Literal["frozen", "exact"] = "frozen",
+        stats: Literal["frozen", "exact", "local"] = "frozen",
         memory_limit: int | None = None,
         self_ensemble: bool = False,
         dtype: torch.dtype = torch.float32,
@@ -105,7 +105,8 @@ class SuperResolution(nn.Module):
             tile: side of a tile in pixels; 0: never tile; None: the image whole if it fits the memory, else tiles as
                 large as fit. Tiles see their surroundings, so there are no seams.
             stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
-                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files.
+                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
+                takes means over 48x48 pixels around each instead, tiled or not.
             memory_limit: bytes that the process may hold; None: three quarters of what is free.
             self_ensemble: average over eight flips and turns: a little better, eight times the work.
             dtype: of the arithmetic; bfloat16 or float16 through autocast.

@@ -84,8 +84,11 @@ class LRFU(nn.Module):
 
     def forward(self, levels: list[Tensor], means: list[Tensor]) -> Tensor:
         """Levels ``[N, C, H, W]`` each, and their means ``[N, C]`` -> ``[N, C, H, W]``."""
-        gates = (2 * self.focus(torch.cat(means, dim=1)))[:, :, None, None].chunk(len(levels), dim=1)
-        gated = [level * gate for level, gate in zip(levels, gates, strict=True)]
+        return self.weighted(levels, (2 * self.focus(torch.cat(means, dim=1)))[:, :, None, None])
+
+    def weighted(self, levels: list[Tensor], gates: Tensor) -> Tensor:
+        """Levels, and gates of all their channels ``[N, levels * C, 1 or H, 1 or W]`` -> ``[N, C, H, W]``."""
+        gated = [level * gate for level, gate in zip(levels, gates.chunk(len(levels), dim=1), strict=True)]
         pairs = [F.relu(pair(torch.cat(gated[2 * i : 2 * i + 2], dim=1))) for i, pair in enumerate(self.pairs)]
         return self.fuse(torch.cat(pairs, dim=1))
 

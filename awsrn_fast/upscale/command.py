@@ -12,7 +12,7 @@ import awsrn_fast
 from awsrn_fast import backends, cli, images
 from awsrn_fast.devices import DTYPES, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
-from awsrn_fast.inference import Placed
+from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.memory import free, peak
 from awsrn_fast.memory import parse_size, show_size
 
@@ -56,10 +56,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--tile", type=_not_negative, metavar="N",
                    help="side of a tile in input pixels, 0: never tile; images of up to NxN pixels go through whole "
                         "(default: as large as the memory allows)")  # fmt: skip
-    p.add_argument("--stats", choices=("frozen", "exact"), default="frozen",
+    p.add_argument("--stats", choices=("frozen", "exact", "local"), default="frozen",
                    help="gates of a tiled image: frozen takes them from one run over regions spread over it, and says "
                         "how much that changes; exact takes them from the whole image, layer by layer, with up to "
-                        "1 KB a pixel in temporary files (TMPDIR) (default: %(default)s)")  # fmt: skip
+                        "1 KB a pixel in temporary files (TMPDIR); local, tiled or not, takes them from 48x48 pixels "
+                        "around each: twice the work (default: %(default)s)")  # fmt: skip
     p.add_argument(
         "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
     )
@@ -98,9 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     device = pick_own_device(args.device)
     model = awsrn_fast.load(args.weights).fuse()
-    placed = Placed(model, device, pick_dtype(args.dtype, device))
+    placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
-    settings = Settings(args.tile, args.stats, room, args.max_pixels, args.self_ensemble, args.quality)
+    stats = "exact" if args.stats == "exact" else "frozen"
+    settings = Settings(args.tile, stats, room, args.max_pixels, args.self_ensemble, args.quality)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
         for job in jobs:

@@ -97,9 +97,10 @@ def _strips(tiler: Tiler, settings: Settings, remarks: dict[str, None]) -> Calla
             yield SelfEnsemble(tiler)(source.window(0, source.height, 0, source.width))
         else:
             yield from tiler.strips(source)
+        in_parts = tiler.cuts(source.height, source.width) and tiler.stats != "exact"
+        if in_parts and tiler.facts.non_local and tiler.facts.block is None:
+            remarks["attention of global span sees its tile only; --stats exact lets it see the image"] = None
         if tiler.deviation is not None:
-            if tiler.facts.non_local and tiler.facts.block is None:
-                remarks["attention of global span sees its tile only; --stats exact lets it see the image"] = None
             remarks[f"gates frozen: {tiler.deviation}; --stats exact takes the whole image's"] = None
 
     return strips

@@ -1,0 +1,110 @@
+"""What networks cost: parameters, mult-adds, time and memory for one image of 1280x720, the literature's size."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from awsrn_fast.inference.memory import most_taken
+from awsrn_fast.memory import show_size
+from awsrn_fast.models import SuperResolution, create
+from awsrn_fast.models.sizes import VARIANTS
+
+HEIGHT, WIDTH = 720, 1280
+TURNS = 5
+HEADINGS = ("network", "parameters", "mult-adds", "merged", "time", "peak memory")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network.
+
+    Attributes:
+        name: of the weights or the variant.
+        parameters: numbers in the weights file.
+        mult_adds: with every branch of the reconstruction by itself, as the literature counts.
+        mult_adds_merged: as computed.
+        seconds: median of :data:`TURNS` runs, which take turns with the other networks'.
+        memory: bytes that a run takes beside the weights; None where the system does not tell.
+    """
+
+    name: str
+    parameters: int
+    mult_adds: int
+    mult_adds_merged: int
+    seconds: float
+    memory: int | None
+
+    def cells(self) -> tuple[str, ...]:
+        """A line under :data:`HEADINGS`."""
+        return (
+            self.name,
+            f"{self.parameters:,}",
+            f"{self.mult_adds / 1e9:.1f} G",
+            f"{self.mult_adds_merged / 1e9:.1f} G",
+            f"{self.seconds:.2f} s",
+            "-" if self.memory is None else show_size(self.memory),
+        )
+
+
+def with_counterparts(networks: Mapping[str, SuperResolution], scale: int) -> dict[str, SuperResolution]:
+    """The networks and, of each size among them, the variants that are missing (of random weights: cost is the same).
+
+    So the baseline stands beside the improved network whatever was trained. Without any, size S of both.
+    """
+    there = {network.facts.variant for network in networks.values()}
+    sizes = {variant.partition("-")[2] for variant in there if variant in VARIANTS} or {"s"}
+    wanted = [variant for variant in VARIANTS if variant.partition("-")[2] in sizes and variant not in there]
+    return {variant: create(variant, scale).eval() for variant in wanted} | dict(networks)
+
+
+def measure_cost(
+    networks: Mapping[str, SuperResolution], scale: int, place: Callable[[SuperResolution], nn.Module]
+) -> list[Cost]:
+    """The cost of each network, in its fused form as ``place`` makes it."""
+    placed = {name: place(network) for name, network in networks.items()}
+    image = torch.rand(1, 3, HEIGHT // scale, WIDTH // scale, generator=torch.Generator().manual_seed(0))
+    memory = {name: most_taken(lambda network=network: network(image)) for name, network in placed.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in placed}
+    for _ in range(TURNS):
+        for name, network in placed.items():
+            seconds[name].append(_timed(network, image))
+    costs = []
+    for name, network in networks.items():
+        facts = network.facts
+        counts = facts.parameters, facts.mult_adds, facts.mult_adds_merged
+        costs.append(Cost(name, *counts, statistics.median(seconds[name]), memory[name]))
+    return costs
+
+
+def _timed(network: nn.Module, image: Tensor) -> float:
+    start = time.perf_counter()
+    network(image)  # its result comes to the CPU, so a device is done by then
+    return time.perf_counter() - start
+
+
+def printed(costs: Sequence[Cost], scale: int, where: str) -> Table:
+    """The table for the terminal."""
+    table = Table(title=title(scale, where), title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for cost in costs:
+        table.add_row(*cost.cells())
+    return table
+
+
+def markdown(costs: Sequence[Cost], scale: int, where: str) -> str:
+    """The same table in Markdown."""
+    lines = [f"### {title(scale, where)}", "", f"| {' | '.join(HEADINGS)} |", "|---|" + "---:|" * (len(HEADINGS) - 1)]
+    lines += [f"| {' | '.join(cost.cells())} |" for cost in costs]
+    return "\n".join(lines) + "\n"
+
+
+def title(scale: int, where: str) -> str:
+    return f"Cost of {WIDTH}x{HEIGHT} at x{scale}, {where}"
