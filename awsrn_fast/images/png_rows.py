@@ -100,9 +100,11 @@ class PngRows(Reader):
         out = np.empty((bottom - top, right - left, self.header.planes), np.float32)
         at = self._top - top
         for block in self._blocks:  # each by itself, lest all of them are there twice
-            rows = block[max(-at, 0) : bottom - top - at, left * self._pixel : right * self._pixel]
+            low, high = max(at, 0), min(at + len(block), bottom - top)
+            if high <= low:
+                break
+            rows = block[low - at : high - at, left * self._pixel : right * self._pixel]
             numbers = np.ascontiguousarray(rows).view(self.header.samples.dtype.newbyteorder(">"))
-            low = max(at, 0)
             out[low : low + len(rows)] = self.header.samples.to_unit(numbers).reshape(len(rows), *out.shape[1:])
             at += len(block)
         return out

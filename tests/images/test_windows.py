@@ -66,7 +66,7 @@ def all_windows(reader: images.Reader, step: int = 4) -> np.ndarray:
 
 @pytest.mark.parametrize("planes", [1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("block", [1, 2**22], ids=["by row", "at once"])
+@pytest.mark.parametrize("block", [1, 90, 2**22], ids=["by row", "some rows", "at once"])
 def test_png_in_windows_with_every_filter(tmp_path, monkeypatch, planes, dtype, block):
     monkeypatch.setattr(png_rows, "_BLOCK", block)
     array = numbers(dtype, 13, 9, planes)
@@ -78,6 +78,8 @@ def test_png_in_windows_with_every_filter(tmp_path, monkeypatch, planes, dtype, 
         expected = array.astype(np.float32) / np.float32(np.iinfo(dtype).max)
         np.testing.assert_array_equal(all_windows(reader), expected)
         np.testing.assert_array_equal(reader.window(0, 5, 0, 9), expected[:5])  # starts anew
+        for top, bottom in ((0, 12), (0, 3), (2, 4), (2, 9), (5, 6)):  # within what is decoded, and beyond
+            np.testing.assert_array_equal(reader.window(top, bottom, 1, 8), expected[top:bottom, 1:8])
 
 
 def test_exif_behind_the_pixels_is_found_and_a_turned_png_stands_upright(tmp_path):
