@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import report
 import torch
 from machine import Ceilings, facts
 from rows import NetworkRow, OpRow, TrainingRow, all_rows, tiny
@@ -24,10 +25,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--store", type=Path, help="write each row's result there, and leave out rows that are there already"
     )
+    group.addoption("--report", type=Path, help="write the report of what is in --store into this folder at the end")
     group.addoption("--bench-device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("report") and not config.getoption("store"):
+        raise pytest.UsageError("--report goes with --store, the folder that it is made from")
     config.measured = []
     keep_freed_memory()  # as the commands do; for all contenders alike
 
@@ -53,13 +57,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     option = metafunc.config.getoption
     cuda = pick_device(option("bench_device")).type == "cuda"
-    dtypes = (torch.float32, torch.float16 if cuda else torch.bfloat16)
+    dtypes = (torch.float16, torch.float32) if cuda else (torch.float32, torch.bfloat16)
     rows = [row for row in all_rows(dtypes) if isinstance(row, KINDS[kind]) and (row.quick or option("full"))]
     rows = [tiny(row) for row in rows] if option("tiny") else rows
     metafunc.parametrize(f"{kind}_row", rows, ids=lambda row: row.name)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    store = config.getoption("store")
+    if config.getoption("report") and store.is_dir():
+        path = report.main([str(store), "-o", str(config.getoption("report"))])
+        terminalreporter.write_line(f"report: {path}")
     if not config.measured:
         return
     terminalreporter.section("ratio to the best peer (above 1: ours is faster)")

@@ -9,6 +9,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,11 @@ def machine_class(device: torch.device) -> str:
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """Device, driver, versions and load; for a GPU its clocks, throttling, temperature and power now."""
+    """Device, driver and versions."""
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "class": machine_class(device),
         "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
     }
     for package in PACKAGES:
@@ -43,7 +43,17 @@ def facts(device: torch.device) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     if device.type == "cuda":
-        found |= _gpu_state(device)
+        _handle(device)
+        found |= {"driver": pynvml.nvmlSystemGetDriverVersion(), "cuda": torch.version.cuda}
+    return found
+
+
+def state(device: torch.device) -> dict[str, Any]:
+    """Load of the machine; for a GPU its clocks, temperature, power and why it is throttled, now. To be asked for right
+    after a measurement. What the card does not tell is left out."""
+    found: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}
+    if device.type == "cuda":
+        found |= _gpu_state(_handle(device))
     return found
 
 
@@ -124,16 +134,23 @@ def _handle(device: torch.device) -> Any:
     return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
 
 
-def _gpu_state(device: torch.device) -> dict[str, Any]:
-    handle = _handle(device)
-    reasons = pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
-    names = [name for name in dir(pynvml) if name.startswith("nvmlClocksThrottleReason") and not name.endswith("All")]
-    return {
-        "driver": pynvml.nvmlSystemGetDriverVersion(),
-        "cuda": torch.version.cuda,
-        "clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
-        "memory_clock_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
-        "temperature_c": pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
-        "power_w": pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
-        "throttled": [n.removeprefix("nvmlClocksThrottleReason") for n in names if reasons & getattr(pynvml, n)],
+def _gpu_state(handle: Any) -> dict[str, Any]:
+    questions: dict[str, Callable[[], Any]] = {
+        "clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
+        "memory_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
+        "temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+        "power_w": lambda: pynvml.nvmlDeviceGetPowerUsage(handle) / 1e3,
+        "throttled": lambda: _throttled(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
     }
+    found = {}
+    for name, ask in questions.items():
+        with suppress(pynvml.NVMLError_NotSupported):
+            found[name] = ask()
+    return found
+
+
+def _throttled(reasons: int) -> list[str]:
+    """Their names; that the GPU is idle is none."""
+    prefix, no_reason = "nvmlClocksThrottleReason", ("All", "None", "GpuIdle")
+    names = [name.removeprefix(prefix) for name in dir(pynvml) if name.startswith(prefix)]
+    return [name for name in names if name not in no_reason and reasons & getattr(pynvml, prefix + name)]

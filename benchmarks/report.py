@@ -9,8 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from card_model import CARDS, HEAD, Card, card_of, cells, described, model
+from rows import DTYPE_NAMES, op_rows
 
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing, write_text
@@ -54,8 +58,8 @@ def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def markdown(rows: list[dict[str, Any]], machine: dict[str, Any], name: str) -> str:
     """The table: ratio, medians and spreads, what was reached, memory."""
-    state = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "device")
-    lines = [f"# {machine['device']}", "", f"{state}.", ""]
+    facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "device")
+    lines = [f"# {machine['device']}", "", f"{facts}. {_state(rows)}", ""]
     lines += [
         "Medians of interleaved turns in one process, fastest and slowest turn in brackets; every contender passed "
         "the check against fp64 first. Ratio: best peer over ours. Ceilings are the most that torch reached on this "
@@ -75,7 +79,78 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any], name: str) -> 
                 "| row | ours | best peer | ratio | arithmetic, bandwidth | peak, peer's |",
             ]
             lines += ["|---|---|---|---|---|---|", *map(_line, chosen)]
+    lines += _beside_the_model(rows, machine["device"])
     return "\n".join(lines) + "\n"
+
+
+def _state(rows: list[dict[str, Any]]) -> str:
+    """The machine's state right after each row, over all rows."""
+    states = [row["state"] for row in rows if "state" in row]
+    said = [f"load {_range(values)}" for values in [[state["load"] for state in states]] if values]
+    for key, unit in (("clock_mhz", "MHz"), ("temperature_c", "degrees"), ("power_w", "W")):
+        values = [state[key] for state in states if key in state]
+        said += [f"{key.partition('_')[0]} {_range(values)} {unit}"] if values else []
+    reasons = sorted({reason for state in states for reason in state.get("throttled", [])})
+    said += [f"throttled by {', '.join(reasons)}"] if reasons else []
+    return f"Right after the rows: {', '.join(said)}." if said else ""
+
+
+def _range(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+class Expected(NamedTuple):
+    """What is expected of Turing cards before anyone has measured one."""
+
+    row: str
+    what: str
+    least: float
+    of: Callable[[dict[str, Any], Card], float]
+
+
+def _times_eager(row: dict[str, Any], card: Card) -> float:
+    eager = min(times["median_s"] for name, times in row["contenders"].items() if name.startswith("eager"))
+    return eager / row["contenders"][row["leader"]]["median_s"]
+
+
+def _share_of_bandwidth(row: dict[str, Any], card: Card) -> float:
+    return row["gigabytes"] / card.bandwidth
+
+
+def _share_of_products(row: dict[str, Any], card: Card) -> float:
+    return row["gigaflops"] / 1e3 / card.tensor
+
+
+EXPECTED = (
+    Expected("dwpw_attention forward, 64 channels, 256x256, fp16", "times eager", 3, _times_eager),
+    Expected("dwpw_attention forward, 64 channels, 256x256, fp16", "of the bandwidth", 0.75, _share_of_bandwidth),
+    Expected("non_local forward, d=32, 96x96, fp16", "of the tensor cores' peak", 0.5, _share_of_products),
+    Expected("improved-s x4, 128x128, fp16", "times eager", 2, _times_eager),
+)
+
+
+def _beside_the_model(rows: list[dict[str, Any]], device: str) -> list[str]:
+    """On a card whose data sheet is known: the model of each op's row, and what was expected of Turing."""
+    name = card_of(device)
+    if name is None:
+        return []
+    card, measured = CARDS[name], {row["row"]: row for row in rows}
+    lines = ["", "## Model and measurement", "", f"{name}: {described(card)}", ""]
+    lines += [f"| {' | '.join(HEAD)} |", f"|{'---|' * len(HEAD)}"]
+    for row in op_rows(tuple(DTYPE_NAMES)):
+        if row.name in measured:
+            found = measured[row.name]
+            seconds = found["contenders"][found["leader"]]["median_s"]
+            lines.append(f"| {' | '.join(cells(model(row, card, seconds)))} |")
+    known = [each for each in EXPECTED if each.row in measured] if card.capability == (7, 5) else []
+    if known:
+        lines += ["", "Expected of Turing cards before one was measured:", "", "| row | | at least | measured |"]
+        lines.append("|---|---|---|---|")
+        for each in known:
+            value = each.of(measured[each.row], card)
+            lines.append(f"| {each.row} | {each.what} | {each.least:g} | {value:.2f} |")
+    return lines
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -62,16 +62,19 @@ class TrainingRow:
 
 Row = OpRow | NetworkRow | TrainingRow
 QUICK_OPS = {"training", "head, training", "unit, training", "x4, training", "block, 128x128", "head, 128x128"}
+QUICK_ON_GPUS = {"64 channels, 256x256", "d=32, 96x96", "x4, 128x128"}
+"""More of them where they take milliseconds: what report.py holds a Turing card against."""
 
 
 def op_rows(dtypes: tuple[torch.dtype, ...]) -> list[OpRow]:
-    """Every benchmark case of every op, in each dtype, forward and forward+backward."""
+    """Every benchmark case of every op, in each dtype (the first is the quick one), forward and forward+backward."""
+    quick_ops = QUICK_OPS | (QUICK_ON_GPUS if dtypes[0] == torch.float16 else set())
     rows = []
     for op in ops.ROWS:
         for case in importlib.import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS:
             for dtype in dtypes:
                 for backward in (False, True):
-                    quick = case.name in QUICK_OPS and dtype == dtypes[0] and backward == case.name.endswith("training")
+                    quick = case.name in quick_ops and dtype == dtypes[0] and backward == case.name.endswith("training")
                     rows.append(OpRow(op, case, dtype, backward, quick))
     return rows
 
@@ -90,7 +93,7 @@ def network_rows(dtypes: tuple[torch.dtype, ...]) -> list[NetworkRow]:
 
 def training_rows(dtypes: tuple[torch.dtype, ...]) -> list[TrainingRow]:
     """Baseline and improved S in each dtype."""
-    return [TrainingRow(n, d, quick=d == dtypes[-1]) for n in ("AWSRN-S", "improved-s") for d in dtypes]
+    return [TrainingRow(n, d, quick=d != torch.float32) for n in ("AWSRN-S", "improved-s") for d in dtypes]
 
 
 def all_rows(dtypes: tuple[torch.dtype, ...]) -> list[Row]:

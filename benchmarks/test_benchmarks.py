@@ -12,7 +12,7 @@ import pytest
 import torch
 from contenders import field_of
 from contest import Contender, Turns, calibrated, check, turn
-from machine import Ceilings, energy_of, machine_class
+from machine import Ceilings, energy_of, machine_class, state
 from report import stored_as
 from resident import growth_of
 from rows import NetworkRow, OpRow, Row, TrainingRow
@@ -72,12 +72,13 @@ def _measure(row: Row, request: Any, benchmark: Any, device: torch.device, ceili
     best = min(peers, key=lambda c: turns[c.name].median)
     ratio = turns[best.name].median / turns[leader.name].median
     info = {"row": row.name, "leader": leader.name, "best_peer": best.name, "ratio": ratio, "machine": machine}
+    info["state"] = state(device)
     info["contenders"] = {name: _summary(t) for name, t in turns.items()}
     info["calls_a_round"] = turns[leader.name].calls
     if isinstance(row, OpRow):
         info |= _reached(row, turns[leader.name].median, ceilings)
     info |= energy_of(leader.once, device)
-    if option("full") or isinstance(row, NetworkRow):
+    if option("full") or isinstance(row, NetworkRow) or device.type == "cuda":  # where it takes a call, not a process
         info["peak_bytes"] = {c.name: _peak(row, c, device, option("tiny")) for c in (leader, peers[0])}
     benchmark.extra_info |= info
     if stored is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from rows import OpRow
@@ -32,14 +32,24 @@ class Work(NamedTuple):
     bytes: int
 
 
+def on_meta(row: OpRow) -> dict[str, Any]:
+    """The row's arguments without values, leaves of a graph if it goes backward."""
+    shapes = row.case.shapes.items()
+    leaves = {
+        name: None if shape is None else torch.empty(shape, dtype=row.dtype, device="meta", requires_grad=row.backward)
+        for name, shape in shapes
+    }
+    return leaves | row.case.options
+
+
 def of_op(row: OpRow) -> Work:
     """The least an op can do: as its reference computes it, with nothing stored in between."""
-    arguments = row.case.make(row.dtype)
-    leaves = {k: v.to("meta").requires_grad_(row.backward) for k, v in arguments.items() if isinstance(v, Tensor)}
+    arguments = on_meta(row)
+    leaves = [v for v in arguments.values() if isinstance(v, Tensor)]
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter, sdpa_kernel(SDPBackend.MATH):
-        outputs = ops.ROWS[row.op].reference(**(arguments | leaves))
+        outputs = ops.ROWS[row.op].reference(**arguments)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         if row.backward:
-            torch.autograd.grad(outputs, list(leaves.values()), [torch.empty_like(y) for y in outputs])
-    given, made = (sum(t.nbytes for t in tensors) for tensors in (leaves.values(), outputs))
+            torch.autograd.grad(outputs, leaves, [torch.empty_like(y) for y in outputs])
+    given, made = (sum(t.nbytes for t in tensors) for tensors in (leaves, outputs))
     return Work(counter.get_total_flops(), given + made + row.backward * (2 * given + made))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import contenders
+import machine
 import pytest
 import report
 import resident
@@ -47,25 +48,30 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         "gated",
         "--store",
         str(tmp_path / "s"),
+        "--report",
+        str(tmp_path / "docs"),
     ]
     said = []
     for _ in range(2):
         done = subprocess.run([*command, "-p", "no:cacheprovider", "-rs"], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:]
         said.append(done.stdout)
-    rows, machine = report.read(tmp_path / "s")
-    assert [row["group"] for row in rows] == ["OpRow"] and machine
+    rows, facts = report.read(tmp_path / "s")
+    assert [row["group"] for row in rows] == ["OpRow"] and facts["threads"]
+    (written,) = (tmp_path / "docs").glob("*.md")
+    assert f"report: {written}" in said[1]
     assert "measured already" not in said[0] and "1 skipped" in said[1] and "measured already" in said[1]
 
 
 def test_every_quick_row_is_measured(run: Path) -> None:
-    rows, machine = report.read(run)
+    rows, facts = report.read(run)
     assert {row["group"] for row in rows} >= {"NetworkRow", "TrainingRow"}
-    assert machine["torch"] == torch.__version__.split("+")[0] or machine["torch"] == torch.__version__
+    assert facts["torch"] == torch.__version__.split("+")[0] or facts["torch"] == torch.__version__
     for row in rows:
         assert row["ratio"] > 0
         assert {row["leader"], row["best_peer"]} <= set(row["contenders"])
         assert row["best_peer"] != row["leader"]
+        assert row["state"]["load"] >= 0
 
 
 def test_report_of_a_run(run: Path, tmp_path: Path) -> None:
@@ -163,8 +169,41 @@ def test_a_row_below_its_budget_fails(monkeypatch, tmp_path: Path) -> None:
 def test_budgets_name_rows_that_exist() -> None:
     budgets = test_benchmarks.tomllib.loads(test_benchmarks.BUDGETS.read_text())
     names = {row.name for row in all_rows((torch.float32, torch.bfloat16, torch.float16))}
-    for machine, rows in budgets.items():
-        assert set(rows) <= names, machine
+    for key, rows in budgets.items():
+        assert set(rows) <= names, key
+
+
+def test_state_of_a_gpu_is_what_nvml_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(handle: object) -> int:
+        raise machine.pynvml.NVMLError_NotSupported
+
+    gpu, millijoules = torch.device("cuda"), iter((1_000, 4_000))
+    answers = {
+        "nvmlDeviceGetClockInfo": lambda handle, kind: 1545 if kind == machine.pynvml.NVML_CLOCK_SM else 7000,
+        "nvmlDeviceGetTemperature": lambda handle, kind: 71,
+        "nvmlDeviceGetPowerUsage": unsupported,  # as GeForce cards of older drivers
+        "nvmlDeviceGetCurrentClocksThrottleReasons": lambda handle: 0x4 | 0x1,  # power cap, idle
+        "nvmlDeviceGetTotalEnergyConsumption": lambda handle: next(millijoules),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(machine.pynvml, name, answer)
+    monkeypatch.setattr(machine, "_handle", lambda device: object())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    found = machine.state(gpu)
+    assert found.pop("load") >= 0
+    assert found == {"clock_mhz": 1545, "memory_clock_mhz": 7000, "temperature_c": 71, "throttled": ["SwPowerCap"]}
+    calls = []
+    energy = machine.energy_of(lambda: calls.append(1), gpu, seconds=0.01)
+    assert energy["joules_per_call"] == pytest.approx(3 / len(calls))
+    assert energy["watts"] == pytest.approx(3 / 0.01, rel=0.5)
+    monkeypatch.setattr(machine.pynvml, "nvmlDeviceGetTotalEnergyConsumption", unsupported)
+    assert machine.energy_of(lambda: None, gpu) == {}
+
+
+def test_on_a_gpu_the_quick_rows_are_those_in_fp16() -> None:
+    rows = [row for row in all_rows((torch.float16, torch.float32)) if row.quick]
+    assert {row.dtype for row in rows} == {torch.float16}
+    assert {each.row for each in report.EXPECTED} <= {row.name for row in rows}
 
 
 def test_spread() -> None:

@@ -71,6 +71,9 @@ void run(const Launch& launch);
 // The order in which threads are tried: 0 ascending, else a permutation that the seed draws anew for each block.
 void set_thread_order(std::uint64_t seed);
 
+// Off: launches are checked against the limits and recorded, but nothing runs and no output is written.
+void set_running(bool on);
+
 // A kernel's mangled name, which is nvcc's too.
 std::string kernel_name(const void* kernel);
 

@@ -57,5 +57,6 @@ def cuda_on_cpu(op: str, arch: int, variant: str = "plain") -> Iterator[ModuleTy
             yield module
         finally:
             module.set_thread_order(0)
+            module.set_running(True)
             backends.register(op, "cuda", *backend)
             library._destroy()

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import compiled
 import host_build
 import pytest
 import torch
 from harness import cuda_on_cpu
-from suite import assert_accurate, cases_of, forward_and_gradients
+from rows import OpRow, tiny
+from suite import assert_accurate, cases_of, forward_and_gradients, laid_out
 
 from awsrn_fast import backends, native, ops
+from awsrn_fast.ops.gated_residual.cases import BENCHMARKS as GATED
 
 FOLDER = Path(__file__).resolve().parent / "probe"
 
@@ -202,3 +205,15 @@ class TestFaultsInALauncher:
 
         with pytest.raises(AssertionError, match="output 0: error"):
             self.check("gated_residual_fwd", smaller)
+
+
+def test_launches_can_be_recorded_and_not_run() -> None:
+    """For the grids of maps that would take the harness hours."""
+    row = tiny(OpRow("gated_residual", GATED[0], torch.float32, backward=True))
+    recorded = compiled.recorded(row)
+    assert len(recorded) == 4  # forward and backward, each with its sums
+    with cuda_on_cpu(row.op, 75) as module, backends.use_backend(**{row.op: "cuda"}):
+        module.take_launches()
+        arguments = {name: laid_out(value, "channels_last") for name, value in row.case.make(row.dtype).items()}
+        forward_and_gradients(ops.ROWS[row.op], arguments)
+        assert [launch[1:5] for launch in sorted(module.take_launches())] == recorded
