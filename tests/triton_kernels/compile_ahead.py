@@ -124,7 +124,7 @@ def _non_local(kernels: Any, x: Tensor, w_theta: Tensor, *others: Any) -> None:
 
 def _awms(kernels: Any, *inputs: Any) -> None:
     y = kernels.awms_fwd(*inputs)
-    kernels.awms_bwd(y, *inputs, [True] * 5)
+    kernels.awms_bwd(y, *inputs[:8], [True] * 5)
 
 
 LAUNCHED = {
