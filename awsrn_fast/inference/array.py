@@ -13,7 +13,7 @@ from torch import Tensor
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
 from .local import with_local_means
-from .memory import fitting_tile, free, free_on
+from .memory import ceiling, fitting_tile, free, free_on
 from .tiling import Source, Tiler
 from .wrappers import Placed, SelfEnsemble
 
@@ -57,6 +57,7 @@ def upscale(
             room = None if room is None else room - result
             side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
         tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
+        tiler.ceiling = ceiling(memory_limit)
         strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, model.scale)
         large.append(np.concatenate(list(enlarged(unit, strips))))
     if isinstance(image, Tensor):

@@ -87,6 +87,12 @@ def free(limit: int | None) -> int | None:
     return None if have is None else round(_SHARE * have)
 
 
+def ceiling(limit: int | None) -> int | None:
+    """Bytes that the process may hold in all, of which :func:`free` are left; None: not known."""
+    left = free(limit)
+    return limit if limit is not None or left is None else resident() + left
+
+
 def free_on(device: torch.device) -> int | None:
     """The same of a device with memory of its own; None: it has none."""
     return round(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from awsrn_fast import ops
 from awsrn_fast.errors import RunError
-from awsrn_fast.heap import give_back
 from awsrn_fast.nn import AWRU, LFB, NonLocal
 
 from .gates import FixedGate, sharing
@@ -169,7 +168,6 @@ class _Sweeps:
             return network.tail(features, skip, out_scale=0.5, out_shift=network.mean, clamp=network.clamp)
 
         for rows in spans(x.height, self.pieces.height, radius):
-            give_back()
             out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * x.width)
             # By the strip, since the image may be a file that is decoded from top to bottom.
             image = self.source.window(rows.low, rows.high, 0, x.width)
@@ -220,7 +218,6 @@ class _Sweeps:
             self.progress(own.shape[2] * own.shape[3])
 
         for rows in spans(height, self.pieces.height, radius, align):
-            give_back()
             for columns in spans(width, self.pieces.width, radius, align):
                 self.pieces.run(rows, columns, radius, run)
         return out, (total / (height * width)).float()[None].to(self.model.device)

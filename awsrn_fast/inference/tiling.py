@@ -15,6 +15,7 @@ from awsrn_fast.errors import is_out_of_memory
 from awsrn_fast.heap import give_back
 
 from .gates import Census, Gates, gates_of, pooled, with_gates
+from .memory import OVERHEAD, resident
 from .spans import Span, parts, spans
 from .sweeps import sweep
 from .wrappers import exact_context
@@ -99,6 +100,8 @@ class Tiler(nn.Module):
         self.context = exact_context(self.facts) if context is None else context
         self.on_tile: Callable[[float], None] = lambda pixels: None
         """Called after each tile with the number of input pixels done."""
+        self.ceiling: int | None = None
+        """Bytes that the process may hold: near them, freed memory that malloc keeps is given back before a tile."""
         self.deviation: Deviation | None = None
         """Of the last image with frozen gates."""
 
@@ -128,7 +131,6 @@ class Tiler(nn.Module):
             for columns in spans(width, self.tile[1], self.context, align):
                 yield rows, columns
 
-    @torch.no_grad()
     def strips(self, source: Source) -> Iterator[Tensor]:
         """The result from top to bottom, in strips ``[1, 3, rows, sW]``, fp32."""
         height, width = source.height, source.width
@@ -136,14 +138,15 @@ class Tiler(nn.Module):
         tile = self.tile
         if not self.cuts(height, width):
             try:
-                y = self.model(source.window(0, height, 0, width))
+                with torch.no_grad():
+                    y = self.model(source.window(0, height, 0, width))
             except (MemoryError, RuntimeError) as error:
                 tile = self._after(error, height, width)
             else:
                 self.on_tile(height * width)
                 yield y
                 return
-        pieces = Pieces(*tile, self.facts.block or 1)
+        pieces = Pieces(*tile, self.facts.block or 1, getattr(self.facts, "activations", 0), self.ceiling)
         if not pooled(self.model):
             yield from self._strips(self.model, source, pieces, None)
         elif self.stats == "exact":
@@ -153,7 +156,7 @@ class Tiler(nn.Module):
             frozen = with_gates(self.model, gates)
             census = Census(frozen)
             yield from self._strips(frozen, source, pieces, census)
-            self.deviation = self._deviation(regions, gates, census.gates(self.model))
+            self.deviation = self._deviation(regions, gates, census)
 
     def _after(self, error: Exception, height: int, width: int) -> tuple[int, int]:
         """A tile for an image that did not go through whole."""
@@ -165,13 +168,12 @@ class Tiler(nn.Module):
     def _strips(self, model: nn.Module, source: Source, pieces: Pieces, census: Census | None) -> Iterator[Tensor]:
         scale = self.facts.scale
         for rows in spans(source.height, pieces.height, self.context, pieces.align):
-            give_back()
             strip = source.window(rows.low, rows.high, 0, source.width)
             out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * source.width)
 
             def run(down: Span, across: Span, strip: Tensor = strip, out: Tensor = out, rows: Span = rows) -> None:
                 seen = strip[:, :, down.low - rows.low : down.high - rows.low, across.low : across.high]
-                with nullcontext() if census is None else census.counting(down, across):
+                with torch.no_grad(), nullcontext() if census is None else census.counting(down, across):
                     y = model(seen)
                 top, left = scale * (down.start - rows.start), scale * across.start
                 own = y[:, :, down.scaled(scale).own, across.scaled(scale).own]
@@ -183,6 +185,7 @@ class Tiler(nn.Module):
             yield out
             del strip, out, run  # before the next
 
+    @torch.no_grad()
     def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Gates]:
         """Regions that stand for the image, as many pixels as a tile sees, and the gates of one run over them."""
         pixels = (pieces.height + 2 * self.context) * (pieces.width + 2 * self.context)
@@ -200,9 +203,10 @@ class Tiler(nn.Module):
                     raise
             pixels //= 2
 
-    def _deviation(self, regions: Tensor, used: Gates, exact: Gates) -> Deviation:
+    @torch.no_grad()
+    def _deviation(self, regions: Tensor, used: Gates, census: Census) -> Deviation:
         largest = squares = 0.0
-        models = [with_gates(self.model, gates) for gates in (used, exact)]
+        models = [with_gates(self.model, gates) for gates in (used, census.gates(self.model))]
         for region in regions.split(1):
             with_used, with_exact = (model(region).clamp(0, 1) for model in models)
             difference = 255 * (with_used - with_exact)
@@ -217,11 +221,13 @@ class Pieces:
     Args:
         height, width: of a tile's own part; rounded up to ``align``.
         align: the grid that tiles lie on; they get no smaller than it.
+        activations: bytes that a pixel takes that a tile sees.
+        ceiling: bytes that the process may hold; None: not known.
     """
 
-    def __init__(self, height: int, width: int, align: int) -> None:
+    def __init__(self, height: int, width: int, align: int, activations: int = 0, ceiling: int | None = None) -> None:
         self.height, self.width = (math.ceil(side / align) * align for side in (height, width))
-        self.align = align
+        self.align, self.activations, self.ceiling = align, activations, ceiling
 
     def run(self, rows: Span, columns: Span, context: int, work: Callable[[Span, Span], None]) -> None:
         """``work`` on a tile, or on the parts of it that are small enough."""
@@ -230,6 +236,10 @@ class Pieces:
                 for across in parts(columns, self.width, context, self.align):
                     self.run(down, across, context, work)
             return
+        if self.ceiling is not None:
+            needed = OVERHEAD + self.activations * (rows.high - rows.low) * (columns.high - columns.low)
+            if resident() + needed > self.ceiling:
+                give_back()
         try:
             work(rows, columns)
             return

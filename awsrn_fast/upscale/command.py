@@ -13,7 +13,7 @@ from awsrn_fast import backends, cli, images
 from awsrn_fast.devices import DTYPES, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
-from awsrn_fast.inference.memory import free, peak
+from awsrn_fast.inference.memory import ceiling, free, peak
 from awsrn_fast.memory import parse_size, show_size
 
 from .image import Settings, upscale_image
@@ -102,7 +102,8 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
     stats = "exact" if args.stats == "exact" else "frozen"
-    settings = Settings(args.tile, stats, room, args.max_pixels, args.self_ensemble, args.quality)
+    most = ceiling(args.memory_limit)
+    settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
         for job in jobs:

@@ -29,6 +29,7 @@ class Settings:
         stats: how the gates of a tiled image are found, see :class:`~awsrn_fast.inference.Tiler`.
         room: bytes that an image may take, see :func:`~awsrn_fast.inference.memory.free`; None: not known. Found once
             for all images, since a process keeps what it has freed.
+        ceiling: bytes that the process may hold in all; None: not known.
         max_pixels: refuse larger images.
         self_ensemble: average over flips and turns.
         quality: of JPEG and WebP.
@@ -37,6 +38,7 @@ class Settings:
     tile: int | None = None
     stats: Stats = "frozen"
     room: int | None = None
+    ceiling: int | None = None
     max_pixels: int = images.MAX_PIXELS
     self_ensemble: bool = False
     quality: int = 95
@@ -80,6 +82,7 @@ def upscale_image(
         pixels = _Pixels(reader)
         try:
             tiler = Tiler(placed, _tile(header, placed, settings, room), settings.stats)
+            tiler.ceiling = settings.ceiling
             runs = passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
             tiler.on_tile = lambda done: advance(done / runs)
             remarks: dict[str, None] = {}
