@@ -75,6 +75,9 @@ class Config:
     gap: Literal["input", "residual"] = _option(
         "input", "means for the improved network's gates, of a unit's input or of its residual"
     )
+    kernels: tuple[int, ...] = _option(
+        (), "kernel sizes of the reconstruction's branches, such as a pruned network's; empty: the variant's own", "K"
+    )
     block: int = _option(32, "side of the blocks of the non-local fusion; 0: every position")
     halo: int = _option(8, "reach of the non-local fusion beyond its block")
     profile: int = _option(0, "write trace.json of this many steps after the first four, for chrome://tracing; 0: none")
@@ -116,9 +119,10 @@ class Config:
     @property
     def network_options(self) -> dict[str, Any]:
         """Arguments of the network's class beyond its sizes."""
+        kernels = {"kernels": tuple(self.kernels)} if self.kernels else {}
         if not self.variant.startswith("improved"):
-            return {}
-        return {"lrfu": self.lrfu, "gap": self.gap, "block": self.block or None, "halo": self.halo}
+            return kernels
+        return kernels | {"lrfu": self.lrfu, "gap": self.gap, "block": self.block or None, "halo": self.halo}
 
     def check(self) -> None:
         """Raise UserError naming the first field with a value that cannot be used."""
@@ -126,6 +130,7 @@ class Config:
             "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
             "scale": (self.scale in SCALES, f"one of {', '.join(map(str, SCALES))}"),
             "data": (bool(self.data), "at least one folder"),
+            "kernels": (all(k >= 1 and k % 2 for k in self.kernels), "odd numbers from 1 on"),
             "ema": (0 <= self.ema < 1, "at least 0 and below 1"),
             "fass_fraction": (0 <= self.fass_fraction <= 1, "from 0 to 1"),
             "jpeg": (0 <= self.jpeg <= 95, "0 (none) or a quality from 1 to 95"),

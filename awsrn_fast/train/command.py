@@ -7,7 +7,7 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import torch
 import yaml
@@ -146,7 +146,11 @@ def _network(config: Config) -> SuperResolution:
         start = load(config.init)
         same = start.network == model.network and start.hyper | {"scale": config.scale} == model.hyper
         if not same or (config.is_adversarial and start.scale != config.scale):
-            raise UserError(f"--init {config.init} is {start.facts.variant} x{start.scale}: not the network to train")
+            what = f"{start.facts.variant} x{start.scale}"
+            kernels = tuple(start.hyper["kernels"])
+            if kernels != model.tail.kernels:
+                what += f" with branches of other sizes, which --kernels {' '.join(map(str, kernels))} asks for"
+            raise UserError(f"--init {config.init} is {what}: not the network to train")
         if start.scale == config.scale:
             model.load_state_dict(start.state_dict())
         else:
@@ -229,7 +233,8 @@ def _parser() -> ArgumentParser:
         if field.name in ("resume", "rewind"):
             parser.add_argument(option, action="store_true", help=text)
         elif isinstance(field.default, tuple):
-            parser.add_argument(option, nargs="+", type=str, default=list(field.default), metavar=metavar, help=text)
+            kind = get_args(types[field.name])[0]
+            parser.add_argument(option, nargs="+", type=kind, default=list(field.default), metavar=metavar, help=text)
         else:
             parser.add_argument(option, type=types[field.name], default=field.default, help=text)
     return parser

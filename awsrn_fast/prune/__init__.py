@@ -1,0 +1,1 @@
+"""Branches of the reconstruction that contribute little, measured and removed."""
