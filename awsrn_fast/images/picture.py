@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from PIL import Image
@@ -24,12 +24,15 @@ class Samples:
     """How a file's numbers are values in [0, 1]: ``low`` is 0, ``high`` is 1.
 
     8 and 16-bit images use their whole range. Measurements (single-channel 16-bit TIFF, signed and floating ones) use
-    the range that their data have, which is kept.
+    the range that their data have, which is kept. Where some are ``missing``, values have one plane more, as alpha
+    would be: 1 where there are data. So what is missing is filled from around for the network, and cut out again.
     """
 
     dtype: np.dtype
     low: float
     high: float
+    missing: float | None = None
+    """The number that means no data, NaN included; None: there is data everywhere."""
 
     @property
     def depth(self) -> int:
@@ -42,7 +45,11 @@ class Samples:
         return self in (BYTES, WORDS)
 
     def to_unit(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of a file as float32 in [0, 1]; all 0 where the range is a single number."""
+        """Numbers of a file ``[..., planes]`` as float32 in [0, 1]; all 0 where the range is a single number."""
+        if self.missing is not None:
+            there = is_there(values, self.missing).all(axis=-1, keepdims=True)
+            known = replace(self, missing=None).to_unit(np.where(there, values, self.dtype.type(self.low)))
+            return np.concatenate((known, there.astype(np.float32)), axis=-1)
         if self.natural:
             unit = values.astype(np.float32)
             unit /= np.float32(self.high)
@@ -55,11 +62,24 @@ class Samples:
 
     def from_unit(self, values: np.ndarray) -> np.ndarray:
         """Values, clipped to [0, 1], as numbers for a file; rounded once where these are whole."""
+        if self.missing is not None:
+            numbers = replace(self, missing=None).from_unit(values[..., :-1])
+            if self.dtype.kind != "f":
+                numbers[numbers == self.missing] += 1  # a value that is there
+            return np.where(values[..., -1:] < 0.5, self.dtype.type(self.missing), numbers)
         values = np.clip(values, 0, 1)
         if self.natural:
             return np.rint(values * np.float32(self.high)).astype(self.dtype)
         numbers = np.clip(self.low + values.astype(np.float64) * (self.high - self.low), self.low, self.high)
         return (np.rint(numbers) if self.dtype.kind in "iu" else numbers).astype(self.dtype)
+
+
+def is_there(values: np.ndarray, missing: float | None) -> np.ndarray:
+    """Which of a file's numbers are finite and do not mean no data."""
+    there = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    if missing is not None:
+        there &= values != missing
+    return there
 
 
 BYTES = Samples(np.dtype(np.uint8), 0, 255)

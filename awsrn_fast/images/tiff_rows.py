@@ -21,6 +21,7 @@ _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _DEFLATE, _HORIZONTAL = 8, 2
 _UNASSOCIATED = 2
+_NODATA = 42113
 
 
 class TiffWriter:
@@ -94,6 +95,8 @@ class TiffWriter:
         }
         if header.alpha:
             fields[338] = (_SHORT, [_UNASSOCIATED])
+        if header.samples.missing is not None:
+            fields[_NODATA] = (_ASCII, str(header.samples.missing).encode() + b"\0")
         if header.icc:
             fields[34675] = (_UNDEFINED, header.icc)
         tags = {} if self._exif is None else dict(self._exif)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from awsrn_fast.errors import RunError
 
-from .picture import BYTES, WORDS, Header, Samples
+from .picture import BYTES, WORDS, Header, Samples, is_there
 from .windows import Reader, check_size, plainly
 
 _KEPT = 2**26
@@ -30,6 +30,7 @@ _REDUCED = 1
 _LARGEST_CHUNK = 2**24
 """Pixels of a strip or tile that may be more than the image has."""
 _GEOREFERENCE = 33550
+_NODATA = 42113
 INVERTED = "white as 0 turned into black as 0"
 
 
@@ -110,6 +111,7 @@ class TiffWindows(Reader):
             more += ("georeference is left out: its pixel size would be wrong",)
         if self._inverted:
             more += (INVERTED,)
+        self._nodata = page.nodata if page.tags.get(_NODATA) else None
         self._planes = (1 if page.photometric != _RGB else 3) + alpha
         self._height, self._width = page.imagelength, page.imagewidth
         self.whole = self._size(self._height)
@@ -118,7 +120,13 @@ class TiffWindows(Reader):
             raise RunError(f"{path}: damaged, its tiles are larger than the image")
         in_parts = page.is_final and page.planarconfig == 1
         self.resident = 0 if in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
-        self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=self._samples(),
+        samples = self._samples()
+        if samples.missing is not None:
+            alpha = True
+            more += ("values that mean no data or are not finite are filled from around, and left out again",)
+        elif samples.natural and self._nodata is not None:
+            more += (f"{self._nodata}, which means no data, is taken as a colour",)
+        self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=samples,
                              format="TIFF", notes=notes + more)  # fmt: skip
 
     def close(self) -> None:
@@ -219,27 +227,21 @@ class TiffWindows(Reader):
         with plainly(self._path):
             return Samples(dtype, *self._range())
 
-    def _range(self) -> tuple[float, float]:
-        """The smallest and the largest value."""
+    def _range(self) -> tuple[float, float, float | None]:
+        """The smallest and the largest value, and that of what is missing, if anything is."""
         height = self._chunk()[0]
         step = max(1, _SCANNED // max(1, self._size(height))) * height
-        low, high, missing = np.inf, -np.inf, 0
-        empty = self._page.tags.get("GDAL_NODATA") and self._page.nodata
+        low, high, missing = np.inf, -np.inf, False
         for top in range(0, self._height, step):
             values = self.numbers(top, min(top + step, self._height), 0, self._width)
-            good = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-            if empty is not None:
-                good &= values != empty
-            missing += values.size - int(good.sum())
-            seen = values[good]
+            there = is_there(values, self._nodata).all(axis=-1)
+            missing |= not there.all()
+            seen = values[there]
             if seen.size:
                 low, high = min(low, seen.min().item()), max(high, seen.max().item())
-        if missing:
-            raise RunError(
-                f"{self._path}: {missing} values are not finite or mean no data; fill them before upscaling, "
-                "since they would spread"
-            )
-        return float(low), float(high)
+        if high < low:
+            raise RunError(f"{self._path}: no value is finite and means data")
+        return float(low), float(high), (np.nan if self._nodata is None else self._nodata) if missing else None
 
 
 def _of_other_pages(path: Path, file: object) -> tuple[str, ...]:

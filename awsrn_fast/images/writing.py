@@ -7,6 +7,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -41,11 +42,11 @@ def check_writable(path: str | os.PathLike, header: Header) -> None:
         raise RunError(
             f"cannot write {path}: {size[1]}x{size[0]} pixels are more than the 4 GB of BMP; write PNG instead"
         )
-    if header.alpha and format in ("JPEG", "BMP"):
-        raise RunError(f"cannot write {path}: {format} keeps no alpha; write PNG, WebP or TIFF instead")
     if header.samples not in (BYTES, WORDS) and format != "TIFF":
         kind = f"{header.samples.dtype} from {header.samples.low:g} to {header.samples.high:g}"
         raise RunError(f"cannot write {path}: {format} cannot keep the image's values ({kind}); write TIFF instead")
+    if header.alpha and format in ("JPEG", "BMP"):
+        raise RunError(f"cannot write {path}: {format} keeps no alpha; write PNG, WebP or TIFF instead")
     if header.depth == 16 and format in ("JPEG", "BMP", "WEBP"):
         raise RunError(
             f"cannot write {path}: {format} has 8 bits a sample, the image has 16; write PNG or TIFF instead"
@@ -86,7 +87,8 @@ def writer(path: str | os.PathLike, header: Header, quality: int = 95) -> Iterat
         if format == "PNG":
             encoder = PngWriter(file, header, None if exif is None else exif.tobytes())
         elif format == "TIFF":
-            encoder = TiffWriter(file, header, exif)
+            # What is missing is no plane of the file, but a number.
+            encoder = TiffWriter(file, replace(header, alpha=header.alpha and header.samples.missing is None), exif)
         else:
             encoder = _Kept(file, header, format, quality, exif)
         rows = _Rounded(encoder, header)

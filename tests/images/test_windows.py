@@ -215,7 +215,7 @@ def test_sparse_tiles_are_zero_and_premultiplied_colours_are_divided(tmp_path):
 @pytest.mark.parametrize(
     ("array", "options", "message"),
     [
-        (np.array([[1, np.nan], [np.inf, 2]], np.float32), {}, "2 values are not finite or mean no data"),
+        (np.full((4, 4), np.nan, np.float32), {}, "no value is finite and means data"),
         (
             np.zeros((4, 4, 5), np.uint8),
             {"photometric": "minisblack", "planarconfig": "contig"},
@@ -223,15 +223,45 @@ def test_sparse_tiles_are_zero_and_premultiplied_colours_are_divided(tmp_path):
         ),
         (np.zeros((3, 4, 4), np.uint16), {"photometric": "minisblack"}, "3 pages; only single images"),
         (np.zeros((4, 4), np.complex64), {}, "a kind of TIFF that is not supported"),
-        (np.array([[1, -9999]], np.int16), {"extratags": [(42113, "s", 0, "-9999", True)]}, "1 values are not finite"),
     ],
-    ids=["nan", "bands", "pages", "complex", "nodata"],
+    ids=["nan", "bands", "pages", "complex"],
 )
 def test_tiff_that_is_no_picture_is_refused(tmp_path, array, options, message):
     tifffile.imwrite(tmp_path / "in.tif", array, **options)
     with pytest.raises(RunError, match=rf"in\.tif: .*({message})") as caught:
         images.reader(tmp_path / "in.tif")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "nodata", "planes"), [("float32", None, 1), ("float32", -9999, 3), ("int16", 40, 1), ("uint16", 0, 1)]
+)
+def test_missing_values_stay_missing(tmp_path, dtype, nodata, planes):
+    array = np.random.default_rng(0).integers(30, 50, (20, 24, planes)).astype(dtype)
+    array[array == nodata] = 41
+    array[5:9, 7:20, -1] = np.nan if nodata is None else nodata  # in one band
+    options = {} if nodata is None else {"extratags": [(42113, "s", 0, str(nodata), True)]}
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb" if planes == 3 else "minisblack", **options)
+    with images.reader(tmp_path / "in.tif") as reader:
+        header, values = reader.header, reader.window(0, 20, 0, 24)
+    assert header.alpha and header.planes == planes + 1 and (header.samples.low, header.samples.high) == (30, 49)
+    assert np.isfinite(values).all() and "values that mean no data" in header.notes[-1]
+    assert not values[5:9, 7:20, -1].any() and values[..., -1].sum() == 20 * 24 - 4 * 13
+    images.write(tmp_path / "out.tif", images.read(tmp_path / "in.tif"))
+    written = tifffile.imread(tmp_path / "out.tif").reshape(array.shape)
+    gone = np.zeros((20, 24), bool)
+    gone[5:9, 7:20] = True
+    np.testing.assert_array_equal(written[~gone], array[~gone])
+    assert (np.isnan(written[gone]) if nodata is None else written[gone] == nodata).all()
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        np.testing.assert_equal(file.pages[0].nodata, np.nan if nodata is None else nodata)
+    with pytest.raises(RunError, match="PNG cannot keep the image's values"):
+        images.check_writable(tmp_path / "out.png", header)
+
+
+def test_values_that_are_there_are_not_written_as_missing(tmp_path):
+    samples = images.Samples(np.dtype(np.int16), 0, 10, missing=5)
+    np.testing.assert_array_equal(samples.from_unit(np.array([[0.5, 1], [0.5, 0.4], [0.6, 1]])), [[6], [5], [6]])
 
 
 def test_smaller_copies_in_a_file_are_left_out_with_a_note(tmp_path):

@@ -101,10 +101,17 @@ def test_values_that_are_no_numbers(tmp_path, upscale, capsys):
     array = np.linspace(-5, 5, 20, dtype=np.float32).reshape(4, 5)
     (tmp_path / "in").mkdir()
     tifffile.imwrite(tmp_path / "in/good.tif", array)
-    array[1, 2] = np.nan
-    tifffile.imwrite(tmp_path / "in/bad.tif", array)
+    tifffile.imwrite(tmp_path / "in/bad.tif", np.full_like(array, np.nan))
+    holes = np.tile(array, (4, 4))
+    holes[4:8, 6:12] = np.nan
+    holes[0, 0] = np.inf
+    tifffile.imwrite(tmp_path / "in/holes.tif", holes)
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
-    assert "bad.tif: 1 values are not finite or mean no data" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "bad.tif: no value is finite and means data" in said
+    assert "values that mean no data or are not finite are filled from around, and left out again" in said
+    gone = np.isnan(tifffile.imread(tmp_path / "out/holes.tif"))
+    np.testing.assert_array_equal(gone, ~np.isfinite(holes).repeat(2, 0).repeat(2, 1))
     large = tifffile.imread(tmp_path / "out/good.tif")
     assert large.shape == (8, 10) and large.dtype == np.float32 and -5 <= large.min() < -4 and 4 < large.max() <= 5
 
