@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from PIL import Image
 
+from .geo import Georeference
+
 FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
@@ -92,6 +94,8 @@ class About:
 
     samples: Samples = BYTES
     icc: bytes | None = None
+    geo: Georeference | None = None
+    """Of GeoTIFF, for the image's own size."""
     exif: Image.Exif | None = None
     """Without the orientation, which is applied on reading."""
     format: str = "PNG"
@@ -130,7 +134,8 @@ class Header(About):
 
     def scaled(self, scale: int) -> Header:
         """The header of the image that is ``scale`` times as large."""
-        return Header(scale * self.height, scale * self.width, self.gray, self.alpha, **self.about())
+        about = self.about() | {"geo": None if self.geo is None else self.geo.scaled(scale)}
+        return Header(scale * self.height, scale * self.width, self.gray, self.alpha, **about)
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,7 +146,10 @@ def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -
 
 
 def _turned(header: Header, numbers: np.ndarray, turn: Callable[[np.ndarray], np.ndarray] | None) -> Decoded:
-    numbers = numbers if turn is None else turn(numbers)
+    if turn is not None:
+        numbers = turn(numbers)
+        if header.geo is not None:
+            header = replace(header, geo=None, notes=(*header.notes, "georeference of a turned image is left out"))
     return Decoded(replace(header, height=numbers.shape[0], width=numbers.shape[1]), numbers)
 
 

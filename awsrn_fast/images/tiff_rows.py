@@ -9,14 +9,15 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from . import geo
 from .picture import Header
 
 _STRIP = 2**18
 """Bytes of a strip before compression; at least one row."""
 _LARGEST_CLASSIC = 2**32 - 2**26
 """Bytes that classic TIFF's 32-bit offsets reach, less some for directory and incompressible strips."""
-_SHORT, _LONG, _UNDEFINED, _LONG8, _ASCII, _RATIONAL = 3, 4, 7, 16, 2, 5
-_FORMATS = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
+_SHORT, _LONG, _UNDEFINED, _LONG8, _ASCII, _DOUBLE = 3, 4, 7, 16, 2, 12
+_FORMATS = {_SHORT: "H", _LONG: "I", _LONG8: "Q", _DOUBLE: "d"}
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _DEFLATE, _HORIZONTAL = 8, 2
@@ -97,6 +98,10 @@ class TiffWriter:
             fields[338] = (_SHORT, [_UNASSOCIATED])
         if header.samples.missing is not None:
             fields[_NODATA] = (_ASCII, str(header.samples.missing).encode() + b"\0")
+        if header.geo is not None:
+            fields |= {tag: (kind, list(values)) for tag, kind, values in _of_place(header.geo) if values}
+            if header.geo.text:
+                fields[geo.TEXT] = (_ASCII, header.geo.text.encode() + b"\0")
         if header.icc:
             fields[34675] = (_UNDEFINED, header.icc)
         tags = {} if self._exif is None else dict(self._exif)
@@ -137,3 +142,13 @@ class TiffWriter:
         for key, value in values.items():
             directory[key] = value
         return directory.tobytes(at)
+
+
+def _of_place(place: geo.Georeference) -> list[tuple[int, int, tuple]]:
+    return [
+        (geo.PIXEL_SCALE, _DOUBLE, place.pixel_scale),
+        (geo.TIEPOINTS, _DOUBLE, place.tiepoints),
+        (geo.TRANSFORMATION, _DOUBLE, place.transformation),
+        (geo.DIRECTORY, _SHORT, place.directory),
+        (geo.DOUBLES, _DOUBLE, place.doubles),
+    ]

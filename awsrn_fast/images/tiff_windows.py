@@ -17,6 +17,7 @@ from PIL import Image
 
 from awsrn_fast.errors import RunError
 
+from .geo import DIRECTORY, DOUBLES, PIXEL_SCALE, TEXT, TIEPOINTS, TRANSFORMATION, Georeference, georeference
 from .picture import BYTES, WORDS, Header, Samples, is_there
 from .windows import Reader, check_size, plainly
 
@@ -29,7 +30,6 @@ _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _REDUCED = 1
 _LARGEST_CHUNK = 2**24
 """Pixels of a strip or tile that may be more than the image has."""
-_GEOREFERENCE = 33550
 _NODATA = 42113
 INVERTED = "white as 0 turned into black as 0"
 
@@ -107,8 +107,9 @@ class TiffWindows(Reader):
         self._inverted = page.photometric == _MIN_IS_WHITE and page.dtype.kind == "u"
         self.icc = page.iccprofile
         alpha, self._premultiplied, more = self._alpha()
-        if page.tags.get(_GEOREFERENCE):
-            more += ("georeference is left out: its pixel size would be wrong",)
+        geo = self._georeference()
+        if geo is None and page.tags.get(PIXEL_SCALE):
+            more += ("georeference is damaged and left out",)
         if self._inverted:
             more += (INVERTED,)
         self._nodata = page.nodata if page.tags.get(_NODATA) else None
@@ -126,7 +127,7 @@ class TiffWindows(Reader):
             more += ("values that mean no data or are not finite are filled from around, and left out again",)
         elif samples.natural and self._nodata is not None:
             more += (f"{self._nodata}, which means no data, is taken as a colour",)
-        self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=samples,
+        self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=samples, geo=geo,
                              format="TIFF", notes=notes + more)  # fmt: skip
 
     def close(self) -> None:
@@ -217,6 +218,15 @@ class TiffWindows(Reader):
         if page.dtype not in (BYTES.dtype, WORDS.dtype):
             raise RunError(f"{self._path}: alpha with samples of {page.dtype}; save it with 8 or 16 bits")
         return True, kind == _PREMULTIPLIED, ()
+
+    def _georeference(self) -> Georeference | None:
+        names = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES, TEXT)
+        with plainly(self._path):
+            tags = {name: tag.value for name in names if (tag := self._page.tags.get(name))}
+        try:
+            return georeference(tags)
+        except TypeError:  # a single number in place of several
+            return None
 
     def _samples(self) -> Samples:
         dtype = np.dtype(self._page.dtype).newbyteorder("=")

@@ -131,4 +131,6 @@ def _remarks(job: Job, header: images.Header) -> tuple[str, ...]:
         remarks.append(f"{header.format} inside, written as {format}")
     if format == "BMP" and header.icc:
         remarks.append("BMP keeps no colour profile")
+    if format != "TIFF" and header.geo is not None:
+        remarks.append(f"{format} keeps no georeference")
     return tuple(remarks)

@@ -259,6 +259,47 @@ def test_missing_values_stay_missing(tmp_path, dtype, nodata, planes):
         images.check_writable(tmp_path / "out.png", header)
 
 
+def directory(point: bool) -> tuple[int, ...]:
+    """GeoTIFF's keys: a header, the raster type, a coordinate system."""
+    return (1, 1, 0, 2, 1025, 0, 1, 1 + point, 3072, 0, 1, 32633)
+
+
+def place(tags: dict[int, tuple], column: float, row: float) -> np.ndarray:
+    """x and y of a point by the file's own tags."""
+    if 34264 in tags:
+        return np.reshape(tags[34264], (4, 4))[:2] @ [column, row, 0, 1]
+    (left, top, _, x, y, _), (wide, high, _) = tags[33922], tags[33550]
+    return np.array([x + (column - left) * wide, y - (row - top) * high])
+
+
+@pytest.mark.parametrize("point", [False, True], ids=["area", "point"])
+@pytest.mark.parametrize("matrix", [False, True])
+def test_a_larger_image_lies_at_the_same_place(tmp_path, matrix, point):
+    sheared = (2.0, 0.3, 0.0, 500.0, 0.1, -3.0, 0.0, 800.0, *[0.0] * 7, 1.0)
+    tags = {34264: sheared} if matrix else {33550: (2.0, 3.0, 0.0), 33922: (1.0, 2.0, 0.0, 500.0, 800.0, 0.0)}
+    extra = [(tag, "d", len(values), values, True) for tag, values in tags.items()]
+    extra += [(34735, "H", 12, directory(point), True), (34737, "s", 0, "UTM 33|", True)]
+    tifffile.imwrite(tmp_path / "in.tif", numbers("uint8", 6, 5), extratags=extra)
+    with images.reader(tmp_path / "in.tif") as reader:
+        header = reader.header
+    assert header.notes == ()
+    larger = header.scaled(4)
+    images.write(tmp_path / "out.tif", images.Picture(np.zeros((24, 20, 1), np.float32), **larger.about()))
+    with tifffile.TiffFile(tmp_path / "out.tif") as file:
+        found = {tag: file.pages[0].tags[tag].value for tag in (*tags, 34735, 34737)}
+    assert found[34735] == directory(point) and found[34737] == "UTM 33|"
+    first = 0.5 * point  # (0, 0) is the first pixel's corner, or its centre
+    for column, row in ((0, 0), (5, 0), (5, 6), (2.5, 3)):  # in pixels from the image's corner
+        there = place(tags, column - first, row - first)
+        np.testing.assert_allclose(place(found, 4 * column - first, 4 * row - first), there)
+
+
+def test_damaged_georeference_is_left_out(tmp_path):
+    tifffile.imwrite(tmp_path / "in.tif", numbers("uint8", 6, 5), extratags=[(33550, "d", 2, (1.0, 2.0), True)])
+    with images.reader(tmp_path / "in.tif") as reader:
+        assert reader.header.geo is None and reader.header.notes == ("georeference is damaged and left out",)
+
+
 def test_values_that_are_there_are_not_written_as_missing(tmp_path):
     samples = images.Samples(np.dtype(np.int16), 0, 10, missing=5)
     np.testing.assert_array_equal(samples.from_unit(np.array([[0.5, 1], [0.5, 0.4], [0.6, 1]])), [[6], [5], [6]])

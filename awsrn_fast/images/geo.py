@@ -1,0 +1,59 @@
+"""Where a TIFF lies on the earth (GeoTIFF): the same place for an image with more pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+PIXEL_SCALE, TIEPOINTS, TRANSFORMATION = 33550, 33922, 34264
+DIRECTORY, DOUBLES, TEXT = 34735, 34736, 34737
+_RASTER_TYPE, _POINT = 1025, 2
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """GeoTIFF's tags; empty where the file has none.
+
+    Attributes:
+        pixel_scale: size of a pixel, x, y, z.
+        tiepoints: six numbers each: column, row, 0, x, y, z.
+        transformation: 4x4 matrix from (column, row, 0, 1) to (x, y, z, 1), by rows.
+        directory, doubles, text: coordinate system, as in the file.
+    """
+
+    pixel_scale: tuple[float, ...] = ()
+    tiepoints: tuple[float, ...] = ()
+    transformation: tuple[float, ...] = ()
+    directory: tuple[int, ...] = ()
+    doubles: tuple[float, ...] = ()
+    text: str = ""
+
+    @property
+    def shift(self) -> float:
+        """Where, in pixels, (0, 0) lies in the first pixel: at its corner, or (RasterPixelIsPoint) at its centre."""
+        keys = zip(self.directory[4::4], self.directory[7::4], strict=False)
+        return 0.5 if (_RASTER_TYPE, _POINT) in keys else 0.0
+
+    def scaled(self, scale: int) -> Georeference:
+        """Of the image with ``scale`` times as many pixels along each side, whose corners are where they were."""
+        shift = self.shift
+        points = list(self.tiepoints)
+        for at in range(0, len(points), 6):
+            points[at : at + 2] = (scale * (place + shift) - shift for place in points[at : at + 2])
+        matrix = list(self.transformation)
+        for row in range(0, len(matrix), 4):
+            across, down = (value / scale for value in matrix[row : row + 2])
+            matrix[row + 3] += shift * (1 - scale) * (across + down)
+            matrix[row : row + 2] = across, down
+        sizes = tuple(value / scale for value in self.pixel_scale[:2]) + self.pixel_scale[2:]
+        return replace(self, pixel_scale=sizes, tiepoints=tuple(points), transformation=tuple(matrix))
+
+
+def georeference(tags: Mapping[int, object]) -> Georeference | None:
+    """From the values of a file's tags by number; None: it has none, or its tags are damaged."""
+    if not {PIXEL_SCALE, TRANSFORMATION} & set(tags):
+        return None
+    numbers = [tuple(tags.get(tag, ())) for tag in (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES)]
+    found = Georeference(*numbers, str(tags.get(TEXT, "")))
+    whole = len(found.pixel_scale) in (0, 3) and len(found.tiepoints) % 6 == 0 and len(found.transformation) in (0, 16)
+    return found if whole and all(type(n) in (int, float) for each in numbers for n in each) else None
