@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 
 import numpy as np
 import png
@@ -22,7 +23,9 @@ def save(path, array: np.ndarray, **options) -> None:
     Image.fromarray(array[..., 0] if array.shape[2] == 1 else array).save(path, **options)
 
 
+@cache
 def profile(space: str = "sRGB") -> bytes:
+    """One for all: it holds the second in which it was made."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
 
 
