@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/check.h"
+#include "cuda/architecture.h"
 #include "cuda/awms.h"
 #include "cuda/channel_attention.h"
 #include "cuda/dwpw_attention.h"
@@ -154,10 +155,12 @@ void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f,
                             map_dtype(dtype, target, "gated_residual"), target);
 }
 
-void non_local_fwd(Address qkv, Address attended, Address softmax, std::int64_t n, int h, int w, int d, int block,
-                   int halo, int dtype, int device, Address stream, int arch) {
+void non_local_fwd(Address qkv, Address x, Address w_z, Address b_z, Address y, Address attended, Address softmax,
+                   std::int64_t c, std::int64_t n, int h, int w, int d, int block, int halo, int dtype, int device,
+                   Address stream, int arch) {
   const Target target{device, stream, arch};
-  launch_non_local_fwd({{n, h, w, d, block, halo}, pointer(qkv), pointer(attended), pointer<float>(softmax)},
+  launch_non_local_fwd({{n, h, w, d, block, halo}, pointer(qkv), c, pointer(x), pointer(w_z), pointer(b_z), pointer(y),
+                        pointer(attended), pointer<float>(softmax)},
                        map_dtype(dtype, target, "non_local"), target);
 }
 
@@ -190,6 +193,12 @@ void bind_launchers(py::module_& m) {
   m.attr("BFLOAT16") = int(DType::bfloat16);
   m.attr("FLOAT16") = int(DType::float16);
 
+  m.def("blocks_that_fit",
+        [](int arch, int threads, int registers, int shared_bytes) {
+          return blocks_that_fit(architecture(arch), threads, registers, shared_bytes);
+        },
+        py::arg("arch"), py::arg("threads"), py::arg("registers"), py::arg("shared_bytes"),
+        "Blocks of a kernel that one SM runs at a time.");
   m.def("awms_tiles", &awms_tiles, py::arg("outputs"), "Tiles of 8 outputs that a block of the convolution has.");
   m.def("awms_workspace",
         [](std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int k, int dtype) {
@@ -259,9 +268,10 @@ void bind_launchers(py::module_& m) {
         },
         py::arg("n"), py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"),
         "Floats of backward's workspace.");
-  m.def("non_local_fwd", &non_local_fwd, no_gil, py::arg("qkv"), py::arg("attended"), py::arg("softmax"), py::arg("n"),
-        py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"),
-        py::arg("device"), py::arg("stream"), py::arg("arch"));
+  m.def("non_local_fwd", &non_local_fwd, no_gil, py::arg("qkv"), py::arg("x"), py::arg("w_z"), py::arg("b_z"),
+        py::arg("y"), py::arg("attended"), py::arg("softmax"), py::arg("c"), py::arg("n"), py::arg("h"), py::arg("w"),
+        py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
   m.def("non_local_bwd", &non_local_bwd, no_gil, py::arg("grad"), py::arg("qkv"), py::arg("attended"),
         py::arg("softmax"), py::arg("grad_qkv"), py::arg("workspace"), py::arg("n"), py::arg("h"), py::arg("w"),
         py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"), py::arg("device"), py::arg("stream"),

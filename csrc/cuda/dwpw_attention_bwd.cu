@@ -20,7 +20,7 @@ DwpwAttentionBwdParams cut(const DwpwAttentionBwd& a, int width, int arch) {
           tiles,
           std::min<std::int64_t>(tiles, most * Tile::kBlocks),
           strips,
-          std::min<std::int64_t>(strips, most * DwpwAttentionDepthwiseTile::kBlocks),
+          std::min<std::int64_t>(strips, most * DwpwAttentionDepthwiseTile::blocks(arch)),
           nullptr,
           nullptr};
 }

@@ -25,7 +25,8 @@ struct DwpwAttentionBwdTile : DwpwAttentionTile<T, D, sizeof(T) == 4 ? 4 : 8> {
 
 struct DwpwAttentionDepthwiseTile {
   static constexpr int kThreads = 256;
-  static constexpr int kBlocks = 3;  // on an SM of compute capability 7.5
+  // On an SM. Three blocks leave a thread 80 registers: enough on sm_75, while code for later ones spills.
+  static constexpr int blocks(int arch) { return arch < 80 ? 3 : 2; }
   static constexpr int kRows = 8;    // that a thread walks down in one go; on either side one more is read
   static constexpr int kSharedBytes = 20 * kThreads * int(sizeof(float));  // first the weights, then the sums
 };
@@ -236,7 +237,7 @@ __global__ void __launch_bounds__(DwpwAttentionBwdTile<T, D>::kThreads, DwpwAtte
 
 // A thread has two channels of one column and walks down rows, with their neighbours in registers.
 template <class T>
-__global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::kBlocks)
+__global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::blocks(compiled_arch()))
     dwpw_attention_bwd_depthwise_kernel(DwpwAttentionBwdParams p) {
   using Tile = DwpwAttentionDepthwiseTile;
   const DwpwAttentionMaps& maps = p.a.maps;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "common/tiles.h"
+#include "cuda/architecture.h"
 #include "cuda/device.cuh"
 #include "cuda/dwpw_attention.h"
 #include "cuda/mma.cuh"

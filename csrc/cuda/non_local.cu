@@ -56,12 +56,13 @@ std::int64_t non_local_workspace(const NonLocalShape& s) {
 
 void launch_non_local_fwd(const NonLocalFwd& a, DType dtype, const Target& target) {
   check(a.shape);
+  AWSRN_FAST_CHECK(a.c % 8 == 0, "non_local: the CUDA kernels take channels by eights");
   if (empty(a.shape)) return;
   const NonLocalGrid grid = non_local_grid(a.shape);
   with_instance(a.shape, dtype, target.arch, [&](auto zero, auto arch, auto d) {
     using T = decltype(zero);
     launch(non_local_fwd_kernel<T, arch, d>, grid_of(grid.blocks * grid.query_tiles, kName), NonLocalTile::kThreads,
-           kNonLocalTile<T, d>.fwd_bytes, target, kName, NonLocalParams<NonLocalFwd>{a, grid});
+           kNonLocalTile<T, arch, d>.fwd_bytes, target, kName, NonLocalParams<NonLocalFwd>{a, grid});
   });
 }
 
@@ -75,7 +76,7 @@ void launch_non_local_bwd(const NonLocalBwd& a, DType dtype, const Target& targe
                                     parts ? a.workspace + floats_of_queries(a.shape) : nullptr};
   with_instance(a.shape, dtype, target.arch, [&](auto zero, auto arch, auto d) {
     using T = decltype(zero);
-    constexpr int kThreads = NonLocalTile::kThreads, kBytes = kNonLocalTile<T, d>.bwd_bytes;
+    constexpr int kThreads = NonLocalTile::kThreads, kBytes = kNonLocalTile<T, arch, d>.bwd_bytes;
     const NonLocalBwdParams p{a, grid, workspace};
     const auto run = [&](auto kernel, std::int64_t blocks, int bytes) {
       launch(kernel, grid_of(blocks, kName), kThreads, bytes, target, kName, p);

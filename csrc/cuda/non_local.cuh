@@ -10,12 +10,13 @@
 
 #include <type_traits>
 
+#include "cuda/architecture.h"
 #include "cuda/mma.cuh"
 #include "cuda/non_local_blocks.cuh"
 
 namespace awsrn_fast {
 
-// Sizes of shared memory and steps. The same on all architectures: sm_75's 64 KB are the tightest.
+// Sizes of steps and of shared memory, the same on all architectures; how many blocks of them an SM holds is not.
 struct NonLocalTile {
   static constexpr int kRows = kNonLocalTileRows, kThreads = 128, kRowsOfWarp = 16;
   static constexpr int kStepBytes = 4 * 1024;  // two 16-byte loads a thread, held in registers
@@ -24,10 +25,11 @@ struct NonLocalTile {
   int piece;        // of a step, whose scores are in registers in backward
   int pad;          // values behind a row of two vectors, to make its bytes an odd multiple of 16
   int pair_stride, query_stride;
-  int fwd_bytes, bwd_bytes, fwd_blocks, bwd_blocks;  // shared memory, and blocks on an SM of compute capability 7.5
+  int fwd_bytes, bwd_bytes, fwd_blocks, bwd_blocks;  // shared memory, and blocks on an SM
 };
 
-constexpr NonLocalTile non_local_tile(int value_bytes, int d) {
+// By the instance's architecture: 75, or 80 for all from there on.
+constexpr NonLocalTile non_local_tile(int arch, int value_bytes, int d) {
   NonLocalTile tile{};
   const int row_bytes = 2 * d * value_bytes;
   const int even = NonLocalTile::kStepBytes / row_bytes, least = value_bytes == 4 ? 8 : 32;  // ldmatrix has 32 rows
@@ -39,14 +41,18 @@ constexpr NonLocalTile non_local_tile(int value_bytes, int d) {
   const int steps = 2 * tile.step * tile.pair_stride;
   tile.fwd_bytes = (NonLocalTile::kRows * tile.query_stride + steps) * value_bytes;
   tile.bwd_bytes = (NonLocalTile::kRows * tile.pair_stride + steps) * value_bytes + 2 * 3 * tile.step * 4;
-  const int fwd_fit = 64 * 1024 / tile.fwd_bytes, bwd_fit = 64 * 1024 / tile.bwd_bytes;
-  tile.fwd_blocks = fwd_fit < 4 ? fwd_fit : 4;
-  tile.bwd_blocks = bwd_fit < 3 ? bwd_fit : 3;
+  // What more would leave a thread in registers, 128 and 168, is too few for D = 64.
+  const int most_fwd = d == 64 ? 2 : 4, most_bwd = d == 64 ? 2 : 3;
+  const Architecture sm = architecture_of_instance(arch);
+  const int fwd_fit = blocks_that_fit(sm, NonLocalTile::kThreads, 0, tile.fwd_bytes);
+  const int bwd_fit = blocks_that_fit(sm, NonLocalTile::kThreads, 0, tile.bwd_bytes);
+  tile.fwd_blocks = fwd_fit < most_fwd ? fwd_fit : most_fwd;
+  tile.bwd_blocks = bwd_fit < most_bwd ? bwd_fit : most_bwd;
   return tile;
 }
 
-template <class T, int D>
-constexpr NonLocalTile kNonLocalTile = non_local_tile(int(sizeof(T)), D);
+template <class T, int Arch, int D>
+constexpr NonLocalTile kNonLocalTile = non_local_tile(Arch, int(sizeof(T)), D);
 
 // sm_75 and later each have their instance of half; the others have one, which bfloat16 has from sm_80 on.
 template <class T, int Arch>
@@ -112,10 +118,10 @@ __device__ __forceinline__ void non_local_copy(const NonLocalRectangle& of, int 
 }
 
 // The rows met: a step of them is fetched into registers, and put into shared memory when there is room.
-template <class T, int D>
+template <class T, int Arch, int D>
 class NonLocalSteps {
  public:
-  static constexpr NonLocalTile kTile = kNonLocalTile<T, D>;
+  static constexpr NonLocalTile kTile = kNonLocalTile<T, Arch, D>;
   static constexpr int kPieces = 2 * D / kWidest<T>, kAtOnce = NonLocalTile::kThreads / kPieces;
   static constexpr int kPasses = kTile.step / kAtOnce;
 
@@ -232,9 +238,59 @@ __device__ __forceinline__ float quad_sum(float value) {
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
 }
 
+// y = x + w_z attended + b_z for a warp's 16 queries, kGroup channels at a time. The weight's rows lie in shared memory in
+// an order that gives each lane neighbouring channels, 16 bytes of each position.
+template <class T, int Arch, int D>
+__device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const NonLocalRectangle& of, int first,
+                                                  const float (&attended)[D / 8][4], T* weights, int lane) {
+  using M = std::conditional_t<D == 8 && !std::is_same<T, float>::value, Mma8<T>, Mma<T, Arch>>;
+  constexpr int kVector = kWidest<T>, kGroup = 4 * kVector, kProducts = kGroup / 8, kPieces = D / kVector;
+  constexpr int kStride = kNonLocalTile<T, Arch, D>.query_stride;
+  static_assert(kGroup * kStride <= 2 * kNonLocalTile<T, Arch, D>.step * kNonLocalTile<T, Arch, D>.pair_stride);
+  for (int group = 0; group < a.c; group += kGroup) {
+    if (group) __syncthreads();
+    for (int i = threadIdx.x; i < kGroup * kPieces; i += NonLocalTile::kThreads) {
+      // Row n of product g holds channel n / 2 of the lanes, and of its vector the values 2 g + n % 2.
+      const int row = i / kPieces, at = i % kPieces * kVector, n = row % 8;
+      const std::int64_t channel = group + n / 2 * kVector + row / 8 * 2 + n % 2;
+      const uint4 values = channel < a.c ? *reinterpret_cast<const uint4*>(static_cast<const T*>(a.w_z) + channel * D + at)
+                                         : make_uint4(0, 0, 0, 0);
+      *reinterpret_cast<uint4*>(weights + row * kStride + at) = values;
+    }
+    __syncthreads();
+    float z[kProducts][4] = {};
+#pragma unroll
+    for (int depth = 0; depth < D; depth += M::kDepth) {
+      typename M::A factors;
+      M::from_products(factors, attended + depth / 8, lane);
+#pragma unroll
+      for (int g = 0; g < kProducts; ++g) {
+        typename M::B b;
+        M::load_b(b, weights + g * 8 * kStride + depth, kStride, lane);
+        M::product(z[g], factors, b);
+      }
+    }
+    const int channel = group + lane % 4 * kVector;
+    if (channel >= a.c) continue;
+    float bias[kVector];
+    load(static_cast<const T*>(a.b_z) + channel, bias);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int query = first + lane / 4 + 8 * r;
+      if (query >= of.size()) continue;
+      const std::int64_t at = of.position(query) * a.c + channel;
+      float values[kVector];
+      load(static_cast<const T*>(a.x) + at, values);
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) values[i] += z[i / 2][2 * r + i % 2] + bias[i];
+      store(static_cast<T*>(a.y) + at, values);
+    }
+  }
+}
+
 template <class T, int Arch, int D>
 __device__ __forceinline__ void non_local_fwd(const NonLocalParams<NonLocalFwd>& p) {
-  constexpr NonLocalTile kTile = kNonLocalTile<T, D>;
+  constexpr NonLocalTile kTile = kNonLocalTile<T, Arch, D>;
   constexpr int kStep = kTile.step, kPiece = kTile.piece, kStride = kTile.pair_stride;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const NonLocalBlock block(p.a.shape, p.grid, blockIdx.x / p.grid.query_tiles);
@@ -242,12 +298,12 @@ __device__ __forceinline__ void non_local_fwd(const NonLocalParams<NonLocalFwd>&
   if (first >= block.queries.size()) return;
 
   T* queries = dynamic_shared<T>();
-  T* buffer = queries + NonLocalTile::kRows * kTile.query_stride;
-  T* next_buffer = buffer + kStep * kStride;
+  T* const buffers = queries + NonLocalTile::kRows * kTile.query_stride;
+  T *buffer = buffers, *next_buffer = buffer + kStep * kStride;
   constexpr int kPieces = D / kWidest<T>;
   const NonLocalSource<T> query{static_cast<const T*>(p.a.qkv) + threadIdx.x % kPieces * kWidest<T>, 3 * D};
   non_local_copy<T, kPieces>(block.queries, first, query, queries, kTile.query_stride);
-  NonLocalSteps<T, D> steps(block.keys, non_local_keys_source<T, D>(p.a.qkv, NonLocalSteps<T, D>::piece()));
+  NonLocalSteps<T, Arch, D> steps(block.keys, non_local_keys_source<T, D>(p.a.qkv, NonLocalSteps<T, Arch, D>::piece()));
   steps.fetch();
   steps.put(buffer);
   __syncthreads();
@@ -301,23 +357,28 @@ __device__ __forceinline__ void non_local_fwd(const NonLocalParams<NonLocalFwd>&
     next_buffer = done;
   }
 
-  float share[2];
+  const int first_of_warp = first + warp * NonLocalTile::kRowsOfWarp;
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    share[r] = 1.0f / quad_sum(sum[r]);
-    const int query_index = first + warp * NonLocalTile::kRowsOfWarp + lane / 4 + 8 * r;
-    if (lane % 4 || query_index >= block.queries.size()) continue;
-    const float softmax[] = {largest[r], share[r]};
+    const float share = 1.0f / quad_sum(sum[r]);
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n) attended[n][2 * r] *= share, attended[n][2 * r + 1] *= share;
+    const int query_index = first_of_warp + lane / 4 + 8 * r;
+    if (!p.a.softmax || lane % 4 || query_index >= block.queries.size()) continue;
+    const float softmax[] = {largest[r], share};
     store(p.a.softmax + 2 * block.queries.position(query_index), softmax);
   }
-  non_local_put<T, D>(attended, share[0], share[1], rows, kTile.query_stride, lane);
-  __syncwarp();
-  non_local_store<T, D>(block.queries, first + warp * NonLocalTile::kRowsOfWarp, rows, kTile.query_stride,
-                        static_cast<T*>(p.a.attended), D, lane);
+  if (p.a.attended) {
+    non_local_put<T, D>(attended, 1, 1, rows, kTile.query_stride, lane);
+    __syncwarp();
+    non_local_store<T, D>(block.queries, first_of_warp, rows, kTile.query_stride, static_cast<T*>(p.a.attended), D,
+                          lane);
+  }
+  non_local_project<T, Arch, D>(p.a, block.queries, first_of_warp, attended, buffers, lane);
 }
 
 template <class T, int Arch, int D>
-__global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, D>.fwd_blocks))
+__global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, Arch, D>.fwd_blocks))
     non_local_fwd_kernel(NonLocalParams<NonLocalFwd> p) {
   if constexpr (non_local_runs_here<T, Arch>()) non_local_fwd<T, Arch, D>(p);
 }

@@ -59,9 +59,9 @@ struct NonLocalStepFacts {
 // with values, and the rows met are queries, with the gradients of what they attended to.
 template <class T, int Arch, int D, bool OfKeys>
 __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
-  constexpr NonLocalTile kTile = kNonLocalTile<T, D>;
+  constexpr NonLocalTile kTile = kNonLocalTile<T, Arch, D>;
   constexpr int kStep = kTile.step, kPiece = kTile.piece, kStride = kTile.pair_stride, kWarpRows = NonLocalTile::kRowsOfWarp;
-  using Steps = NonLocalSteps<T, D>;
+  using Steps = NonLocalSteps<T, Arch, D>;
   using Facts = NonLocalStepFacts<kStep>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int tiles = OfKeys ? p.grid.key_tiles : p.grid.query_tiles;
@@ -192,7 +192,7 @@ __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
 }
 
 template <class T, int Arch, int D, bool OfKeys>
-__global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, D>.bwd_blocks))
+__global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, Arch, D>.bwd_blocks))
     non_local_bwd_kernel(NonLocalBwdParams p) {
   if constexpr (non_local_runs_here<T, Arch>()) non_local_bwd<T, Arch, D, OfKeys>(p);
 }

@@ -14,7 +14,7 @@ def main() -> None:
     sys.path[1:1] = [str(HERE.parents[1]), str(HERE.parent / "ops"), str(HERE.parents[1] / "csrc")]
     parser = argparse.ArgumentParser(prog="python tests/cuda_host", description="CUDA kernels on the CPU.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("table", help="print what nvcc makes of each kernel for sm_75, and how it is launched")
+    commands.add_parser("table", help="write docs/cuda_kernels.md: what nvcc makes of the kernels")
     builder = commands.add_parser("build", help="compile the kernels with g++")
     builder.add_argument("variant", nargs="?", default="plain", choices=("plain", "race", "asan"))
     sanitize = commands.add_parser("sanitize", help="run every kernel under the sanitizers (preloaded: see the tests)")
@@ -28,7 +28,8 @@ def main() -> None:
     elif options.command == "table":
         import kernel_table
 
-        print(kernel_table.table())
+        kernel_table.DOCUMENT.parent.mkdir(exist_ok=True)
+        kernel_table.DOCUMENT.write_text(kernel_table.table())
     else:
         import sanitized
 

@@ -103,7 +103,7 @@ def _write_ninja(
     python = [f"-I{sysconfig.get_paths()['include']}", f"-I{pybind11.get_include()}"]
     base = [*compiler(), *_BASE, *common]
     units = [(HERE / source, base) for source in (*_RUNTIME, *more)]
-    units += [(bindings, [*base, *python])]
+    units += [(bindings, [*base, *python, "-O0"])]  # it only hands on
     defined = [f"-D{define}" for define in defines]
     units += [(kernel, [*base, *of_kernels, *defined, "-x", "c++"]) for kernel in kernels]
     with open(folder / "build.ninja", "w") as file:

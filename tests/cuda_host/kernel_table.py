@@ -1,7 +1,7 @@
 """What nvcc makes of the kernels for compute capability 7.5, beside how they are launched.
 
-``python tests/cuda_host table`` prints it. Registers, spills and the occupancy that a kernel claims come from
-nvcc's PTX and ptxas; threads and shared memory from running every op's cases under the harness.
+``python tests/cuda_host table`` writes it into docs/cuda_kernels.md. Registers, spills and the occupancy that a kernel
+claims come from nvcc's PTX and ptxas; threads and shared memory from running every op's cases under the harness.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import build_native
+import host_build
 from build_native import CSRC
 from harness import cuda_on_cpu, instances
 from suite import cases_of, forward_and_gradients, laid_out
@@ -20,9 +21,7 @@ from suite import cases_of, forward_and_gradients, laid_out
 from awsrn_fast import backends, ops
 from awsrn_fast.source_id import source_id
 
-# Of one SM of compute capability 7.5 (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
-REGISTERS, SHARED_BYTES, THREADS, BLOCKS = 65536, 65536, 1024, 16
-REGISTER_UNIT, SHARED_UNIT, WARP = 256, 256, 32
+DOCUMENT = CSRC.parent / "docs" / "cuda_kernels.md"
 
 
 @dataclass(frozen=True)
@@ -127,14 +126,9 @@ def launched() -> dict[str, Launched]:
     return kernels
 
 
-def possible_blocks(registers: int, threads: int, shared_bytes: int) -> int:
-    """How many blocks run on one SM at a time."""
-    warps = -(-threads // WARP)
-    per_warp = -(-registers * WARP // REGISTER_UNIT) * REGISTER_UNIT
-    limits = [BLOCKS, THREADS // (warps * WARP), REGISTERS // (per_warp * warps)]
-    if shared_bytes:
-        limits.append(SHARED_BYTES // (-(-shared_bytes // SHARED_UNIT) * SHARED_UNIT))
-    return min(limits)
+def possible_blocks(registers: int, threads: int, shared_bytes: int, arch: int = 75) -> int:
+    """How many blocks run at a time on one SM of this compute capability."""
+    return host_build.module().blocks_that_fit(arch, threads, registers, shared_bytes)
 
 
 def readable(names: list[str]) -> dict[str, str]:
@@ -144,14 +138,26 @@ def readable(names: list[str]) -> dict[str, str]:
     return {name: re.sub(r"awsrn_fast::", "", text) for name, text in zip(names, plain, strict=True)}
 
 
+def compiler() -> str:
+    """``nvcc 13.0``."""
+    done = subprocess.run([str(toolkit() / "bin" / "nvcc"), "--version"], capture_output=True, text=True, check=True)
+    return f"nvcc {re.search(r'release ([0-9.]+)', done.stdout)[1]}"
+
+
 def table() -> str:
     """Markdown: one line a kernel instance."""
     lines = [
+        "# CUDA kernels on compute capability 7.5",
+        "",
+        f"What {compiler()} makes of them, beside their largest launch over the cases of the ops' tests. Written by",
+        "`python tests/cuda_host table`. Instances for sm_80 and later have no code here. No speed was measured.",
+        "",
         "| kernel | threads | registers | spills | shared bytes | blocks an SM: claimed, possible | products |",
         "|---|---|---|---|---|---|---|",
     ]
     names = readable(list(compiled()))
-    for kernel, code in sorted(compiled().items(), key=lambda item: names[item[0]]):
+    here = {kernel: code for kernel, code in compiled().items() if "Li80E" not in kernel}
+    for kernel, code in sorted(here.items(), key=lambda item: names[item[0]]):
         run = launched().get(kernel)
         if run is None:
             lines.append(f"| `{names[kernel]}` | never launched | {code.registers} | {code.spilled_bytes} | | | |")
@@ -162,4 +168,4 @@ def table() -> str:
             f"| `{names[kernel]}` | {run.threads} | {code.registers} | {code.spilled_bytes} | {run.shared_bytes} | "
             f"{code.claimed_blocks}, {possible} | {products} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"

@@ -1,4 +1,5 @@
-"""``non_local`` for torch.library: PyTorch's own projections around the attention's kernels for CPU and CUDA."""
+"""``non_local`` for torch.library: PyTorch's own projections around the attention's kernels for CPU and CUDA, whose
+CUDA kernel does the last projection, too (csrc/cuda/non_local.h says why not the first)."""
 
 from __future__ import annotations
 
@@ -22,6 +23,11 @@ SCHEMA = (
 # qkv [N, H*W, 3D] -> attended [N, H*W, D] and fp32 softmax [N, H*W, 2], each query's largest score and
 # 1 / sum of exp(score - largest): the log of the sum alone would be too coarse in fp32.
 ATTEND_SCHEMA = "(Tensor qkv, int height, int width, int? block, int halo) -> (Tensor, Tensor)"
+# With x as tokens [N, H*W, C], y = x + w_z attended + b_z; attended and softmax are empty unless they are to be kept.
+ATTEND_PROJECT_SCHEMA = (
+    "(Tensor qkv, Tensor x, Tensor w_z, Tensor b_z, int height, int width, int? block, int halo, bool keep) "
+    "-> (Tensor, Tensor, Tensor)"
+)
 ATTEND_BWD_SCHEMA = (
     "(Tensor grad, Tensor qkv, Tensor attended, Tensor softmax, int height, int width, int? block, int halo) -> Tensor"
 )
@@ -40,14 +46,47 @@ def _attend_cpu(qkv: Tensor, height: int, width: int, block: int | None, halo: i
     return attended.to(dtype), softmax
 
 
-def _attend_cuda(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
-    d = qkv.shape[2] // 3
-    qkv = _in_pieces(_padded(qkv, 3))
-    attended, softmax = _attend_fake(qkv, height, width, block, halo)
-    sizes = _sizes(qkv, height, width, block, halo)
-    tensors = (qkv, attended, softmax)
+def _attend_project_cuda(
+    qkv: Tensor,
+    x: Tensor,
+    w_z: Tensor,
+    b_z: Tensor,
+    height: int,
+    width: int,
+    block: int | None,
+    halo: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    c, d = w_z.shape
+    lacking = -c % 8
+    if lacking:
+        x, w_z, b_z = F.pad(x, (0, lacking)), F.pad(w_z, (0, 0, 0, lacking)), F.pad(b_z, (0, lacking))
+    qkv, w_z = _in_pieces(_padded(qkv, 3)), _in_pieces(_padded(w_z, 1))
+    x, b_z = _in_pieces(x), _in_pieces(b_z)
+    y = torch.empty_like(x)
+    attended, softmax = _attend_fake(qkv, height, width, block, halo) if keep else (None, None)
+    sizes = (x.shape[2], *_sizes(qkv, height, width, block, halo))
+    tensors = (qkv, x, w_z, b_z, y, attended, softmax)
     native.cuda.non_local_fwd(*map(address, tensors), *sizes, _cuda.dtype_code(qkv.dtype), *_cuda.target(qkv))
-    return attended[..., :d].contiguous(), softmax
+    y = y[..., :c].contiguous()
+    if not keep:
+        return y, *_attend_project_fake(qkv, y, w_z, b_z, height, width, block, halo, keep)[1:]
+    return y, attended[..., :d].contiguous(), softmax
+
+
+def _attend_project_fake(
+    qkv: Tensor,
+    x: Tensor,
+    w_z: Tensor,
+    b_z: Tensor,
+    height: int,
+    width: int,
+    block: int | None,
+    halo: int,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    kept = _attend_fake(qkv, height, width, block, halo)
+    return torch.empty_like(x), *(each if keep else each.new_empty(0) for each in kept)
 
 
 def _attend_fake(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
@@ -115,10 +154,10 @@ def _sizes(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -
 
 
 def _padded(vectors: Tensor, each: int) -> Tensor:
-    """``each`` vectors a position, ``[N, H*W, each * D]``, with D as a CUDA kernel has it."""
-    d = vectors.shape[2] // each
+    """``[..., each * D]`` with D as a CUDA kernel has it."""
+    d = vectors.shape[-1] // each
     size = next(size for size in CUDA_SIZES if size >= d)
-    return vectors if d == size else F.pad(vectors.unflatten(2, (each, d)), (0, size - d)).flatten(2)
+    return vectors if d == size else F.pad(vectors.unflatten(-1, (each, d)), (0, size - d)).flatten(-2)
 
 
 def _in_pieces(tensor: Tensor) -> Tensor:
@@ -143,6 +182,23 @@ def backward_by(bwd: Callable[..., Tensor]) -> Callable[..., tuple[Tensor | None
     return backward
 
 
+def _setup_context_of_project(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    qkv, _, w_z, _, *ctx.sizes, _ = inputs
+    _, attended, softmax = output
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(qkv, w_z, attended, softmax)
+
+
+def _backward_of_project(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    """As PyTorch's own for the projection; the kernel's for the attention."""
+    qkv, w_z, attended, softmax = ctx.saved_tensors
+    want_qkv, want_x, want_w, want_b, *_ = (want and grad is not None for want in ctx.needs_input_grad)
+    grad_qkv = attend_bwd(grad @ w_z, qkv, attended, softmax, *ctx.sizes) if want_qkv else None
+    grad_w = grad.flatten(0, 1).t() @ attended.flatten(0, 1) if want_w else None
+    grad_b = grad.sum((0, 1), dtype=torch.float32).to(grad.dtype) if want_b else None
+    return grad_qkv, grad if want_x else None, grad_w, grad_b, *[None] * 5
+
+
 def with_projections(attend: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
     """``non_local`` around its attention alone, ``(qkv, height, width, block, halo) -> (attended, softmax)``."""
 
@@ -160,9 +216,7 @@ def with_projections(attend: Callable[..., tuple[Tensor, Tensor]]) -> Callable[.
         halo: int = 0,
     ) -> Tensor:
         height, width = x.shape[2:]
-        # Dense, or linear would round a bf16 product before it adds the bias.
-        tokens = x.flatten(2).transpose(1, 2).contiguous()  # [N, H*W, C]
-        qkv = F.linear(tokens, torch.cat((w_theta, w_phi, w_g)), torch.cat((b_theta, b_phi, b_g)))
+        _, qkv = _projected(x, (w_theta, w_phi, w_g), (b_theta, b_phi, b_g))
         attended, _ = attend(qkv, height, width, block, halo)
         z = F.linear(attended, w_z, b_z)
         return laid_out_like(x + z.transpose(1, 2).reshape(x.shape), x)
@@ -170,13 +224,45 @@ def with_projections(attend: Callable[..., tuple[Tensor, Tensor]]) -> Callable[.
     return non_local
 
 
-attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, cuda=_attend_cuda, fake=_attend_fake)
+def _projected(x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """``x`` as tokens ``[N, H*W, C]``, and ``qkv``."""
+    # Dense, or linear would round a bf16 product before it adds the bias.
+    tokens = x.flatten(2).transpose(1, 2).contiguous()
+    return tokens, F.linear(tokens, torch.cat(weights), torch.cat(biases))
+
+
+def _non_local_cuda(
+    x: Tensor,
+    w_theta: Tensor,
+    b_theta: Tensor,
+    w_phi: Tensor,
+    b_phi: Tensor,
+    w_g: Tensor,
+    b_g: Tensor,
+    w_z: Tensor,
+    b_z: Tensor,
+    block: int | None = None,
+    halo: int = 0,
+) -> Tensor:
+    tensors = (x, w_theta, b_theta, w_phi, b_phi, w_g, b_g, w_z, b_z)
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    tokens, qkv = _projected(x, (w_theta, w_phi, w_g), (b_theta, b_phi, b_g))
+    y, *_ = attend_project(qkv, tokens, w_z, b_z, *x.shape[2:], block, halo, keep)
+    return laid_out_like(y.transpose(1, 2).reshape(x.shape), x)
+
+
+attend = define("non_local_attend", ATTEND_SCHEMA, cpu=_attend_cpu, fake=_attend_fake)
+attend_project = define(
+    "non_local_attend_project", ATTEND_PROJECT_SCHEMA, cuda=_attend_project_cuda, fake=_attend_project_fake
+)
 attend_bwd = define(
     "non_local_attend_bwd", ATTEND_BWD_SCHEMA, cpu=_attend_bwd_cpu, cuda=_attend_bwd_cuda, fake=_attend_bwd_fake
 )
 differentiable(attend, backward_by(attend_bwd), _setup_context)
+differentiable(attend_project, _backward_of_project, _setup_context_of_project)
 not_differentiable(attend_bwd)
 non_local = define_composite("non_local", SCHEMA, with_projections(attend))
+non_local_cuda = define_composite("non_local_cuda", SCHEMA, _non_local_cuda)
 
 
 def too_long(call: backends.Call, most: int) -> list[str]:
@@ -187,5 +273,5 @@ def too_long(call: backends.Call, most: int) -> list[str]:
 
 backends.register("non_local", "native", non_local, reasons_against)
 backends.register(
-    "non_local", "cuda", non_local, lambda call: _cuda.reasons_against(call) + too_long(call, CUDA_SIZES[-1])
+    "non_local", "cuda", non_local_cuda, lambda call: _cuda.reasons_against(call) + too_long(call, CUDA_SIZES[-1])
 )
