@@ -68,7 +68,7 @@ class LocalMeans(nn.Module):
         facts, hyper = network.facts, network.hyper
         # Half a window a layer, and as much again where windows are shifted inward.
         reach = side // 2 * (len(gates) + 1)
-        floats = 3 + 2 * hyper["wide"] + 26 * network.channels
+        floats = 3 + 2 * hyper["wide"] + 32 * network.channels
         self.facts = replace(
             facts,
             receptive_field=facts.receptive_field + 2 * reach,

@@ -60,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
                    help="gates of a tiled image: frozen takes them from one run over regions spread over it, and says "
                         "how much that changes; exact takes them from the whole image, layer by layer, with up to "
                         "1 KB a pixel in temporary files (TMPDIR); local, tiled or not, takes them from 48x48 pixels "
-                        "around each: twice the work (default: %(default)s)")  # fmt: skip
+                        "around each: 2.4 times the work (default: %(default)s)")  # fmt: skip
     p.add_argument(
         "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
     )

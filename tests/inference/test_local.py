@@ -6,6 +6,7 @@ import torch
 
 from awsrn_fast.inference import Placed, Tiler, with_local_means
 from awsrn_fast.inference.local import local_means
+from awsrn_fast.inference.memory import most_taken
 from awsrn_fast.models import AWSRN, ImprovedAWSRN
 
 
@@ -62,6 +63,13 @@ def test_tiles_equal_the_whole(network, size):
 def test_a_network_without_gates_stays_as_it_is():
     model = AWSRN(2, 8, 16, blocks=1, units=2)
     assert with_local_means(model) is model
+
+
+def test_the_memory_taken_is_what_is_said():
+    local = with_local_means(ImprovedAWSRN(2, blocks=1).eval().fuse())
+    placed, x = Placed(local), torch.rand(1, 3, 128, 200)
+    taken = most_taken(lambda: placed(x))
+    assert taken is None or 0.5 < taken / (128 * 200 * local.facts.activations) < 1.2
 
 
 def test_arrays(network):
