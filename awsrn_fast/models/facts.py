@@ -31,6 +31,7 @@ class Facts:
     block, halo: span of the non-local fusion; block is None where it is global or absent.
     non_local: whether the network has a non-local fusion.
     activations: bytes that each input pixel takes at the most while the fused network runs in fp32.
+    dtypes: arithmetic that it runs in (``dtype`` of ``upscale``); float16 on GPUs alone.
     training: what the weights file says of their training: iterations, data, licence of the data, figures.
     """
 
@@ -45,6 +46,7 @@ class Facts:
     halo: int
     non_local: bool
     activations: int
+    dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     training: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from awsrn_fast.devices import DTYPES
 from awsrn_fast.inference import Placed, SelfEnsemble, Tiler, exact_context
 from awsrn_fast.inference.spans import spans
 from awsrn_fast.models import create
@@ -123,6 +124,7 @@ def test_reduced_precision_stays_close_and_comes_back_in_fp32(dtype):
     torch.manual_seed(0)
     model = create("improved-s", 2).eval().fuse()
     x = torch.rand(1, 3, 12, 15)
+    assert model.facts.dtypes == tuple(DTYPES) and dtype in DTYPES.values()
     exact, reduced = Placed(model)(x), Placed(model, dtype=dtype)(x)
     assert reduced.dtype == torch.float32 and not torch.equal(exact, reduced)
     assert (exact - reduced).abs().max() < 0.03
