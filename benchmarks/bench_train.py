@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -72,9 +73,7 @@ class SeparateBranches(torch.nn.Module):
         super().__init__()
         self.branches = merged
 
-    def forward(
-        self, x: Tensor, skip: Tensor, out_scale: float = 1, out_shift: Tensor | None = None, clamp: bool = False
-    ) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor, out_scale: float, out_shift: Tensor, **for_pictures: Any) -> Tensor:
         b = self.branches
         each = (getattr(b, f"scale_k{k}").scale * getattr(b, f"tail_k{k}")(x) for k in b.kernels)
         total = sum(F.pixel_shuffle(y, b.scale) for y in each) + F.pixel_shuffle(skip, b.scale)

@@ -9,6 +9,7 @@ from typing import Any
 import bench_train
 import engines
 import torch
+from branches import in_branches
 from contest import Contender, Gate, Results, WrongResult
 from public_awsrn import PublicAWSRN
 from rows import NetworkRow, OpRow, Row, TrainingRow
@@ -67,6 +68,8 @@ def _op_field(row: OpRow, device: torch.device, compile: bool) -> tuple[dict[str
     builders["eager"] = lambda: Contender("eager", lambda: work(reference, arguments))
     if any(isinstance(v, Tensor) and v.dim() == 4 and v.shape[-1] > 1 for v in arguments.values()):
         builders["eager channels_last"] = lambda: Contender("eager channels_last", lambda: work(reference, nhwc))
+    if row.op == "awms" and not row.backward:
+        builders["eager branches"] = lambda: _in_branches(nhwc, work)
     if compile:
         builders["compiled"] = lambda: _compiled(reference, nhwc, work)
     if not row.backward and device.type == "cpu":
@@ -76,6 +79,11 @@ def _op_field(row: OpRow, device: torch.device, compile: bool) -> tuple[dict[str
             if row.dtype in ENGINE_DTYPES[name] and row.op != "gated_residual":  # two outputs
                 builders[name] = partial(_engine, name, engine, _Call(reference, first, fixed), arguments[first], row)
     return builders, gate
+
+
+def _in_branches(arguments: dict[str, Any], work: Callable[..., Results]) -> Contender:
+    run = in_branches(arguments["weight"])
+    return Contender("eager branches", lambda: work(run, arguments))
 
 
 class _Call(nn.Module):

@@ -114,6 +114,10 @@ def _times_eager(row: dict[str, Any], card: Card) -> float:
     return eager / row["contenders"][row["leader"]]["median_s"]
 
 
+def _times_branches(row: dict[str, Any], card: Card) -> float:
+    return row["contenders"]["eager branches"]["median_s"] / row["contenders"][row["leader"]]["median_s"]
+
+
 def _share_of_bandwidth(row: dict[str, Any], card: Card) -> float:
     return row["gigabytes"] / card.bandwidth
 
@@ -126,6 +130,7 @@ EXPECTED = (
     Expected("dwpw_attention forward, 64 channels, 256x256, fp16", "times eager", 3, _times_eager),
     Expected("dwpw_attention forward, 64 channels, 256x256, fp16", "of the bandwidth", 0.75, _share_of_bandwidth),
     Expected("non_local forward, d=32, 96x96, fp16", "of the tensor cores' peak", 0.5, _share_of_products),
+    Expected("awms forward, x4, 128x128, fp16", "times its branches", 1.8, _times_branches),
     Expected("improved-s x4, 128x128, fp16", "times eager", 2, _times_eager),
 )
 

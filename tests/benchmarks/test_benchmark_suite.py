@@ -14,10 +14,12 @@ import report
 import resident
 import test_benchmarks
 import torch
+from branches import in_branches
 from contest import Contender, Turns, WrongResult, contest
 from rows import NetworkRow, OpRow, all_rows, tiny
 from work import of_op
 
+from awsrn_fast import ops
 from awsrn_fast.errors import UserError
 from awsrn_fast.ops.dwpw_attention.cases import BENCHMARKS
 
@@ -111,6 +113,16 @@ def test_a_network_that_is_off_by_a_fiftieth_of_a_grey_level_is_refused() -> Non
     gate("eager", result)
     with pytest.raises(WrongResult, match="grey levels"):
         gate("eager", {"output": result["output"] + 0.02 / 255})
+
+
+def test_branches_of_awms_are_a_peer_and_add_up() -> None:
+    row = next(row for row in all_rows(DTYPES) if isinstance(row, OpRow) and row.op == "awms" and not row.backward)
+    row = tiny(row)
+    (peer,), gate = contenders.field_of(row, CPU, only="eager branches")
+    gate(peer.name, peer.once())
+    arguments = {k: v.double() if isinstance(v, torch.Tensor) else v for k, v in row.case.make(row.dtype).items()}
+    expected = ops.ROWS["awms"].reference(**arguments)
+    torch.testing.assert_close(in_branches(arguments["weight"])(**arguments), expected)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
