@@ -39,8 +39,11 @@ void forward(const Conv3x3Fwd& a) {
     const T* image = static_cast<const T*>(a.x) + chunk.image * s.h * s.w * s.c;
     const auto rows = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, s.c);
     input_points(rows, chunk.left, chunk.tiles, s.c_wide, in, stride_of(chunk.tiles, s.c_wide));
-    multiply_points(chunk.tiles, s.c, s.c_wide, in, s.o_wide, s.o_wide, a.points, out);
-    T* to = static_cast<T*>(a.y) + ((chunk.image * s.h + chunk.row) * s.w + chunk.left) * s.o;
+    T* made = static_cast<T*>(a.y) + chunk.image * s.h * s.w * s.o;
+    const auto soon = Soon<true>::of(made, chunk.row, chunk.left, lesser(chunk.left + chunk.tiles * kWinoTile, s.w), s.h, s.w, s.o);
+    multiply_points(chunk.tiles, s.c, s.c_wide, in, s.o_wide, s.o_wide, a.points, out,
+                    [&](std::int64_t point) { soon.ask(point); });
+    T* to = made + (chunk.row * s.w + chunk.left) * s.o;
     const std::int64_t height = s.h - chunk.row < kWinoTile ? s.h - chunk.row : kWinoTile;
     for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {
       const std::int64_t column = tile * kWinoTile, left = s.w - chunk.left - column;

@@ -53,7 +53,14 @@ void forward(const WideResidualFwd& a) {
         store(sums + c, total, AllLanes{});
         total = Vec{};
       };
-      narrow(s, a.points2, panel, tile_row * kWinoTile, scratch.ring, scratch.points, put, done);
+      const std::int64_t top = tile_row * kWinoTile, plane = image * s.h * s.w * s.c;
+      const auto seen = Soon<false>::of(x + plane, top, panel.begin, panel.end, s.h, s.w, s.c);
+      const auto made = Soon<true>::of(y + plane, top, panel.begin, panel.end, s.h, s.w, s.c);
+      const auto soon = [&](std::int64_t point) {
+        seen.ask(point);
+        made.ask(point);
+      };
+      narrow(s, a.points2, panel, top, scratch.ring, scratch.points, soon, put, done);
     }
   }
   const std::int64_t parts = down * s.panels;

@@ -93,8 +93,11 @@ void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratc
         T* place = grad_x + ((image * s.h + row) * s.w + column) * s.c + c;
         store(place, load(place, lanes) + value, lanes);
       };
-      narrow(s, a.points1_back, panel, (first + i) * kWinoTile, scratch.grad, scratch.points, put,
-             [](std::int64_t) {});
+      const std::int64_t top = (first + i) * kWinoTile;
+      const auto sum =
+          Soon<true>::of(grad_x + image * s.h * s.w * s.c, top, panel.begin, panel.end, s.h, s.w, s.c);
+      const auto soon = [&](std::int64_t point) { sum.ask(point); };
+      narrow(s, a.points1_back, panel, top, scratch.grad, scratch.points, soon, put, [](std::int64_t) {});
     }
   }
 }

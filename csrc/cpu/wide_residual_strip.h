@@ -68,9 +68,11 @@ inline void widen(const WideResidualShape& s, const T* image, const float* point
   const auto rows = rows_of<f43::kReach>(image, row - 1, s.h, s.w, s.c);
   input_points(rows, panel.wide_begin, tiles, s.c_wide, in, stride_of(tiles, s.c_wide));
   float* out = in + points_of(tiles, s.c_wide);
+  const auto next = Soon<false>::of(image, row + f43::kReach - 1, panel.wide_begin, panel.wide_end, s.h, s.w, s.c);
   for (std::int64_t block = 0; block < s.k_wide; block += kWideBlock) {
     const std::int64_t channels = lesser(kWideBlock, s.k_wide - block);
-    multiply_points(tiles, s.c, s.c_wide, in, channels, s.k_wide, points + block, out);
+    multiply_points(tiles, s.c, s.c_wide, in, channels, s.k_wide, points + block, out,
+                    [&](std::int64_t point) { if (!block) next.ask(point); });
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       for (std::int64_t k = 0; k < channels; k += kLanes) {
         Vec values[f43::kTile][f43::kTile];
@@ -91,15 +93,16 @@ inline void widen(const WideResidualShape& s, const T* image, const float* point
 }
 
 // A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, value, lanes)
-// gets every output of the panel, channels outermost; done(channel) ends each vector of them.
-template <class Put, class Done>
+// gets every output of the panel, channels outermost; done(channel) ends each vector of them. soon(point) asks for what
+// put() will want, in 36 shares.
+template <class Ask, class Put, class Done>
 inline void narrow(const WideResidualShape& s, const float* points, const Panel& panel, std::int64_t row,
-                   const Ring& ring, float* in, Put put, Done done) {
+                   const Ring& ring, float* in, Ask soon, Put put, Done done) {
   const std::int64_t tiles = panel.tiles();
   input_points(ring.at<f43::kReach>(s, panel, row - 1, 0, s.k_wide), panel.begin, tiles, s.k_wide, in,
                stride_of(tiles, s.k_wide));
   float* out = in + points_of(tiles, s.k_wide);
-  multiply_points(tiles, s.k, s.k_wide, in, s.c_wide, s.c_wide, points, out);
+  multiply_points(tiles, s.k, s.k_wide, in, s.c_wide, s.c_wide, points, out, soon);
   const std::int64_t height = lesser(s.h - row, kWinoTile);
   for (std::int64_t c = 0; c < s.c; c += kLanes) {
     const SomeLanes some{int(lesser(kLanes, s.c - c))};

@@ -131,12 +131,39 @@ inline void output_tile(const float* from, std::int64_t stride, Vec (&out)[f43::
   for (int r = 0; r < f43::kTile; ++r) f43::transform_output(half[r], out[r]);
 }
 
+// Memory that is needed soon, asked for in shares while products are computed: it is too scattered for the hardware to
+// foresee.
+template <bool Written>
+struct Soon {
+  const char* first = nullptr;
+  std::int64_t rows = 0, bytes = 0, stride = 0;  // of a row; to the next one
+
+  // Rows top..top + 3 of an image of `height` rows, columns begin..end - 1.
+  template <class T>
+  static Soon of(const T* image, std::int64_t top, std::int64_t begin, std::int64_t end, std::int64_t height,
+                 std::int64_t width, std::int64_t channels) {
+    const std::int64_t line = width * channels, rows = lesser(height - top, kWinoTile);
+    return {reinterpret_cast<const char*>(image + top * line + begin * channels), rows,
+            (end - begin) * channels * std::int64_t(sizeof(T)), line * std::int64_t(sizeof(T))};
+  }
+
+  void ask(std::int64_t point) const {
+    constexpr std::int64_t kLine = 64, kShares = kWinoPoints / kWinoTile;
+    const std::int64_t row = point / kShares, share = point % kShares;
+    if (row >= rows) return;
+    const std::int64_t begin = share * bytes / kShares / kLine * kLine, end = (share + 1) * bytes / kShares;
+    for (std::int64_t i = begin; i < end; i += kLine) __builtin_prefetch(first + row * stride + i, Written);
+  }
+};
+
 // Products at every point: in, [tiles][c_wide], by weights [36][c_wide][o_wide], `outputs` of them (whole vectors) from
-// the pointer on, to out, [tiles][outputs].
+// the pointer on, to out, [tiles][outputs]; soon(point) is called before each.
+template <class Ask>
 inline void multiply_points(std::int64_t tiles, std::int64_t c, std::int64_t c_wide, const float* in,
-                            std::int64_t outputs, std::int64_t o_wide, const float* weights, float* out) {
+                            std::int64_t outputs, std::int64_t o_wide, const float* weights, float* out, Ask soon) {
   const std::int64_t in_stride = stride_of(tiles, c_wide), out_stride = stride_of(tiles, outputs);
   for (std::int64_t p = 0; p < kWinoPoints; ++p) {
+    soon(p);
     gemm(tiles, outputs / kLanes, c, Matrix{in + p * in_stride, c_wide}, Matrix{weights + p * c_wide * o_wide, o_wide},
          out + p * out_stride, outputs, Onto{nullptr, false});
   }
