@@ -229,12 +229,15 @@ Conv3x3Shape conv3x3_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::
   return {n, c, o, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(o, kConv3x3Vector)};
 }
 
-std::int64_t conv3x3_points_size(const Conv3x3Shape& s) { return kConv3x3Points * s.c_wide * s.o_wide; }
+// Floats of weights at 36 points, [36, wide C, wide O].
+std::int64_t conv3x3_points_size(std::int64_t c, std::int64_t o) {
+  return kConv3x3Points * padded(c, kConv3x3Vector) * padded(o, kConv3x3Vector);
+}
 
 // [3, 3, C, O] -> the weights at 36 points.
-Buffer conv3x3_prepared(Address weight, const Conv3x3Shape& shape) {
-  Buffer points(conv3x3_points_size(shape));
-  kernels().conv3x3_prepare({pointer<float>(weight), points.data(), shape});
+Buffer conv3x3_prepared(Address weight, std::int64_t c, std::int64_t o, int threads) {
+  Buffer points(conv3x3_points_size(c, o));
+  kernels().conv3x3_prepare({pointer<float>(weight), points.data(), conv3x3_shape(0, c, o, 0, 0, 0, threads)});
   return points;
 }
 
@@ -245,20 +248,44 @@ Buffer padded_bias(Address bias, std::int64_t size, std::int64_t wide) {
   return buffer;
 }
 
-void conv3x3_fwd(Address x, Address weight, Address bias, Address y, std::int64_t n, std::int64_t c, std::int64_t o,
-                 std::int64_t h, std::int64_t w, int dtype, int threads) {
-  const Conv3x3Shape shape = conv3x3_shape(n, c, o, h, w, dtype, threads);
-  const Buffer points = conv3x3_prepared(weight, shape), wide_bias = padded_bias(bias, o, shape.o_wide);
-  const Buffer scratch(threads * kernels().conv3x3_scratch(shape));
-  kernels().conv3x3_fwd({shape, pointer(x), points.data(), wide_bias.data(), pointer(y), scratch.data()});
+void conv3x3_prepare(Address weight, Address points, std::int64_t c, std::int64_t o, int threads) {
+  kernels().conv3x3_prepare(
+      {pointer<float>(weight), pointer<float>(points), conv3x3_shape(0, c, o, 0, 0, 0, threads)});
 }
 
-void conv3x3_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, std::int64_t n,
+using MapAddresses = std::vector<std::pair<Address, std::int64_t>>;  // with the channels of each
+
+Conv3x3Maps conv3x3_maps(const MapAddresses& given, const Conv3x3Shape& shape) {
+  AWSRN_FAST_CHECK(!given.empty() && given.size() <= kConv3x3Maps, "conv3x3: one to four maps");
+  Conv3x3Maps maps{int(given.size()), {}, {}};
+  std::int64_t channels = 0;
+  for (int i = 0; i < maps.count; ++i) {
+    maps.map[i] = pointer(given[i].first);
+    channels += maps.channels[i] = given[i].second;
+    AWSRN_FAST_CHECK(maps.count == 1 || maps.channels[i] % kConv3x3Vector == 0, "conv3x3: a map's channels");
+  }
+  AWSRN_FAST_CHECK(channels == shape.c, "conv3x3: the maps' channels are not the weight's");
+  return maps;
+}
+
+// Weights as such, or 0 and their points.
+void conv3x3_fwd(const MapAddresses& x, Address weight, Address points, Address bias, Address y, std::int64_t n,
+                 std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
+  const Conv3x3Shape shape = conv3x3_shape(n, c, o, h, w, dtype, threads);
+  const Buffer made = weight ? conv3x3_prepared(weight, c, o, threads) : Buffer(0);
+  const Buffer wide_bias = padded_bias(bias, o, shape.o_wide);
+  const Buffer scratch(threads * kernels().conv3x3_scratch(shape));
+  kernels().conv3x3_fwd({shape, conv3x3_maps(x, shape), weight ? made.data() : pointer<float>(points),
+                         wide_bias.data(), pointer(y), scratch.data()});
+}
+
+void conv3x3_grad_weight(const MapAddresses& x, Address grad, Address grad_weight, Address grad_bias, std::int64_t n,
                          std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
   const Conv3x3Shape shape = conv3x3_shape(n, c, o, h, w, dtype, threads);
   const std::int64_t slots = std::clamp<std::int64_t>(n * ceil_div(h, 16), 1, kSlots);
-  const Buffer partial(slots * (conv3x3_points_size(shape) + shape.o_wide)), scratch(threads * kernels().conv3x3_scratch(shape));
-  kernels().conv3x3_grad_weight({shape, pointer(x), pointer(grad), pointer<float>(grad_weight),
+  const Buffer partial(slots * (conv3x3_points_size(c, o) + shape.o_wide));
+  const Buffer scratch(threads * kernels().conv3x3_scratch(shape));
+  kernels().conv3x3_grad_weight({shape, conv3x3_maps(x, shape), pointer(grad), pointer<float>(grad_weight),
                                  pointer<float>(grad_bias), slots, partial.data(), scratch.data()});
 }
 
@@ -274,28 +301,19 @@ WideResidualShape wide_residual_shape(std::int64_t n, std::int64_t c, std::int64
   return {n, c, k, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(k, kConv3x3Vector), panels, segments};
 }
 
-std::int64_t wide_residual_points_size(std::int64_t c, std::int64_t k) {
-  return kConv3x3Points * padded(c, kConv3x3Vector) * padded(k, kConv3x3Vector);
-}
-
-// Both weights at 36 points: [36, wide C, wide K], then [36, wide K, wide C].
-void wide_residual_prepare(Address weight1, Address weight2, Address points, std::int64_t c, std::int64_t k,
-                           int threads) {
-  const Conv3x3Shape there = conv3x3_shape(0, c, k, 0, 0, 0, threads), back = conv3x3_shape(0, k, c, 0, 0, 0, threads);
-  kernels().conv3x3_prepare({pointer<float>(weight1), pointer<float>(points), there});
-  kernels().conv3x3_prepare({pointer<float>(weight2), pointer<float>(points) + conv3x3_points_size(there), back});
-}
-
-void wide_residual_fwd(Address x, Address points, Address bias1, Address bias2, Address gate, Address x_scale,
-                       Address res_scale, Address y, Address f, Address mean, std::int64_t n, std::int64_t c,
+// Both weights as such, or 0 and their points, one after the other.
+void wide_residual_fwd(Address x, Address weight1, Address weight2, Address points, Address bias1, Address bias2,
+                       Address gate, Address x_scale, Address res_scale, Address y, Address f, Address mean, std::int64_t n, std::int64_t c,
                        std::int64_t k, std::int64_t h, std::int64_t w, int dtype, int threads) {
   const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, 2 * threads);
   const Buffer wide1 = padded_bias(bias1, k, shape.k_wide), wide2 = padded_bias(bias2, c, shape.c_wide);
   const Buffer partial(n * ceil_div(h, 4) * shape.panels * shape.c_wide);
   const Buffer scratch(threads * kernels().wide_residual_fwd_scratch(shape));
-  const float* points1 = pointer<float>(points);
-  kernels().wide_residual_fwd({shape, pointer(x), points1, wide1.data(), points1 + wide_residual_points_size(c, k),
-                               wide2.data(), pointer<float>(gate), pointer<float>(x_scale), pointer<float>(res_scale),
+  const Buffer made1 = weight1 ? conv3x3_prepared(weight1, c, k, threads) : Buffer(0);
+  const Buffer made2 = weight2 ? conv3x3_prepared(weight2, k, c, threads) : Buffer(0);
+  const float* points1 = weight1 ? made1.data() : pointer<float>(points);
+  const float* points2 = weight2 ? made2.data() : pointer<float>(points) + conv3x3_points_size(c, k);
+  kernels().wide_residual_fwd({shape, pointer(x), points1, wide1.data(), points2, wide2.data(), pointer<float>(gate), pointer<float>(x_scale), pointer<float>(res_scale),
                                pointer(y), pointer(f), pointer<float>(mean), partial.data(), scratch.data()});
 }
 
@@ -305,11 +323,10 @@ void wide_residual_bwd(Address x, Address grad, Address weight1, Address bias1, 
                        std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w, int dtype,
                        int threads) {
   const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, kSlots);
-  const Conv3x3Shape there = conv3x3_shape(0, c, k, 0, 0, 0, threads), back = conv3x3_shape(0, k, c, 0, 0, 0, threads);
-  const Buffer points1 = conv3x3_prepared(weight1, there), points2_back = conv3x3_prepared(back2, there);
-  const Buffer points1_back = conv3x3_prepared(back1, back), wide1 = padded_bias(bias1, k, shape.k_wide);
+  const Buffer points1 = conv3x3_prepared(weight1, c, k, threads), points2_back = conv3x3_prepared(back2, c, k, threads);
+  const Buffer points1_back = conv3x3_prepared(back1, k, c, threads), wide1 = padded_bias(bias1, k, shape.k_wide);
   const std::int64_t slots = std::clamp<std::int64_t>(n * shape.panels * shape.segments, 1, kSlots);
-  const std::int64_t products = grad_w1 ? wide_residual_points_size(c, k) : 0;
+  const std::int64_t products = grad_w1 ? conv3x3_points_size(c, k) : 0;
   const Buffer partial1(slots * (products + shape.k_wide)), partial2(slots * (products + shape.c_wide));
   const Buffer scratch(threads * kernels().wide_residual_bwd_scratch(shape));
   kernels().wide_residual_bwd({shape, pointer(x), pointer(grad), points1.data(), wide1.data(), points2_back.data(),
@@ -364,16 +381,16 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));
-  m.def("conv3x3_fwd", &conv3x3_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("y"),
-        py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
+  m.def("conv3x3_points_size", &conv3x3_points_size, py::arg("c"), py::arg("o"), "Floats of one transformed weight.");
+  m.def("conv3x3_prepare", &conv3x3_prepare, no_gil, py::arg("weight"), py::arg("points"), py::arg("c"), py::arg("o"),
+        py::arg("threads"));
+  m.def("conv3x3_fwd", &conv3x3_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("points"), py::arg("bias"),
+        py::arg("y"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
   m.def("conv3x3_grad_weight", &conv3x3_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));
-  m.def("wide_residual_points_size", &wide_residual_points_size, py::arg("c"), py::arg("k"),
-        "Floats of one transformed weight.");
-  m.def("wide_residual_prepare", &wide_residual_prepare, no_gil, py::arg("weight1"), py::arg("weight2"),
-        py::arg("points"), py::arg("c"), py::arg("k"), py::arg("threads"));
-  m.def("wide_residual_fwd", &wide_residual_fwd, no_gil, py::arg("x"), py::arg("points"), py::arg("bias1"),
+  m.def("wide_residual_fwd", &wide_residual_fwd, no_gil, py::arg("x"), py::arg("weight1"), py::arg("weight2"),
+        py::arg("points"), py::arg("bias1"),
         py::arg("bias2"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("y"), py::arg("f"),
         py::arg("mean"), py::arg("n"), py::arg("c"), py::arg("k"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));

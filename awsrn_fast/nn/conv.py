@@ -25,6 +25,7 @@ class WNConv2d(nn.Module):
         self.weight_g = nn.Parameter(_norm(plain.weight.detach()))
         self.weight_v = nn.Parameter(plain.weight.detach())
         self.bias = nn.Parameter(plain.bias.detach())
+        self.register_buffer("prepared", None, persistent=False)
 
     def weight(self) -> Tensor:
         """``[out_channels, in_channels, K, K]``, as the convolution uses it."""
@@ -37,11 +38,15 @@ class WNConv2d(nn.Module):
         weight = self.weight().detach()
         del self.weight_g, self.weight_v
         self.register_buffer("folded", weight)
+        if weight.shape[-1] == 3:
+            self.register_buffer("prepared", ops.conv3x3.prepare(weight), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """``x [N, C, H, W]``; to a 3x3 convolution up to three ``others`` that follow it, as if concatenated."""
         weight = self.weight()
         if weight.shape[-1] == 3:
-            return ops.conv3x3(x, weight, self.bias)
+            x1, x2, x3 = (*others, None, None, None)[:3]
+            return ops.conv3x3(x, weight, self.bias, x1, x2, x3, self.prepared)
         return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
 
 

@@ -60,7 +60,7 @@ class ConcatLRFU(WNConv2d):
         super().__init__(levels * channels, channels, 3)
 
     def forward(self, levels: list[Tensor], means: list[Tensor]) -> Tensor:
-        return super().forward(torch.cat(levels, dim=1))
+        return super().forward(*(levels if len(levels) <= 4 else [torch.cat(levels, dim=1)]))
 
 
 class LRFU(nn.Module):
@@ -90,7 +90,7 @@ class LRFU(nn.Module):
         """Levels, and gates of all their channels ``[N, levels * C, 1 or H, 1 or W]`` -> ``[N, C, H, W]``."""
         gated = [level * gate for level, gate in zip(levels, gates.chunk(len(levels), dim=1), strict=True)]
         pairs = [F.relu(pair(torch.cat(gated[2 * i : 2 * i + 2], dim=1))) for i, pair in enumerate(self.pairs)]
-        return self.fuse(torch.cat(pairs, dim=1))
+        return self.fuse(*(pairs if len(pairs) <= 4 else [torch.cat(pairs, dim=1)]))
 
 
 class LFB(nn.Module):

@@ -27,6 +27,19 @@ struct Cut {
   }
 };
 
+// The points of a chunk of all maps, their channels one after the other.
+template <class T>
+void points_of_maps(const Conv3x3Maps& maps, const Conv3x3Shape& s, const Chunk& chunk, float* to) {
+  const std::int64_t stride = stride_of(chunk.tiles, s.c_wide);
+  for (int i = 0; i < maps.count; ++i) {
+    const std::int64_t channels = maps.channels[i];
+    const T* image = static_cast<const T*>(maps.map[i]) + chunk.image * s.h * s.w * channels;
+    const auto rows = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, channels);
+    input_points(rows, chunk.left, chunk.tiles, maps.count > 1 ? channels : s.c_wide, s.c_wide, to, stride);
+    to += channels;
+  }
+}
+
 template <class T>
 void forward(const Conv3x3Fwd& a) {
   const Conv3x3Shape& s = a.shape;
@@ -36,11 +49,10 @@ void forward(const Conv3x3Fwd& a) {
     const Chunk chunk = cut.at(item);
     float* in = a.scratch + omp_get_thread_num() * conv3x3_scratch(s);
     float* out = in + points_of(kConv3x3Chunk, s.c_wide);
-    const T* image = static_cast<const T*>(a.x) + chunk.image * s.h * s.w * s.c;
-    const auto rows = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, s.c);
-    input_points(rows, chunk.left, chunk.tiles, s.c_wide, in, stride_of(chunk.tiles, s.c_wide));
+    points_of_maps<T>(a.x, s, chunk, in);
     T* made = static_cast<T*>(a.y) + chunk.image * s.h * s.w * s.o;
-    const auto soon = Soon<true>::of(made, chunk.row, chunk.left, lesser(chunk.left + chunk.tiles * kWinoTile, s.w), s.h, s.w, s.o);
+    const std::int64_t right = lesser(chunk.left + chunk.tiles * kWinoTile, s.w);
+    const auto soon = Soon<true>::of(made, chunk.row, chunk.left, right, s.h, s.w, s.o);
     multiply_points(chunk.tiles, s.c, s.c_wide, in, s.o_wide, s.o_wide, a.points, out,
                     [&](std::int64_t point) { soon.ask(point); });
     T* to = made + (chunk.row * s.w + chunk.left) * s.o;
@@ -79,11 +91,9 @@ void gradient(const Conv3x3GradWeight& a) {
     for (std::int64_t o = 0; o < size; o += kLanes) store(sums + o, Vec{}, AllLanes{});
     for (std::int64_t i = slot * chunks / a.slots; i < (slot + 1) * chunks / a.slots; ++i) {
       const Chunk chunk = cut.at(i);
-      const T* image = static_cast<const T*>(a.x) + chunk.image * s.h * s.w * s.c;
       const T* grads = static_cast<const T*>(a.grad) + chunk.image * s.h * s.w * s.o;
       const auto grad = rows_of<f43::kTile>(grads, chunk.row, s.h, s.w, s.o);
-      const auto seen = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, s.c);
-      input_points(seen, chunk.left, chunk.tiles, s.c_wide, in, stride_of(chunk.tiles, s.c_wide));
+      points_of_maps<T>(a.x, s, chunk, in);
       gradient_points(grad, chunk.left, chunk.tiles, s.o_wide, out, stride_of(chunk.tiles, s.o_wide));
       add_products(chunk.tiles, s.c_wide, in, s.o_wide, out, sums, s.o_wide, s.c_wide * s.o_wide);
       add_sums(grad, chunk.left, chunk.left + chunk.tiles * kWinoTile, bias);

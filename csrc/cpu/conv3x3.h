@@ -18,6 +18,15 @@ struct Conv3x3Shape {
   std::int64_t c_wide, o_wide;  // channels, padded
 };
 
+constexpr int kConv3x3Maps = 4;
+
+// The input: maps [N, H, W, channels], whose channels follow each other. Of several, each has whole vectors of them.
+struct Conv3x3Maps {
+  int count;
+  const void* map[kConv3x3Maps];
+  std::int64_t channels[kConv3x3Maps];
+};
+
 struct Conv3x3Weights {
   const float* weight;  // [3, 3, C, O]
   float* points;        // [36, wide C, wide O]
@@ -26,7 +35,7 @@ struct Conv3x3Weights {
 
 struct Conv3x3Fwd {
   Conv3x3Shape shape;
-  const void* x;        // [N, H, W, C]
+  Conv3x3Maps x;
   const float* points;  // [36, wide C, wide O]
   const float* bias;    // [wide O], or null for 0
   void* y;              // [N, H, W, O]
@@ -36,7 +45,7 @@ struct Conv3x3Fwd {
 // Images are summed up in as many slots as are given, so that the order of the sums does not depend on the threads.
 struct Conv3x3GradWeight {
   Conv3x3Shape shape;
-  const void* x;       // [N, H, W, C]
+  Conv3x3Maps x;
   const void* grad;    // [N, H, W, O]
   float* grad_weight;  // [3, 3, C, O]
   float* grad_bias;    // [O]

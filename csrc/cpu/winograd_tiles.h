@@ -86,19 +86,25 @@ inline void transform_square(const Vec (&square)[Count][Count], float* to, std::
   }
 }
 
-// Inputs of `tiles` tiles, the first of whose outputs start at column `left` -> points, [tiles][wide] each and
-// `stride` apart.
+// Inputs of `tiles` tiles, the first of whose outputs start at column `left` -> points, [tiles][pitch] each and
+// `stride` apart; `wide` channels are written.
 template <class T>
-void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tiles, std::int64_t wide, float* to,
-                  std::int64_t stride) {
+void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tiles, std::int64_t wide,
+                  std::int64_t pitch, float* to, std::int64_t stride) {
   for (std::int64_t tile = 0; tile < tiles; ++tile) {
     for (std::int64_t c = 0; c < wide; c += kLanes) {
       Vec square[f43::kReach][f43::kReach];
       load_square(rows, left + tile * kWinoTile - 1, c, rows.channels - c, square);
-      transform_square(square, to + tile * wide + c, stride,
+      transform_square(square, to + tile * pitch + c, stride,
                        [](const Vec* v, Vec* out) { f43::transform_input(v, out); });
     }
   }
+}
+
+template <class T>
+void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tiles, std::int64_t wide, float* to,
+                  std::int64_t stride) {
+  input_points(rows, left, tiles, wide, wide, to, stride);
 }
 
 // Gradients of the tiles' outputs -> points likewise: the transpose of output_tile().

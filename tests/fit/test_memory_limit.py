@@ -50,7 +50,7 @@ def test_what_is_named_as_fitting_fits() -> None:
 
 
 def test_checkpointing_is_named_where_it_is_enough() -> None:
-    config = Config(variant="awsrn-full", memory_limit="0.6GB", curriculum=False, patch=48, batch=16)
+    config = Config(variant="awsrn-full", memory_limit="0.5GB", curriculum=False, patch=48, batch=16)
     assert re.search(r"predicted to take \d+ MB .*; with --checkpoint-activations true it is \d+ MB$", refusal(config))
     assert fits(Config(**vars(config) | {"checkpoint_activations": True}))
 

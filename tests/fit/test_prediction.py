@@ -65,8 +65,8 @@ def inference(network: Network, dtype: torch.dtype, height: int, width: int):
 def test_training_step(variant: str, batch: int, patch: int, dtype: torch.dtype, checkpoint: bool) -> None:
     network = Network(variant, 4, checkpoint_activations=checkpoint)
     predicted = predict_training(network, CPU[dtype], batch, patch).peak
-    # Native kernels rearrange weights at every call, which counts in networks as small as these.
-    assert predicted == pytest.approx(measured(training(network, dtype, batch, patch)), rel=0.05)
+    # Native kernels rearrange weights at every call, a megabyte, which counts in networks as small as these.
+    assert predicted == pytest.approx(measured(training(network, dtype, batch, patch)), rel=0.03, abs=1.2e6)
 
 
 @pytest.mark.parametrize("dtype", CPU, ids=str)

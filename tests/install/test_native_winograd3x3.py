@@ -101,7 +101,7 @@ def test_convolution_against_fp64(isa: str, shape: tuple[int, ...]) -> None:
     grad = normal(*exact.shape, seed=2)
     truths = [exact.detach(), *torch.autograd.grad(exact, (x, weight, bias), grad)]
     single = [t.detach().float() for t in (x, weight, bias)]
-    got = [_fwd_cpu(*single), *_bwd_cpu(grad.float(), *single, [True] * 3)]
+    got = [_fwd_cpu(*single), *_bwd_cpu(grad.float(), *single, None, None, None, [True] * 3)]
     for result, truth in zip(got, truths, strict=True):
         assert_near(result, truth, TRANSFORMED)
 

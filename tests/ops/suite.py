@@ -28,7 +28,7 @@ def cases_of(op: str) -> list[Case]:
 
 def call_of(op: str, arguments: dict[str, Any]) -> backends.Call:
     dims = importlib.import_module(f"awsrn_fast.ops.{op}").DIMS
-    sizes = check(op, dims, **{name: arguments[name] for name in dims})
+    sizes = check(op, dims, **{name: arguments.get(name) for name in dims})
     return backends.call_of(arguments[next(iter(dims))], sizes)
 
 

@@ -1,26 +1,45 @@
-"""``conv3x3``: a plain 3x3 convolution, such as the one that ends a local residual fusion."""
+"""``conv3x3``: a plain 3x3 convolution, such as the one that ends a local residual fusion, of several maps at once."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from awsrn_fast import backends
 from awsrn_fast.ops._arguments import autocast, check
 
-from . import autograd  # noqa: F401  registers the native kernel
+from .autograd import prepare
 from .reference import reference
 
-DIMS = {"x": "N C H W", "weight": "O C 3 3", "bias": "O"}
+DIMS = {
+    "x": "N C H W",
+    "weight": "O I 3 3",
+    "bias": "O",
+    "x1": "N C1 H W ?",
+    "x2": "N C2 H W ?",
+    "x3": "N C3 H W ?",
+}
 
 backends.register_reference("conv3x3", reference, DIMS)
 
 
-def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``conv2d(x, weight, bias)`` with zero 'same' padding.
+def conv3x3(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    x1: Tensor | None = None,
+    x2: Tensor | None = None,
+    x3: Tensor | None = None,
+    prepared: Tensor | None = None,
+) -> Tensor:
+    """``conv2d(x, weight, bias)`` with zero 'same' padding, of up to four maps as if they were concatenated.
 
     Args:
         x: ``[N, C, H, W]``.
-        weight: ``[O, C, 3, 3]``; bias: ``[O]``.
+        weight: ``[O, C, 3, 3]``, C that of all maps together; bias: ``[O]``.
+        x1, x2, x3: ``[N, C1, H, W]``, ...: maps that follow ``x``; nothing is copied where their channels are
+            multiples of 16.
+        prepared: what :func:`prepare` made of the weight, for inference; backends without a use for it leave it alone.
 
     Returns:
         ``y [N, O, H, W]`` in x's memory format.
@@ -28,10 +47,19 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Kept for the backward pass beyond arguments and result: ``0`` bytes.
 
     Raises:
-        TypeError, ValueError: a wrong dtype, device or shape; names the argument.
+        TypeError, ValueError: a wrong dtype, device or shape, or a weight that was prepared for another size; names
+            the argument.
     """
-    sizes = check("conv3x3", DIMS, x=x, weight=weight, bias=bias)
-    return backends.run("conv3x3", sizes, *autocast(x, weight, bias))
+    arguments = {"x": x, "weight": weight, "bias": bias, "x1": x1, "x2": x2, "x3": x3}
+    sizes = check("conv3x3", DIMS, **arguments)
+    channels = sum(sizes.get(name, 0) for name in ("C", "C1", "C2", "C3"))
+    if weight.shape[1] != channels:
+        given = ", ".join(name for name in ("x", "x1", "x2", "x3") if arguments[name] is not None)
+        raise ValueError(f"conv3x3: weight must be [O, {channels}, 3, 3] for {given}, got shape {list(weight.shape)}")
+    if prepared is not None and prepared.dtype != torch.uint8:
+        raise TypeError(f"conv3x3: prepared must be what prepare() returned, got {prepared.dtype}")
+    return backends.run("conv3x3", sizes, *autocast(*arguments.values()), prepared)
 
 
 conv3x3.reference = reference
+conv3x3.prepare = prepare

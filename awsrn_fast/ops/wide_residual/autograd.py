@@ -20,6 +20,7 @@ from awsrn_fast.ops._native import (
     taps,
     taps_of_transpose,
 )
+from awsrn_fast.ops.conv3x3.autograd import prepare as prepare_conv3x3
 from awsrn_fast.ops.gated_residual.autograd import gated_residual_bwd
 
 _INPUTS = "Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, Tensor? gate, Tensor x_scale, Tensor res_scale"
@@ -44,11 +45,7 @@ def prepare(w1: Tensor, w2: Tensor) -> Tensor | None:
     """
     if native.cpu is None or w1.device.type != "cpu":
         return None
-    k, c = w1.shape[:2]
-    points = torch.empty(2, native.cpu.wide_residual_points_size(c, k))
-    w1, w2 = taps(w1.detach()), taps(w2.detach())
-    native.cpu.wide_residual_prepare(address(w1), address(w2), address(points), c, k, torch.get_num_threads())
-    return points.view(torch.uint8)
+    return torch.stack([prepare_conv3x3(w1), prepare_conv3x3(w2)])
 
 
 def _fwd_cpu(
@@ -69,10 +66,11 @@ def _fwd_cpu(
     f = torch.empty_like(y) if keep else x.new_empty(0)
     mean = torch.full(x.shape[:2], float("nan"))
     if y.numel():
-        points = prepare(w1, w2) if prepared is None else prepared
-        if points.shape != (2, 4 * native.cpu.wide_residual_points_size(w1.shape[1], w1.shape[0])):
+        if prepared is not None and prepared.shape != (2, 4 * native.cpu.conv3x3_points_size(*w1.shape[:2])):
             raise ValueError("wide_residual: prepared was made from weights of other sizes than w1 and w2")
-        tensors = (seen, points, *map(in_float32, (b1, b2, gate, x_scale, res_scale)), y, f if keep else None, mean)
+        weights = (taps(w1), taps(w2)) if prepared is None else (None, None)
+        small = map(in_float32, (b1, b2, gate, x_scale, res_scale))
+        tensors = (seen, *weights, prepared, *small, y, f if keep else None, mean)
         native.cpu.wide_residual_fwd(*map(address, tensors), *_sizes(x, w1))
     return y.contiguous(memory_format=layout), mean.to(x.dtype), f
 
