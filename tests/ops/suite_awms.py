@@ -11,20 +11,22 @@ from torch import Tensor
 from awsrn_fast import ops
 from awsrn_fast.ops._cases import FLOOR, Case
 
+# The store is the same whatever the kernel's size, and Triton's interpreter takes its time with 9x9.
+SMALL = [case for case in cases_of("awms") if case.shapes["weight"][-1] < 9]
+
 
 class AwmsSuite(OpSuite):
     op = "awms"
 
+    @pytest.mark.parametrize("small", SMALL, ids=lambda case: case.name)
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-    def test_levels(self, backend: str, case: Case, dtype: torch.dtype, device: str) -> None:
+    def test_levels(self, backend: str, small: Case, dtype: torch.dtype, device: str) -> None:
         """Nearest to fp64's, but where that lies between two by less than the arithmetic's error."""
-        arguments = self.arguments(case, backend, dtype, device) | {"clamp": True}
+        arguments = self.arguments(small, backend, dtype, device) | {"clamp": True}
         exact = {k: v.cpu().double() if isinstance(v, Tensor) else v for k, v in arguments.items()}
         truth, same_dtype = (255 * ops.awms.reference(**a).cpu().double() for a in (exact, arguments))
         got = self.run(backend, **arguments, out_dtype=torch.uint8)
         assert got.dtype == torch.uint8 and got.shape == truth.shape
-        if truth.numel() == 0:
-            return
         allowed = 0.5 + 2 * (same_dtype - truth).abs().max() + 255 * FLOOR[dtype]
         assert (got.cpu().double() - truth).abs().max() <= allowed
 
@@ -45,7 +47,7 @@ class AwmsSuite(OpSuite):
         assert all(np.array_equal(plane, expected) for plane in got.cpu()[0, :, 0].numpy())
 
     def test_levels_have_no_gradient(self, backend: str, device: str) -> None:
-        arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32, device)
+        arguments = self.arguments(SMALL[-1], backend, torch.float32, device)
         arguments["weight"].requires_grad_()
         with pytest.raises(ValueError, match=r"awms: out_dtype=torch.uint8 has no gradient; .* torch.no_grad"):
             self.run(backend, **arguments, out_dtype=torch.uint8)
