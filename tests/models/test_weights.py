@@ -38,5 +38,5 @@ def test_every_card_and_header_name_the_licence(name: str) -> None:
 
 def test_there_are_weights_and_an_unknown_name_lists_them() -> None:
     assert "improved-s-x4" in bundled_names()
-    with pytest.raises(UserError, match="no weights file improved-xl: .* one of improved-s-x2, improved-s-x4"):
+    with pytest.raises(UserError, match="no weights file improved-xl: .* one of improved-s-x2, improved-s-x3"):
         awsrn_fast.load("improved-xl")
