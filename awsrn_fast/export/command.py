@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import awsrn_fast
-from awsrn_fast.checkpoint import read_header, save_weights
+from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.cli import console
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing
@@ -74,10 +74,8 @@ def _pt2(model: SuperResolution, args: argparse.Namespace) -> None:
 
 
 def _safetensors(model: SuperResolution, args: argparse.Namespace) -> None:
-    source = Path(args.weights)
-    training = read_header(source).get("training") if source.suffix == ".safetensors" else None
     dtype = torch.float16 if args.half else torch.float32
-    save_weights(args.out, model, training=training, dtype=dtype)
+    save_weights(args.out, model, training=model.training_facts, dtype=dtype)
 
 
 WRITERS: dict[str, Callable[[SuperResolution, argparse.Namespace], None]] = {

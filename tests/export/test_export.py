@@ -118,6 +118,11 @@ def test_safetensors_are_rebuilt_by_a_fresh_python(tmp_path) -> None:
     assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * out.stat().st_size
 
 
+def test_bundled_weights_keep_the_licence_of_their_data(tmp_path) -> None:
+    assert main(["improved-s-x4", "-o", str(tmp_path / "net.safetensors"), "--half"]) == 0
+    assert "non-commercial" in awsrn_fast.load(tmp_path / "net.safetensors").facts.training["licence"]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (8, 9), (13, 21), (16, 4)])
 @pytest.mark.parametrize(("form", "block"), [(BlockNonLocal, 5), (GlobalNonLocal, None)])
 def test_attention_of_unknown_size_equals_the_layer(form: type, block: int | None, size: tuple[int, int]) -> None:
