@@ -196,9 +196,10 @@ void awms_conv(Address x, Address weight, std::int64_t k, Address y, std::int64_
   awms_run(shape, x, points.data(), out);
 }
 
-void awms_fwd(Address x, Address points, Address shift, Address skip, Address y, std::int64_t scale, float out_scale,
-              bool clamp, bool levels, bool channels_last, std::int64_t n, std::int64_t c, std::int64_t o,
-              std::int64_t h, std::int64_t w, int dtype, int threads) {
+// The weight as such, or 0 and its points.
+void awms_fwd(Address x, Address weight, Address points, Address shift, Address skip, Address y, std::int64_t k,
+              std::int64_t scale, float out_scale, bool clamp, bool levels, bool channels_last, std::int64_t n,
+              std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
   AWSRN_FAST_CHECK(scale >= 1 && o % (scale * scale) == 0, "awms: the square of scale must divide o");
   const std::int64_t planes = o / (scale * scale), wide = w * scale, high = h * scale;
   // Of the output, from one value to the next: plane, row, column.
@@ -210,7 +211,9 @@ void awms_fwd(Address x, Address points, Address shift, Address skip, Address y,
   }
   const AwmsOutput out{pointer(y),     offset.data(), planes * high * wide, scale * row, scale * column, pointer<float>(shift),
                        pointer(skip), out_scale,     clamp,         levels};
-  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, pointer<float>(points), out);
+  const Buffer made(weight ? awms_points_size(c, o) : 0);
+  if (weight) awms_prepare(weight, k, Address(made.data()), c, o, threads);
+  awms_run(awms_shape(n, c, o, h, w, dtype, threads), x, weight ? made.data() : pointer<float>(points), out);
 }
 
 void awms_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, std::int64_t n, std::int64_t c,
@@ -375,8 +378,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("awms_points_size", &awms_points_size, py::arg("c"), py::arg("o"), "Floats of the transformed weight.");
   m.def("awms_prepare", &awms_prepare, no_gil, py::arg("weight"), py::arg("k"), py::arg("points"), py::arg("c"),
         py::arg("o"), py::arg("threads"));
-  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("points"), py::arg("shift"), py::arg("skip"), py::arg("y"),
-        py::arg("scale"), py::arg("out_scale"), py::arg("clamp"), py::arg("levels"), py::arg("channels_last"),
+  m.def("awms_fwd", &awms_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("points"), py::arg("shift"),
+        py::arg("skip"), py::arg("y"), py::arg("k"), py::arg("scale"), py::arg("out_scale"), py::arg("clamp"), py::arg("levels"), py::arg("channels_last"),
         py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
   m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),

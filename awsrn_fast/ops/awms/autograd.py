@@ -52,11 +52,13 @@ def _fwd_cpu(
     shift = in_float32(bias) * out_scale
     if out_shift is not None:
         shift = shift + in_float32(out_shift).repeat_interleave(scale**2)
-    points = prepared if prepared is not None and prepared.dtype == torch.uint8 else _prepared_cpu(weight)
-    if points.numel() != 4 * _points(weight):
+    # Without prepared points they are made inside the call, in no tensor.
+    points = prepared if prepared is not None and prepared.dtype == torch.uint8 else None
+    if points is not None and points.numel() != 4 * _points(weight):
         raise ValueError("awms: prepared was made from a weight of other sizes")
-    tensors = (x, points, shift, skip, y)
-    options = (scale, out_scale, clamp, out_dtype == torch.uint8, by_position)
+    kernel = taps(weight) if points is None else None
+    tensors = (x, kernel, points, shift, skip, y)
+    options = (weight.shape[-1], scale, out_scale, clamp, out_dtype == torch.uint8, by_position)
     native.cpu.awms_fwd(*map(address, tensors), *options, *_sizes(x, weight.shape[0]))
     return y
 
