@@ -300,7 +300,7 @@ def _tiles(problem: Problem) -> Tiles:
     elif kernel == "non_local_bwd_key":
         tiles["BLOCK_Q"] = 32
     if gpu.arch in ("sm_86", "sm_89") and dtype != torch.float32:  # where sm_80's tiles would spill
-        if kernel == "non_local_fwd" and 16 < channels <= 32:
+        if kernel in ("non_local_fwd", "non_local_bwd_key") and 16 < channels <= 32:
             tiles["BLOCK_K"] = 32
         elif kernel == "non_local_bwd_key" and channels <= 16:
             tiles["num_warps"] = 8

@@ -69,8 +69,8 @@ def test_the_memory_taken_is_what_is_said():
     local = with_local_means(ImprovedAWSRN(2, blocks=1).eval().fuse())
     placed, x = Placed(local), torch.rand(1, 3, 128, 200)
     taken = most_taken(lambda: placed(x))
-    # No more than that; less where the process holds freed memory from before.
-    assert taken is None or taken < 1.2 * 128 * 200 * local.facts.activations
+    # Less where the process holds freed memory from before, more by what each thread keeps: the map is small.
+    assert taken is None or taken < 1.4 * 128 * 200 * local.facts.activations
 
 
 def test_arrays(network):
