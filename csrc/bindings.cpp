@@ -232,16 +232,23 @@ Conv3x3Shape conv3x3_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::
   return {n, c, o, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(o, kConv3x3Vector)};
 }
 
-// Floats of weights at 36 points, [36, wide C, wide O].
+// Floats of a weight's gradient at 36 points, [36, wide C, wide O].
 std::int64_t conv3x3_points_size(std::int64_t c, std::int64_t o) {
   return kConv3x3Points * padded(c, kConv3x3Vector) * padded(o, kConv3x3Vector);
 }
 
-// [3, 3, C, O] -> the weights at 36 points.
+std::int64_t conv3x3_prepared_size(std::int64_t c, std::int64_t o) { return kernels().conv3x3_prepared_size(c, o); }
+
+// [3, 3, C, O] -> the weights as the kernels take them.
+void conv3x3_prepare(Address weight, Address prepared, std::int64_t c, std::int64_t o, int threads) {
+  AWSRN_FAST_CHECK(c >= 0 && o >= 0 && threads >= 1, "conv3x3: a size is negative, or there is no thread");
+  kernels().conv3x3_prepare({pointer<float>(weight), pointer<float>(prepared), c, o, threads});
+}
+
 Buffer conv3x3_prepared(Address weight, std::int64_t c, std::int64_t o, int threads) {
-  Buffer points(conv3x3_points_size(c, o));
-  kernels().conv3x3_prepare({pointer<float>(weight), points.data(), conv3x3_shape(0, c, o, 0, 0, 0, threads)});
-  return points;
+  Buffer prepared(conv3x3_prepared_size(c, o));
+  conv3x3_prepare(weight, Address(prepared.data()), c, o, threads);
+  return prepared;
 }
 
 Buffer padded_bias(Address bias, std::int64_t size, std::int64_t wide) {
@@ -249,11 +256,6 @@ Buffer padded_bias(Address bias, std::int64_t size, std::int64_t wide) {
   std::fill_n(buffer.data(), wide, 0.0f);
   if (bias) std::copy_n(pointer<float>(bias), size, buffer.data());
   return buffer;
-}
-
-void conv3x3_prepare(Address weight, Address points, std::int64_t c, std::int64_t o, int threads) {
-  kernels().conv3x3_prepare(
-      {pointer<float>(weight), pointer<float>(points), conv3x3_shape(0, c, o, 0, 0, 0, threads)});
 }
 
 using MapAddresses = std::vector<std::pair<Address, std::int64_t>>;  // with the channels of each
@@ -271,14 +273,14 @@ Conv3x3Maps conv3x3_maps(const MapAddresses& given, const Conv3x3Shape& shape) {
   return maps;
 }
 
-// Weights as such, or 0 and their points.
-void conv3x3_fwd(const MapAddresses& x, Address weight, Address points, Address bias, Address y, std::int64_t n,
+// Weights as such, or 0 and prepared.
+void conv3x3_fwd(const MapAddresses& x, Address weight, Address prepared, Address bias, Address y, std::int64_t n,
                  std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype, int threads) {
   const Conv3x3Shape shape = conv3x3_shape(n, c, o, h, w, dtype, threads);
   const Buffer made = weight ? conv3x3_prepared(weight, c, o, threads) : Buffer(0);
   const Buffer wide_bias = padded_bias(bias, o, shape.o_wide);
   const Buffer scratch(threads * kernels().conv3x3_scratch(shape));
-  kernels().conv3x3_fwd({shape, conv3x3_maps(x, shape), weight ? made.data() : pointer<float>(points),
+  kernels().conv3x3_fwd({shape, conv3x3_maps(x, shape), weight ? made.data() : pointer<float>(prepared),
                          wide_bias.data(), pointer(y), scratch.data()});
 }
 
@@ -304,8 +306,8 @@ WideResidualShape wide_residual_shape(std::int64_t n, std::int64_t c, std::int64
   return {n, c, k, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(k, kConv3x3Vector), panels, segments};
 }
 
-// Both weights as such, or 0 and their points, one after the other.
-void wide_residual_fwd(Address x, Address weight1, Address weight2, Address points, Address bias1, Address bias2,
+// Both weights as such, or 0 and prepared, one after the other.
+void wide_residual_fwd(Address x, Address weight1, Address weight2, Address prepared, Address bias1, Address bias2,
                        Address gate, Address x_scale, Address res_scale, Address y, Address f, Address mean, std::int64_t n, std::int64_t c,
                        std::int64_t k, std::int64_t h, std::int64_t w, int dtype, int threads) {
   const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, 2 * threads);
@@ -314,9 +316,9 @@ void wide_residual_fwd(Address x, Address weight1, Address weight2, Address poin
   const Buffer scratch(threads * kernels().wide_residual_fwd_scratch(shape));
   const Buffer made1 = weight1 ? conv3x3_prepared(weight1, c, k, threads) : Buffer(0);
   const Buffer made2 = weight2 ? conv3x3_prepared(weight2, k, c, threads) : Buffer(0);
-  const float* points1 = weight1 ? made1.data() : pointer<float>(points);
-  const float* points2 = weight2 ? made2.data() : pointer<float>(points) + conv3x3_points_size(c, k);
-  kernels().wide_residual_fwd({shape, pointer(x), points1, wide1.data(), points2, wide2.data(), pointer<float>(gate), pointer<float>(x_scale), pointer<float>(res_scale),
+  const float* weights1 = weight1 ? made1.data() : pointer<float>(prepared);
+  const float* weights2 = weight2 ? made2.data() : pointer<float>(prepared) + conv3x3_prepared_size(c, k);
+  kernels().wide_residual_fwd({shape, pointer(x), weights1, wide1.data(), weights2, wide2.data(), pointer<float>(gate), pointer<float>(x_scale), pointer<float>(res_scale),
                                pointer(y), pointer(f), pointer<float>(mean), partial.data(), scratch.data()});
 }
 
@@ -326,14 +328,14 @@ void wide_residual_bwd(Address x, Address grad, Address weight1, Address bias1, 
                        std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w, int dtype,
                        int threads) {
   const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, kSlots);
-  const Buffer points1 = conv3x3_prepared(weight1, c, k, threads), points2_back = conv3x3_prepared(back2, c, k, threads);
-  const Buffer points1_back = conv3x3_prepared(back1, k, c, threads), wide1 = padded_bias(bias1, k, shape.k_wide);
+  const Buffer weights1 = conv3x3_prepared(weight1, c, k, threads), weights2_back = conv3x3_prepared(back2, c, k, threads);
+  const Buffer weights1_back = conv3x3_prepared(back1, k, c, threads), wide1 = padded_bias(bias1, k, shape.k_wide);
   const std::int64_t slots = std::clamp<std::int64_t>(n * shape.panels * shape.segments, 1, kSlots);
   const std::int64_t products = grad_w1 ? conv3x3_points_size(c, k) : 0;
   const Buffer partial1(slots * (products + shape.k_wide)), partial2(slots * (products + shape.c_wide));
   const Buffer scratch(threads * kernels().wide_residual_bwd_scratch(shape));
-  kernels().wide_residual_bwd({shape, pointer(x), pointer(grad), points1.data(), wide1.data(), points2_back.data(),
-                               points1_back.data(), pointer(grad_x), pointer<float>(grad_w1), pointer<float>(grad_b1),
+  kernels().wide_residual_bwd({shape, pointer(x), pointer(grad), weights1.data(), wide1.data(), weights2_back.data(),
+                               weights1_back.data(), pointer(grad_x), pointer<float>(grad_w1), pointer<float>(grad_b1),
                                pointer<float>(grad_w2), pointer<float>(grad_b2), slots, partial1.data(),
                                partial2.data(), scratch.data()});
 }
@@ -384,7 +386,7 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("awms_grad_weight", &awms_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));
-  m.def("conv3x3_points_size", &conv3x3_points_size, py::arg("c"), py::arg("o"), "Floats of one transformed weight.");
+  m.def("conv3x3_prepared_size", &conv3x3_prepared_size, py::arg("c"), py::arg("o"), "Floats of one prepared weight.");
   m.def("conv3x3_prepare", &conv3x3_prepare, no_gil, py::arg("weight"), py::arg("points"), py::arg("c"), py::arg("o"),
         py::arg("threads"));
   m.def("conv3x3_fwd", &conv3x3_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("points"), py::arg("bias"),

@@ -8,7 +8,8 @@
 #define AWSRN_FAST_RUNS_avx512                                                                                      \
   (AWSRN_FAST_RUNS_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&                \
    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-#define AWSRN_FAST_RUNS_avx512_bf16 (AWSRN_FAST_RUNS_avx512 && __builtin_cpu_supports("avx512bf16"))
+#define AWSRN_FAST_RUNS_avx512_bf16                                                                                  \
+  (AWSRN_FAST_RUNS_avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
 
 namespace awsrn_fast {
 

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include "cpu/kernels.h"
+#include "cpu/winograd_arithmetic.h"
 #include "cpu/winograd_gradient.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
@@ -28,33 +29,35 @@ struct Cut {
 };
 
 // The points of a chunk of all maps, their channels one after the other.
-template <class T>
-void points_of_maps(const Conv3x3Maps& maps, const Conv3x3Shape& s, const Chunk& chunk, float* to) {
-  const std::int64_t stride = stride_of(chunk.tiles, s.c_wide);
+template <class T, class Arithmetic>
+void points_of_maps(const Conv3x3Maps& maps, const Conv3x3Shape& s, const Chunk& chunk, Arithmetic& arithmetic,
+                    float* to) {
+  InputRows<T> rows[kConv3x3Maps];
   for (int i = 0; i < maps.count; ++i) {
     const std::int64_t channels = maps.channels[i];
     const T* image = static_cast<const T*>(maps.map[i]) + chunk.image * s.h * s.w * channels;
-    const auto rows = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, channels);
-    input_points(rows, chunk.left, chunk.tiles, maps.count > 1 ? channels : s.c_wide, s.c_wide, to, stride);
-    to += channels;
+    rows[i] = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, channels);
   }
+  arithmetic.input(rows, maps.count, chunk.left, chunk.tiles, PointLayout(s.c, s.o), to);
 }
 
-template <class T>
+template <class T, class Arithmetic>
 void forward(const Conv3x3Fwd& a) {
   const Conv3x3Shape& s = a.shape;
   const Cut cut(s);
+  const PointLayout layout(s.c, s.o);
 #pragma omp parallel for num_threads(s.threads) schedule(static)
   for (std::int64_t item = 0; item < s.n * cut.down * cut.across; ++item) {
     const Chunk chunk = cut.at(item);
     float* in = a.scratch + omp_get_thread_num() * conv3x3_scratch(s);
     float* out = in + points_of(kConv3x3Chunk, s.c_wide);
-    points_of_maps<T>(a.x, s, chunk, in);
+    Arithmetic arithmetic;
+    points_of_maps<T>(a.x, s, chunk, arithmetic, in);
     T* made = static_cast<T*>(a.y) + chunk.image * s.h * s.w * s.o;
     const std::int64_t right = lesser(chunk.left + chunk.tiles * kWinoTile, s.w);
     const auto soon = Soon<true>::of(made, chunk.row, chunk.left, right, s.h, s.w, s.o);
-    multiply_points(chunk.tiles, s.c, s.c_wide, in, s.o_wide, s.o_wide, a.points, out,
-                    [&](std::int64_t point) { soon.ask(point); });
+    arithmetic.multiply(chunk.tiles, layout, a.weights, 0, s.o_wide, in, out,
+                        [&](std::int64_t point) { soon.ask(point); });
     T* to = made + (chunk.row * s.w + chunk.left) * s.o;
     const std::int64_t height = s.h - chunk.row < kWinoTile ? s.h - chunk.row : kWinoTile;
     for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {
@@ -62,7 +65,7 @@ void forward(const Conv3x3Fwd& a) {
       const std::int64_t width = left < kWinoTile ? left : kWinoTile;
       for (std::int64_t o = 0; o < s.o; o += kLanes) {
         Vec values[f43::kTile][f43::kTile];
-        output_tile(out + tile * s.o_wide + o, stride_of(chunk.tiles, s.o_wide), values);
+        arithmetic.output(out + tile * s.o_wide + o, tile, stride_of(chunk.tiles, s.o_wide), values);
         const Vec bias = a.bias ? load(a.bias + o, AllLanes{}) : Vec{};
         const SomeLanes lanes{int(s.o - o < kLanes ? s.o - o : kLanes)};
         for (std::int64_t r = 0; r < height; ++r) {
@@ -93,7 +96,8 @@ void gradient(const Conv3x3GradWeight& a) {
       const Chunk chunk = cut.at(i);
       const T* grads = static_cast<const T*>(a.grad) + chunk.image * s.h * s.w * s.o;
       const auto grad = rows_of<f43::kTile>(grads, chunk.row, s.h, s.w, s.o);
-      points_of_maps<T>(a.x, s, chunk, in);
+      InFloat arithmetic;
+      points_of_maps<T>(a.x, s, chunk, arithmetic, in);
       gradient_points(grad, chunk.left, chunk.tiles, s.o_wide, out, stride_of(chunk.tiles, s.o_wide));
       add_products(chunk.tiles, s.c_wide, in, s.o_wide, out, sums, s.o_wide, s.c_wide * s.o_wide);
       add_sums(grad, chunk.left, chunk.left + chunk.tiles * kWinoTile, bias);
@@ -110,16 +114,18 @@ std::int64_t conv3x3_scratch(const Conv3x3Shape& s) {
   return points_of(kConv3x3Chunk, s.c_wide) + points_of(kConv3x3Chunk, s.o_wide);
 }
 
+std::int64_t conv3x3_prepared_size(std::int64_t c, std::int64_t o) { return PointLayout(c, o).size(); }
+
 void launch_conv3x3_prepare(const Conv3x3Weights& a) {
-  const Conv3x3Shape& s = a.shape;
-#pragma omp parallel for num_threads(s.threads) schedule(static)
-  for (std::int64_t c = 0; c < s.c_wide; ++c) {
-    for (std::int64_t o = 0; o < s.o_wide; o += kLanes) {
-      const SomeLanes lanes{int(c >= s.c || o >= s.o ? 0 : s.o - o < kLanes ? s.o - o : kLanes)};
+  const PointLayout layout(a.c, a.o);
+#pragma omp parallel for num_threads(a.threads) schedule(static)
+  for (std::int64_t c = 0; c < layout.c_wide; ++c) {
+    for (std::int64_t o = 0; o < layout.o_wide; o += kLanes) {
+      const SomeLanes lanes{int(c >= a.c || o >= a.o ? 0 : a.o - o < kLanes ? a.o - o : kLanes)};
       Vec columns[f43::kTaps][f43::kPoints] = {};
       for (int k = 0; k < f43::kTaps; ++k) {
         for (int l = 0; l < f43::kTaps; ++l) {
-          const Vec tap = load(a.weight + ((k * f43::kTaps + l) * s.c + c) * s.o + o, lanes);
+          const Vec tap = load(a.weight + ((k * f43::kTaps + l) * a.c + c) * a.o + o, lanes);
           for (int q = 0; q < f43::kPoints; ++q) columns[k][q] += f43::kWeights.values[q][l] * tap;
         }
       }
@@ -127,18 +133,22 @@ void launch_conv3x3_prepare(const Conv3x3Weights& a) {
         for (int q = 0; q < f43::kPoints; ++q) {
           Vec value{};
           for (int k = 0; k < f43::kTaps; ++k) value += f43::kWeights.values[p][k] * columns[k][q];
-          store(a.points + ((p * f43::kPoints + q) * s.c_wide + c) * s.o_wide + o, value, AllLanes{});
+          store(a.prepared + ((p * f43::kPoints + q) * layout.c_wide + c) * layout.o_wide + o, value, AllLanes{});
         }
       }
     }
   }
+#pragma omp parallel for num_threads(a.threads) schedule(static)
+  for (std::int64_t p = 0; p < kWinoPoints; ++p) fix_weights(layout, p, a.prepared);
 }
 
 void launch_conv3x3_fwd(const Conv3x3Fwd& a) {
-  if (a.shape.dtype == DType::bfloat16) {
-    forward<bf16>(a);
+  if (a.shape.dtype != DType::bfloat16) {
+    forward<float, InFloat>(a);
+  } else if (ArithmeticOf<bf16>::Type::fits(a.x.count, a.x.channels)) {
+    forward<bf16, ArithmeticOf<bf16>::Type>(a);
   } else {
-    forward<float>(a);
+    forward<bf16, InFloat>(a);
   }
 }
 

@@ -7,7 +7,7 @@
 // 3x3 'same' convolution by Winograd F(4x4, 3x3). The definition is awsrn_fast/ops/conv3x3/reference.py.
 namespace awsrn_fast {
 
-constexpr std::int64_t kConv3x3Points = 36;
+constexpr std::int64_t kConv3x3Points = 36;  // of a tile
 constexpr std::int64_t kConv3x3Vector = 16;  // rows of channels are padded to multiples
 constexpr std::int64_t kConv3x3Chunk = 16;   // tiles of 4x4 outputs whose products are computed together
 
@@ -29,17 +29,18 @@ struct Conv3x3Maps {
 
 struct Conv3x3Weights {
   const float* weight;  // [3, 3, C, O]
-  float* points;        // [36, wide C, wide O]
-  Conv3x3Shape shape;   // n, h, w do not matter
+  float* prepared;      // conv3x3_prepared_size() floats; cpu/winograd_weights.h
+  std::int64_t c, o;
+  int threads;
 };
 
 struct Conv3x3Fwd {
   Conv3x3Shape shape;
   Conv3x3Maps x;
-  const float* points;  // [36, wide C, wide O]
-  const float* bias;    // [wide O], or null for 0
-  void* y;              // [N, H, W, O]
-  float* scratch;       // [threads, conv3x3_scratch()]
+  const float* weights;  // prepared
+  const float* bias;     // [wide O], or null for 0
+  void* y;               // [N, H, W, O]
+  float* scratch;        // [threads, conv3x3_scratch()]
 };
 
 // Images are summed up in as many slots as are given, so that the order of the sums does not depend on the threads.

@@ -64,47 +64,46 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
   }
 }
 
-// gemm_block of `rows` rows, at most `Rows`.
-template <int Rows, int Vecs, class... Arguments>
-inline void gemm_rows(std::int64_t rows, Arguments... arguments) {
-  if (rows == Rows) {
-    gemm_block<Rows, Vecs>(arguments...);
-  } else if constexpr (Rows > 1) {
-    gemm_rows<Rows - 1, Vecs>(rows, arguments...);
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+// block(Count) of `count`, at most `Most`.
+template <int Most, class Block>
+inline void with_count(std::int64_t count, Block block) {
+  if (count == Most) {
+    block(Count<Most>{});
+  } else if constexpr (Most > 1) {
+    with_count<Most - 1>(count, block);
   }
 }
 
-template <int Vecs>
-void gemm_columns(std::int64_t m, std::int64_t k, Matrix a, const float* b, std::int64_t b_stride, float* out,
-                  std::int64_t out_stride, Onto onto) {
-  constexpr int kRows = rows_for(Vecs);
-  // Blocks of nearly equal height: a last one of few rows would wait for its loads.
-  for (std::int64_t i = 0, blocks = (m + kRows - 1) / kRows; blocks > 0; --blocks) {
-    const std::int64_t rows = (m - i + blocks - 1) / blocks;
-    gemm_rows<kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
-                           Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns});
-    i += rows;
+// Cuts [m, vecs] into blocks that fit the registers: block(rows, first row, vectors, first vector), as Counts.
+template <class Block>
+inline void for_blocks(std::int64_t m, std::int64_t vecs, Block block) {
+  for (std::int64_t j = 0; j < vecs; j += kMaxVecs) {
+    with_count<kMaxVecs>(lesser(vecs - j, kMaxVecs), [&](auto width) {
+      constexpr int kRows = rows_for(width.value);
+      // Blocks of nearly equal height: a last one of few rows would wait for its loads.
+      for (std::int64_t i = 0, blocks = (m + kRows - 1) / kRows; blocks > 0; --blocks) {
+        const std::int64_t height = (m - i + blocks - 1) / blocks;
+        with_count<kRows>(height, [&](auto rows) { block(rows, i, width, j); });
+        i += height;
+      }
+    });
   }
 }
 
 // out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
 inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Matrix b, float* out,
                  std::int64_t out_stride, Onto onto) {
-  while (vecs > 0) {
-    const std::int64_t block = vecs < kMaxVecs ? vecs : kMaxVecs;
-    switch (block) {
-      case 1: gemm_columns<1>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-      case 2: gemm_columns<2>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-#if defined(__AVX512F__)
-      case 3: gemm_columns<3>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-      case 4: gemm_columns<4>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-#endif
-    }
-    vecs -= block;
-    b.values += block * kLanes;
-    out += block * kLanes;
-    if (onto.columns) onto.columns += block * kLanes;
-  }
+  for_blocks(m, vecs, [&](auto rows, std::int64_t i, auto width, std::int64_t j) {
+    const std::int64_t column = j * kLanes;
+    const Onto here{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns ? onto.columns + column : nullptr};
+    gemm_block<rows.value, width.value>(k, a.values + i * a.stride, a.stride, b.values + column, b.stride,
+                                        out + i * out_stride + column, out_stride, here);
+  });
 }
 
 }  // namespace

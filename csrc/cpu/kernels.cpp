@@ -19,6 +19,7 @@ const Kernels kernels = {
     launch_awms_conv,
     launch_awms_grad_weight,
     conv3x3_scratch,
+    conv3x3_prepared_size,
     launch_conv3x3_prepare,
     launch_conv3x3_fwd,
     launch_conv3x3_grad_weight,

@@ -24,6 +24,7 @@ struct Kernels {
   void (*awms_conv)(const AwmsConv&);
   void (*awms_grad_weight)(const AwmsGradWeight&);
   std::int64_t (*conv3x3_scratch)(const Conv3x3Shape&);
+  std::int64_t (*conv3x3_prepared_size)(std::int64_t c, std::int64_t o);
   void (*conv3x3_prepare)(const Conv3x3Weights&);
   void (*conv3x3_fwd)(const Conv3x3Fwd&);
   void (*conv3x3_grad_weight)(const Conv3x3GradWeight&);
@@ -47,6 +48,7 @@ void launch_awms_prepare(const AwmsWeights&);
 void launch_awms_conv(const AwmsConv&);
 void launch_awms_grad_weight(const AwmsGradWeight&);
 std::int64_t conv3x3_scratch(const Conv3x3Shape&);
+std::int64_t conv3x3_prepared_size(std::int64_t c, std::int64_t o);
 void launch_conv3x3_prepare(const Conv3x3Weights&);
 void launch_conv3x3_fwd(const Conv3x3Fwd&);
 void launch_conv3x3_grad_weight(const Conv3x3GradWeight&);

@@ -42,10 +42,16 @@ inline Vec widen(VecU16 bits) { return (Vec)(__builtin_convertvector(bits, VecU3
 
 // Round to nearest even; a NaN stays a (quiet) NaN instead of overflowing into another number.
 inline VecU16 narrow(Vec value) {
+#if defined(__AVX512BF16__)
+  VecU16 bits;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(bits) : "v"(value));
+  return bits;
+#else
   const VecU32 bits = (VecU32)value;
   const VecU32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const VecU32 is_nan = (VecU32)(value != value);
   return __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), VecU16);
+#endif
 }
 
 template <class V, class Lanes>

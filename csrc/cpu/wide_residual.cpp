@@ -8,13 +8,14 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
+template <class Kept>
 struct Scratch {
-  Ring ring;  // the wide map's rows of tiles above, here and below
+  Ring<Kept> ring;  // the wide map's rows of tiles above, here and below
   float* points;
   Scratch(const WideResidualShape& s, Workspace& space) : ring(s, 3, space) { points = space.take(strip_scratch(s)); }
 };
 
-template <class T>
+template <class T, class Arithmetic = typename ArithmeticOf<T>::Type>
 void forward(const WideResidualFwd& a) {
   const WideResidualShape& s = a.shape;
   const std::int64_t down = tiles_in(s.h), size = wide_residual_fwd_scratch(s);
@@ -26,13 +27,14 @@ void forward(const WideResidualFwd& a) {
     const std::int64_t index = item % s.panels, segment = item / s.panels % s.segments;
     const std::int64_t image = item / s.panels / s.segments;
     Workspace space{a.scratch + omp_get_thread_num() * size};
-    const Scratch scratch(s, space);
+    const Scratch<typename Arithmetic::Kept> scratch(s, space);
+    Arithmetic arithmetic;
     const Panel panel(s, index);
     const std::int64_t begin = segment * down / s.segments, end = (segment + 1) * down / s.segments;
     std::int64_t ready = greater(begin - 1, 0);
     for (std::int64_t tile_row = begin; tile_row < end; ++tile_row) {
       for (; ready < lesser(tile_row + 2, down); ++ready) {
-        widen(s, x + image * s.h * s.w * s.c, a.points1, panel, ready * kWinoTile, scratch.ring, scratch.points,
+        widen(s, x + image * s.h * s.w * s.c, a.weights1, panel, ready * kWinoTile, scratch.ring, arithmetic, scratch.points,
               [&](Vec value, std::int64_t k, std::int64_t, std::int64_t) {
                 value += load(a.bias1 + k, AllLanes{});
                 return value < Vec{} ? Vec{} : value;  // a NaN stays one: no comparison with it holds
@@ -60,7 +62,7 @@ void forward(const WideResidualFwd& a) {
         seen.ask(point);
         made.ask(point);
       };
-      narrow(s, a.points2, panel, top, scratch.ring, scratch.points, soon, put, done);
+      narrow(s, a.weights2, panel, top, scratch.ring, arithmetic, scratch.points, soon, put, done);
     }
   }
   const std::int64_t parts = down * s.panels;
@@ -78,7 +80,7 @@ void forward(const WideResidualFwd& a) {
 
 std::int64_t wide_residual_fwd_scratch(const WideResidualShape& shape) {
   Workspace space{nullptr};
-  const Scratch counted(shape, space);
+  const Scratch<float> counted(shape, space);  // the largest
   return space.used;
 }
 

@@ -3,12 +3,13 @@
 #include <cstdint>
 
 #include "common/dtype.h"
+#include "cpu/conv3x3.h"
 
 // The AWRU: two 3x3 convolutions with a wide map between, ReLU, gate, scales, residual, and the output's mean.
 // The definition is awsrn_fast/ops/wide_residual/reference.py.
 namespace awsrn_fast {
 
-constexpr std::int64_t kWideChunk = 16;  // tiles of 4x4 outputs side by side in a panel
+constexpr std::int64_t kWideChunk = kConv3x3Chunk;  // tiles of 4x4 outputs side by side in a panel
 
 // A map is cut into panels, at most a chunk wide, and these into segments of rows of tiles. A thread goes down a segment
 // and keeps the last rows of the wide map alone, near its L2 cache.
@@ -23,9 +24,9 @@ struct WideResidualShape {
 struct WideResidualFwd {
   WideResidualShape shape;
   const void* x;           // [N, H, W, C]
-  const float* points1;    // [36, wide C, wide K]; cpu/conv3x3.h
+  const float* weights1;   // of C to K channels, prepared as conv3x3's
   const float* bias1;      // [wide K]
-  const float* points2;    // [36, wide K, wide C]
+  const float* weights2;   // of K to C
   const float* bias2;      // [wide C]
   const float* gate;       // [N, C], or null for 1
   const float* x_scale;    // [1]
@@ -42,10 +43,10 @@ struct WideResidualBwd {
   WideResidualShape shape;
   const void* x;              // [N, H, W, C]
   const void* grad;           // [N, H, W, C], of f
-  const float* points1;       // [36, wide C, wide K]
+  const float* weights1;      // of C to K channels, prepared as conv3x3's
   const float* bias1;         // [wide K]
-  const float* points2_back;  // [36, wide C, wide K]: the second convolution's weights, transposed and turned
-  const float* points1_back;  // [36, wide K, wide C]
+  const float* weights2_back; // of C to K: the second convolution's, transposed and turned
+  const float* weights1_back; // of K to C
   void* grad_x;               // [N, H, W, C], added to; null: not wanted
   float* grad_w1;             // [3, 3, C, K]; null: none of the weights' is wanted
   float* grad_b1;             // [K]

@@ -13,8 +13,12 @@ constexpr std::int64_t kGradientBlock = 32;  // wide channels whose products are
 // Rows of tiles whose products are added to the sums at once: the sums pass through the caches for every band.
 inline std::int64_t band_of(const WideResidualShape& s) { return greater(1, 48 / widest(s)); }
 
+template <class Kept>
 struct Scratch {
-  Ring wide, grad;  // of the wide map and its gradient: a band, the row of tiles above and the one below
+  // A band of the wide map and of its gradient, with the row of tiles above and the one below. The map is computed in
+  // fp32: where a value changes its sign, the gradient changes by all that passes there.
+  Ring<float> wide;
+  Ring<Kept> grad;
   float *points, *narrow_input, *narrow_grad, *wide_points;
   Scratch(const WideResidualShape& s, Workspace& space)
       : wide(s, band_of(s) + 2, space), grad(s, band_of(s) + 2, space) {
@@ -27,9 +31,9 @@ struct Scratch {
 };
 
 // Both weights' gradients from `count` rows of tiles from `first` on.
-template <class T>
+template <class T, class Kept>
 void add_weight_gradients(const WideResidualBwd& a, std::int64_t image, const Panel& panel, std::int64_t first,
-                          std::int64_t count, const Scratch& scratch, float* sums1, float* sums2) {
+                          std::int64_t count, const Scratch<Kept>& scratch, float* sums1, float* sums2) {
   const WideResidualShape& s = a.shape;
   const std::int64_t side = panel.tiles(), tiles = count * side;
   const T* x = static_cast<const T*>(a.x) + image * s.h * s.w * s.c;
@@ -42,18 +46,18 @@ void add_weight_gradients(const WideResidualBwd& a, std::int64_t image, const Pa
                  scratch.narrow_input + place, stride_of(tiles, s.c_wide));
     gradient_points(grads, panel.begin, side, s.c_wide, scratch.narrow_grad + place, stride_of(tiles, s.c_wide));
     add_sums(grads, panel.begin, panel.end, bias2);
-    add_sums(scratch.grad.at<f43::kTile>(s, panel, row, 0, s.k_wide), panel.begin, panel.end, bias1);
+    add_sums(scratch.grad.template at<f43::kTile>(s, panel, row, 0, s.k_wide), panel.begin, panel.end, bias1);
   }
   for (std::int64_t k = 0; k < s.k_wide; k += kGradientBlock) {
     const std::int64_t block = lesser(kGradientBlock, s.k_wide - k);
     for (std::int64_t i = 0; i < count; ++i) {
-      const auto rows = scratch.wide.at<f43::kReach>(s, panel, (first + i) * kWinoTile - 1, k, block);
+      const auto rows = scratch.wide.template at<f43::kReach>(s, panel, (first + i) * kWinoTile - 1, k, block);
       input_points(rows, panel.begin, side, block, scratch.wide_points + i * side * block, stride_of(tiles, block));
     }
     add_products(tiles, block, scratch.wide_points, s.c_wide, scratch.narrow_grad, sums2 + k * s.c_wide, s.c_wide,
                  s.k_wide * s.c_wide);
     for (std::int64_t i = 0; i < count; ++i) {
-      const auto rows = scratch.grad.at<f43::kTile>(s, panel, (first + i) * kWinoTile, k, block);
+      const auto rows = scratch.grad.template at<f43::kTile>(s, panel, (first + i) * kWinoTile, k, block);
       gradient_points(rows, panel.begin, side, block, scratch.wide_points + i * side * block, stride_of(tiles, block));
     }
     add_products(tiles, s.c_wide, scratch.narrow_input, block, scratch.wide_points, sums1 + k, s.k_wide,
@@ -61,9 +65,9 @@ void add_weight_gradients(const WideResidualBwd& a, std::int64_t image, const Pa
   }
 }
 
-template <class T>
-void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratch& scratch, float* sums1,
-                       float* sums2) {
+template <class T, class Arithmetic>
+void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratch<typename Arithmetic::Kept>& scratch,
+                       float* sums1, float* sums2) {
   const WideResidualShape& s = a.shape;
   const std::int64_t index = item % s.panels, segment = item / s.panels % s.segments;
   const std::int64_t image = item / s.panels / s.segments, down = tiles_in(s.h), band = band_of(s);
@@ -73,15 +77,17 @@ void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratc
   T* grad_x = static_cast<T*>(a.grad_x);
   const std::int64_t begin = segment * down / s.segments, end = (segment + 1) * down / s.segments;
   std::int64_t ready = greater(begin - 1, 0);
+  InFloat in_float;
+  Arithmetic arithmetic;
   for (std::int64_t first = begin; first < end; first += band) {
     const std::int64_t count = lesser(band, end - first);
     for (; ready < lesser(first + count + 1, down); ++ready) {
-      widen(s, x, a.points1, panel, ready * kWinoTile, scratch.wide, scratch.points,
+      widen(s, x, a.weights1, panel, ready * kWinoTile, scratch.wide, in_float, scratch.points,
             [&](Vec value, std::int64_t k, std::int64_t, std::int64_t) {
               value += load(a.bias1 + k, AllLanes{});
               return value < Vec{} ? Vec{} : value;
             });
-      widen(s, grad, a.points2_back, panel, ready * kWinoTile, scratch.grad, scratch.points,
+      widen(s, grad, a.weights2_back, panel, ready * kWinoTile, scratch.grad, arithmetic, scratch.points,
             [&](Vec value, std::int64_t, std::int64_t row, std::int64_t place) {
               const Vec wide = load(scratch.wide.values + row * scratch.wide.line + place, AllLanes{});
               return wide > Vec{} ? value : Vec{};
@@ -97,12 +103,12 @@ void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratc
       const auto sum =
           Soon<true>::of(grad_x + image * s.h * s.w * s.c, top, panel.begin, panel.end, s.h, s.w, s.c);
       const auto soon = [&](std::int64_t point) { sum.ask(point); };
-      narrow(s, a.points1_back, panel, top, scratch.grad, scratch.points, soon, put, [](std::int64_t) {});
+      narrow(s, a.weights1_back, panel, top, scratch.grad, arithmetic, scratch.points, soon, put, [](std::int64_t) {});
     }
   }
 }
 
-template <class T>
+template <class T, class Arithmetic = typename ArithmeticOf<T>::Type>
 void backward(const WideResidualBwd& a) {
   const WideResidualShape& s = a.shape;
   const std::int64_t items = s.n * s.panels * s.segments, products = kWinoPoints * s.c_wide * s.k_wide;
@@ -110,7 +116,7 @@ void backward(const WideResidualBwd& a) {
 #pragma omp parallel for num_threads(s.threads) schedule(dynamic)
   for (std::int64_t slot = 0; slot < a.slots; ++slot) {
     Workspace space{a.scratch + omp_get_thread_num() * size};
-    const Scratch scratch(s, space);
+    const Scratch<typename Arithmetic::Kept> scratch(s, space);
     float *sums1 = nullptr, *sums2 = nullptr;
     if (a.grad_w1) {
       sums1 = a.partial1 + slot * size1;
@@ -119,7 +125,7 @@ void backward(const WideResidualBwd& a) {
       for (std::int64_t i = 0; i < size2; i += kLanes) store(sums2 + i, Vec{}, AllLanes{});
     }
     for (std::int64_t item = slot * items / a.slots; item < (slot + 1) * items / a.slots; ++item) {
-      segment_gradients<T>(a, item, scratch, sums1, sums2);
+      segment_gradients<T, Arithmetic>(a, item, scratch, sums1, sums2);
     }
   }
   if (!a.grad_w1) return;
@@ -135,7 +141,7 @@ void backward(const WideResidualBwd& a) {
 
 std::int64_t wide_residual_bwd_scratch(const WideResidualShape& shape) {
   Workspace space{nullptr};
-  const Scratch counted(shape, space);
+  const Scratch<float> counted(shape, space);  // the largest
   return space.used;
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "cpu/wide_residual.h"
-#include "cpu/winograd_tiles.h"
+#include "cpu/winograd_arithmetic.h"
 #include "cpu/workspace.h"
 
 // What the unit's forward and backward pass share: panels, rings of wide rows, and the convolutions into a ring and out
@@ -30,20 +30,21 @@ struct Panel {
 inline std::int64_t widest(const WideResidualShape& s) { return lesser(kWideChunk, tiles_in(s.w)) + (s.panels > 1); }
 
 // The last `rows` rows of tiles of a wide map's panel, [4 * rows][columns][wide K].
+template <class Kept>
 struct Ring {
-  float* values;
+  Kept* values;
   std::int64_t rows, line;
   Ring(const WideResidualShape& s, std::int64_t rows_of_tiles, Workspace& space)
       : rows(rows_of_tiles * kWinoTile), line(widest(s) * kWinoTile * s.k_wide + 16) {
-    values = space.take(rows * line);
+    values = reinterpret_cast<Kept*>(space.take(rows * line * std::int64_t(sizeof(Kept)) / std::int64_t(sizeof(float))));
   }
-  float* row(std::int64_t y) const { return values + y % rows * line; }
+  Kept* row(std::int64_t y) const { return values + y % rows * line; }
 
   // Rows top..top + Count - 1, channels from `k` on.
   template <int Count>
-  Rows<float, Count> at(const WideResidualShape& s, const Panel& panel, std::int64_t top, std::int64_t k,
-                        std::int64_t channels) const {
-    Rows<float, Count> found{{}, panel.wide_begin, panel.wide_end, s.k_wide, channels};
+  Rows<Kept, Count> at(const WideResidualShape& s, const Panel& panel, std::int64_t top, std::int64_t k,
+                       std::int64_t channels) const {
+    Rows<Kept, Count> found{{}, panel.wide_begin, panel.wide_end, s.k_wide, channels};
     for (int r = 0; r < Count; ++r) {
       const std::int64_t y = top + r;
       found.row[r] = y >= 0 && y < s.h ? row(y) + k : nullptr;
@@ -61,26 +62,28 @@ inline std::int64_t strip_scratch(const WideResidualShape& s) {
 }
 
 // A convolution of `image` into the row of tiles that starts at row `row`; finish(value, place) makes what is kept.
-template <class T, class Finish>
-inline void widen(const WideResidualShape& s, const T* image, const float* points, const Panel& panel,
-                  std::int64_t row, const Ring& ring, float* in, Finish finish) {
+template <class T, class Arithmetic, class Finish>
+inline void widen(const WideResidualShape& s, const T* image, const float* weights, const Panel& panel,
+                  std::int64_t row, const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in,
+                  Finish finish) {
   const std::int64_t tiles = panel.wide_tiles();
+  const PointLayout layout(s.c, s.k);
   const auto rows = rows_of<f43::kReach>(image, row - 1, s.h, s.w, s.c);
-  input_points(rows, panel.wide_begin, tiles, s.c_wide, in, stride_of(tiles, s.c_wide));
+  arithmetic.input(&rows, 1, panel.wide_begin, tiles, layout, in);
   float* out = in + points_of(tiles, s.c_wide);
   const auto next = Soon<false>::of(image, row + f43::kReach - 1, panel.wide_begin, panel.wide_end, s.h, s.w, s.c);
   for (std::int64_t block = 0; block < s.k_wide; block += kWideBlock) {
     const std::int64_t channels = lesser(kWideBlock, s.k_wide - block);
-    multiply_points(tiles, s.c, s.c_wide, in, channels, s.k_wide, points + block, out,
-                    [&](std::int64_t point) { if (!block) next.ask(point); });
+    arithmetic.multiply(tiles, layout, weights, block, channels, in, out,
+                        [&](std::int64_t point) { if (!block) next.ask(point); });
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       for (std::int64_t k = 0; k < channels; k += kLanes) {
         Vec values[f43::kTile][f43::kTile];
-        output_tile(out + tile * channels + k, stride_of(tiles, channels), values);
+        arithmetic.output(out + tile * channels + k, tile, stride_of(tiles, channels), values);
         const std::int64_t place = tile * kWinoTile * s.k_wide + block + k;
 #pragma GCC unroll 4
         for (int r = 0; r < f43::kTile; ++r) {
-          float* to = ring.row(row) + r * ring.line + place;  // a tile's rows are not parted
+          auto* to = ring.row(row) + r * ring.line + place;  // a tile's rows are not parted
 #pragma GCC unroll 4
           for (int u = 0; u < f43::kTile; ++u) {
             store(to + u * s.k_wide, finish(values[r][u], block + k, row % ring.rows + r, place + u * s.k_wide),
@@ -95,20 +98,22 @@ inline void widen(const WideResidualShape& s, const T* image, const float* point
 // A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, value, lanes)
 // gets every output of the panel, channels outermost; done(channel) ends each vector of them. soon(point) asks for what
 // put() will want, in 36 shares.
-template <class Ask, class Put, class Done>
-inline void narrow(const WideResidualShape& s, const float* points, const Panel& panel, std::int64_t row,
-                   const Ring& ring, float* in, Ask soon, Put put, Done done) {
+template <class Arithmetic, class Ask, class Put, class Done>
+inline void narrow(const WideResidualShape& s, const float* weights, const Panel& panel, std::int64_t row,
+                   const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in, Ask soon, Put put,
+                   Done done) {
   const std::int64_t tiles = panel.tiles();
-  input_points(ring.at<f43::kReach>(s, panel, row - 1, 0, s.k_wide), panel.begin, tiles, s.k_wide, in,
-               stride_of(tiles, s.k_wide));
+  const PointLayout layout(s.k, s.c);
+  const auto rows = ring.template at<f43::kReach>(s, panel, row - 1, 0, s.k_wide);
+  arithmetic.input(&rows, 1, panel.begin, tiles, layout, in);
   float* out = in + points_of(tiles, s.k_wide);
-  multiply_points(tiles, s.k, s.k_wide, in, s.c_wide, s.c_wide, points, out, soon);
+  arithmetic.multiply(tiles, layout, weights, 0, s.c_wide, in, out, soon);
   const std::int64_t height = lesser(s.h - row, kWinoTile);
   for (std::int64_t c = 0; c < s.c; c += kLanes) {
     const SomeLanes some{int(lesser(kLanes, s.c - c))};
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       Vec values[f43::kTile][f43::kTile];
-      output_tile(out + tile * s.c_wide + c, stride_of(tiles, s.c_wide), values);
+      arithmetic.output(out + tile * s.c_wide + c, tile, stride_of(tiles, s.c_wide), values);
       const std::int64_t column = panel.begin + tile * kWinoTile, width = lesser(panel.end - column, kWinoTile);
       if (some.count == kLanes && height == kWinoTile && width == kWinoTile) {
 #pragma GCC unroll 4

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "cpu/conv3x3.h"
 #include "cpu/gemm.h"
 #include "cpu/winograd.h"
 
@@ -9,6 +10,7 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 constexpr std::int64_t kWinoTile = f43::kTile, kWinoPoints = f43::kPoints * f43::kPoints;
+constexpr std::int64_t kMostTiles = kConv3x3Chunk + 1;  // side by side, with a panel's margins
 
 // From one point's array to the next one's. A cache line more than the array has, for sizes are multiples of large powers
 // of two, and 36 streams would share a cache set.
@@ -69,9 +71,9 @@ inline void load_square(const Rows<T, Count>& rows, std::int64_t x, std::int64_t
   }
 }
 
-// Applies a transform of one dimension to both: [Count][Count] -> [6][6], stored `stride` apart.
-template <int Count, class Transform>
-inline void transform_square(const Vec (&square)[Count][Count], float* to, std::int64_t stride, Transform transform) {
+// Applies a transform of one dimension to both: [Count][Count] -> [6][6]; put(point, value) gets them.
+template <int Count, class Transform, class Put>
+inline void transform_square(const Vec (&square)[Count][Count], Transform transform, Put put) {
   Vec half[Count][f43::kPoints];
 #pragma GCC unroll 6
   for (int r = 0; r < Count; ++r) transform(square[r], half[r]);
@@ -82,7 +84,7 @@ inline void transform_square(const Vec (&square)[Count][Count], float* to, std::
     for (int r = 0; r < Count; ++r) line[r] = half[r][q];
     transform(line, values);
 #pragma GCC unroll 6
-    for (int p = 0; p < f43::kPoints; ++p) store(to + (p * f43::kPoints + q) * stride, values[p], AllLanes{});
+    for (int p = 0; p < f43::kPoints; ++p) put(p * f43::kPoints + q, values[p]);
   }
 }
 
@@ -95,8 +97,9 @@ void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tile
     for (std::int64_t c = 0; c < wide; c += kLanes) {
       Vec square[f43::kReach][f43::kReach];
       load_square(rows, left + tile * kWinoTile - 1, c, rows.channels - c, square);
-      transform_square(square, to + tile * pitch + c, stride,
-                       [](const Vec* v, Vec* out) { f43::transform_input(v, out); });
+      float* first = to + tile * pitch + c;
+      transform_square(square, f43::transform_input,
+                       [&](int point, Vec value) { store(first + point * stride, value, AllLanes{}); });
     }
   }
 }
@@ -115,8 +118,9 @@ void gradient_points(const TileRows<T>& rows, std::int64_t left, std::int64_t ti
     for (std::int64_t c = 0; c < wide; c += kLanes) {
       Vec square[f43::kTile][f43::kTile];
       load_square(rows, left + tile * kWinoTile, c, rows.channels - c, square);
-      transform_square(square, to + tile * wide + c, stride,
-                       [](const Vec* v, Vec* out) { f43::expand_output(v, out); });
+      float* first = to + tile * wide + c;
+      transform_square(square, f43::expand_output,
+                       [&](int point, Vec value) { store(first + point * stride, value, AllLanes{}); });
     }
   }
 }
@@ -161,19 +165,6 @@ struct Soon {
     for (std::int64_t i = begin; i < end; i += kLine) __builtin_prefetch(first + row * stride + i, Written);
   }
 };
-
-// Products at every point: in, [tiles][c_wide], by weights [36][c_wide][o_wide], `outputs` of them (whole vectors) from
-// the pointer on, to out, [tiles][outputs]; soon(point) is called before each.
-template <class Ask>
-inline void multiply_points(std::int64_t tiles, std::int64_t c, std::int64_t c_wide, const float* in,
-                            std::int64_t outputs, std::int64_t o_wide, const float* weights, float* out, Ask soon) {
-  const std::int64_t in_stride = stride_of(tiles, c_wide), out_stride = stride_of(tiles, outputs);
-  for (std::int64_t p = 0; p < kWinoPoints; ++p) {
-    soon(p);
-    gemm(tiles, outputs / kLanes, c, Matrix{in + p * in_stride, c_wide}, Matrix{weights + p * c_wide * o_wide, o_wide},
-         out + p * out_stride, outputs, Onto{nullptr, false});
-  }
-}
 
 }  // namespace
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

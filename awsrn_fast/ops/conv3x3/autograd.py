@@ -17,6 +17,8 @@ _INPUTS = "Tensor x, Tensor weight, Tensor bias, Tensor? x1, Tensor? x2, Tensor?
 SCHEMA = f"({_INPUTS}, Tensor? prepared) -> Tensor"
 BWD_SCHEMA = f"(Tensor grad_y, {_INPUTS}, bool[] wanted) -> (Tensor, Tensor, Tensor)"
 
+WINOGRAD = "Winograd F(4x4, 3x3), in bf16 with products in 16-bit fixed point where the CPU has VNNI"
+
 LEAST_CHANNELS = 16
 """Below a vector of input channels the transforms cost more than the products that they save."""
 
@@ -35,7 +37,7 @@ def prepare(weight: Tensor) -> Tensor | None:
     if native.cpu is None or weight.device.type != "cpu":
         return None
     o, c = weight.shape[:2]
-    points, kernel = torch.empty(native.cpu.conv3x3_points_size(c, o)), taps(weight.detach())
+    points, kernel = torch.empty(native.cpu.conv3x3_prepared_size(c, o)), taps(weight.detach())
     native.cpu.conv3x3_prepare(address(kernel), address(points), c, o, torch.get_num_threads())
     return points.view(torch.uint8)
 
@@ -50,7 +52,7 @@ def _fwd_cpu(
     prepared: Tensor | None = None,
 ) -> Tensor:
     outputs, channels = weight.shape[:2]
-    if prepared is not None and prepared.shape != (4 * native.cpu.conv3x3_points_size(channels, outputs),):
+    if prepared is not None and prepared.shape != (4 * native.cpu.conv3x3_prepared_size(channels, outputs),):
         raise ValueError("conv3x3: prepared was made from a weight of another size than weight")
     kernel = taps(weight) if prepared is None else None
     return _convolved(_maps(x, x1, x2, x3), kernel, bias, outputs, prepared).contiguous(memory_format=memory_format(x))
@@ -170,4 +172,4 @@ conv3x3 = define("conv3x3", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
 conv3x3_bwd = define("conv3x3_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
 differentiable(conv3x3, _backward, _setup_context)
 not_differentiable(conv3x3_bwd)
-backends.register("conv3x3", "native", conv3x3, reasons_against, algorithm="Winograd F(4x4, 3x3)")
+backends.register("conv3x3", "native", conv3x3, reasons_against, algorithm=WINOGRAD)

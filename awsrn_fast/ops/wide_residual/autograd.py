@@ -20,6 +20,7 @@ from awsrn_fast.ops._native import (
     taps,
     taps_of_transpose,
 )
+from awsrn_fast.ops.conv3x3.autograd import WINOGRAD
 from awsrn_fast.ops.conv3x3.autograd import prepare as prepare_conv3x3
 from awsrn_fast.ops.gated_residual.autograd import gated_residual_bwd
 
@@ -45,7 +46,7 @@ def prepare(w1: Tensor, w2: Tensor) -> Tensor | None:
     """
     if native.cpu is None or w1.device.type != "cpu":
         return None
-    return torch.stack([prepare_conv3x3(w1), prepare_conv3x3(w2)])
+    return torch.cat([prepare_conv3x3(w1), prepare_conv3x3(w2)])
 
 
 def _fwd_cpu(
@@ -66,13 +67,17 @@ def _fwd_cpu(
     f = torch.empty_like(y) if keep else x.new_empty(0)
     mean = torch.full(x.shape[:2], float("nan"))
     if y.numel():
-        if prepared is not None and prepared.shape != (2, 4 * native.cpu.conv3x3_points_size(*w1.shape[:2])):
+        if prepared is not None and prepared.shape != (4 * _prepared_floats(*w1.shape[:2]),):
             raise ValueError("wide_residual: prepared was made from weights of other sizes than w1 and w2")
         weights = (taps(w1), taps(w2)) if prepared is None else (None, None)
         small = map(in_float32, (b1, b2, gate, x_scale, res_scale))
         tensors = (seen, *weights, prepared, *small, y, f if keep else None, mean)
         native.cpu.wide_residual_fwd(*map(address, tensors), *_sizes(x, w1))
     return y.contiguous(memory_format=layout), mean.to(x.dtype), f
+
+
+def _prepared_floats(k: int, c: int) -> int:
+    return native.cpu.conv3x3_prepared_size(c, k) + native.cpu.conv3x3_prepared_size(k, c)
 
 
 def _fwd_fake(
@@ -175,4 +180,4 @@ wide_residual_bwd = define("wide_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_
 differentiable(wide_residual_fwd, _backward, _setup_context)
 not_differentiable(wide_residual_bwd)
 wide_residual = define_composite("wide_residual", SCHEMA, _wide_residual)
-backends.register("wide_residual", "native", wide_residual, reasons_against, algorithm="Winograd F(4x4, 3x3)")
+backends.register("wide_residual", "native", wide_residual, reasons_against, algorithm=WINOGRAD)
