@@ -38,7 +38,15 @@ struct SomeLanes {
 
 inline Vec splat(float value) { return value - Vec{}; }
 
-inline Vec widen(VecU16 bits) { return (Vec)(__builtin_convertvector(bits, VecU32) << 16); }
+inline Vec widen(VecU16 bits) {
+#if defined(__AVX512F__)
+  VecU32 wide;  // the compiler takes two halves
+  asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(bits));
+  return (Vec)(wide << 16);
+#else
+  return (Vec)(__builtin_convertvector(bits, VecU32) << 16);
+#endif
+}
 
 // Round to nearest even; a NaN stays a (quiet) NaN instead of overflowing into another number.
 inline VecU16 narrow(Vec value) {
