@@ -120,3 +120,73 @@ def test_weights_prepared_for_other_sizes_are_refused() -> None:
         ops.wide_residual(**a, prepared=ops.wide_residual.prepare(b["w1"], b["w2"]))
     with pytest.raises(TypeError, match="wide_residual: prepared must be what prepare"):
         ops.wide_residual(**a, prepared=a["w1"])
+
+
+def relative_rms(got: Tensor, exact: Tensor) -> float:
+    return ((got.double() - exact).square().mean() / exact.square().mean()).sqrt().item()
+
+
+def in_bf16(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.bfloat16() for name, tensor in inputs.items()}
+
+
+# A scale is a tile's: spikes, and wide channels twenty times as large as the others, take bits from all others there.
+@pytest.mark.parametrize("kind", ["even", "spikes", "uneven channels"])
+def test_unit_in_bf16_is_as_near_as_a_direct_convolution(isa: str, kind: str) -> None:
+    inputs = unit_inputs((1, 32, 128, 46, 70))
+    if kind == "spikes":
+        inputs["x"][:, ::8, ::16, ::16] *= 30
+    elif kind == "uneven channels":
+        inputs["w1"][::8] *= 20
+    rounded = in_bf16(inputs)
+    exact = ops.wide_residual.reference(**{name: tensor.double() for name, tensor in rounded.items()})[0]
+    direct = relative_rms(ops.wide_residual.reference(**rounded)[0], exact)
+    assert relative_rms(ops.wide_residual(**rounded)[0], exact) <= 2 * direct
+
+
+@pytest.mark.parametrize("channels", [(5,), (32,), (96,), (32, 64), (16, 48)], ids=str)
+def test_convolution_in_bf16(isa: str, channels: tuple[int, ...]) -> None:
+    maps = [normal(2, c, 9, 70).bfloat16() for c in channels]
+    weight, bias = normal(20, sum(channels), 3, 3).bfloat16(), normal(20).bfloat16()
+    exact = F.conv2d(torch.cat(maps, 1).double(), weight.double(), bias.double(), padding=1)
+    direct = relative_rms(exact.bfloat16(), exact)
+    assert relative_rms(_fwd_cpu(maps[0], weight, bias, *maps[1:]), exact) <= 2 * direct
+
+
+def test_sums_in_bf16_as_large_as_can_be(isa: str) -> None:
+    """Values and weights of one sign and size: integers that were too large would overflow."""
+    x, weight = torch.full((1, 128, 12, 12), 7e4).bfloat16(), torch.full((16, 128, 3, 3), 3e3).bfloat16()
+    checkers = torch.ones(12, 12).bfloat16()
+    checkers[::2, 1::2] = checkers[1::2, ::2] = -1
+    for pattern in (1, -1, checkers):
+        exact = F.conv2d((x * pattern).double(), weight.double(), padding=1)
+        got = _fwd_cpu(x * pattern, weight, torch.zeros(16).bfloat16())
+        assert relative_rms(got, exact) < 1e-2
+
+
+def test_unit_in_bf16_keeps_what_is_not_finite_in_its_tiles(isa: str) -> None:
+    inputs = in_bf16(unit_inputs((1, 32, 128, 40, 40)))
+    clean = ops.wide_residual(**inputs)[0]
+    for wrong in (float("nan"), float("inf")):
+        inputs["x"][0, 3, 20, 20] = wrong
+        got = ops.wide_residual(**inputs)[0]
+        assert not got[0, :, 20, 20].isfinite().any()
+        near = torch.zeros(40, 40, dtype=torch.bool)
+        near[12:29, 12:29] = True  # two convolutions, each with the tiles that its inputs touch
+        assert torch.equal(got[..., ~near], clean[..., ~near])
+
+
+def test_unit_of_zeros_in_bf16(isa: str) -> None:
+    inputs = in_bf16(unit_inputs((1, 32, 128, 8, 8))) | {"x": torch.zeros(1, 32, 8, 8).bfloat16()}
+    inputs["b1"] = torch.zeros(128).bfloat16()
+    expected = (inputs["res_scale"].double() * inputs["gate"].double() * inputs["b2"].double())[..., None, None]
+    torch.testing.assert_close(
+        ops.wide_residual(**inputs)[0].double(), expected.expand(1, 32, 8, 8), rtol=8e-3, atol=1e-3
+    )
+
+
+def test_unit_in_bf16_same_bits_for_any_number_of_threads(isa: str) -> None:
+    inputs = unit_inputs((2, 32, 128, 37, 141))
+    once = unit(inputs, torch.bfloat16, 1)
+    for threads in (2, 3, 8):
+        assert all(torch.equal(a, b) for a, b in zip(unit(inputs, torch.bfloat16, threads), once, strict=True))
