@@ -3,6 +3,8 @@
 #include <omp.h>
 
 #include "cpu/dwpw_attention_nhwc.h"
+#include "cpu/dwpw_attention_nhwc_bwd.h"
+#include "cpu/dwpw_attention_sums.h"
 #include "cpu/dwpw_attention_tile.h"
 #include "cpu/kernels.h"
 #include "cpu/vec_math.h"
@@ -139,10 +141,6 @@ void add_depthwise_row(const DwpwAttentionShape& s, const Sizes& z, const BwdScr
   }
 }
 
-inline void fill_zero(float* values, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) values[i] = 0;
-}
-
 inline void sum_lanes(const float* vectors, std::int64_t count, float* sums) {
   for (std::int64_t i = 0; i < count; ++i) sums[i] = sum(load(vectors + i * kLanes, AllLanes{}), AllLanes{});
 }
@@ -186,25 +184,6 @@ void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scra
     sum_lanes(scratch.b_pw, s.d, sums->b_pw);
     sum_lanes(scratch.b_a, s.d, sums->b_a);
     sum_lanes(scratch.w_dw, s.c * 10, sums->w_dw);
-  }
-}
-
-using VecF64 = double __attribute__((vector_size(kLanes * 8)));
-
-// The strips' sums, added in their order, into the first one's place.
-void add_strips(float* partial, std::int64_t strip, std::int64_t strips) {
-  for (std::int64_t i = 0; i < strip; i += kLanes) {
-    VecF64 total{};
-    for (std::int64_t k = 0; k < strips; ++k) {
-      total += __builtin_convertvector(load(partial + k * strip + i, AllLanes{}), VecF64);
-    }
-    store(partial + i, __builtin_convertvector(total, Vec), AllLanes{});
-  }
-}
-
-void copy_rows(const float* from, std::int64_t stride, std::int64_t rows, std::int64_t columns, float* to) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    __builtin_memcpy(to + i * columns, from + i * stride, columns * sizeof(float));
   }
 }
 
@@ -253,7 +232,7 @@ void bwd(const DwpwAttentionBwd& a) {
 DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s) {
   Workspace workspace{nullptr}, shared{nullptr};
   if (s.channels_last) {
-    const PackedWeights weights(shared, s);
+    const PackedWeights weights(shared, s, false);
     const Positions counted(workspace, weights);
   } else {
     const FwdScratch counted(workspace, Sizes(s));
@@ -262,7 +241,13 @@ DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s)
 }
 
 DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape& s) {
-  Workspace workspace{nullptr}, strip{nullptr};
+  Workspace workspace{nullptr}, strip{nullptr}, shared{nullptr};
+  if (s.channels_last) {
+    const PackedWeights weights(shared, s, true);
+    const NhwcBwdScratch counted(workspace, s, weights);
+    const NhwcSums sums(strip, weights), unwanted(workspace, weights);
+    return {workspace.used, strip.used, shared.used};
+  }
   const Sizes z(s);
   const BwdScratch counted(workspace, s, z);
   const Sums sums(strip, s, z);
@@ -279,7 +264,12 @@ void launch_dwpw_attention_fwd(const DwpwAttentionFwd& a) {
 }
 
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a) {
-  a.shape.dtype == DType::bfloat16 ? bwd<bf16>(a) : bwd<float>(a);
+  const bool half = a.shape.dtype == DType::bfloat16;
+  if (a.shape.channels_last) {
+    half ? bwd_nhwc<bf16>(a) : bwd_nhwc<float>(a);
+  } else {
+    half ? bwd<bf16>(a) : bwd<float>(a);
+  }
 }
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

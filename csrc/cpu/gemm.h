@@ -34,9 +34,15 @@ inline Vec in_register(Vec value) {
   return value;
 }
 
-template <int Rows, int Vecs>
+// What a product does beside each of its steps: by default nothing. It is given the block's first row, its rows, and
+// the step. A prefetch here and there finds its buffers free, where many in a row would wait for them.
+struct Nothing {
+  void operator()(std::int64_t, int, std::int64_t) const {}
+};
+
+template <int Rows, int Vecs, class Beside>
 inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
-                       float* out, std::int64_t out_stride, Onto onto) {
+                       float* out, std::int64_t out_stride, Onto onto, std::int64_t first, Beside beside) {
   Vec sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
@@ -47,6 +53,7 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
     }
   }
   for (std::int64_t l = 0; l < k; ++l) {
+    beside(first, Rows, l);
     Vec row[Vecs];
 #pragma GCC unroll 4
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + l * b_stride + j * kLanes, AllLanes{});
@@ -74,30 +81,31 @@ inline void gemm_rows(std::int64_t rows, Arguments... arguments) {
   }
 }
 
-template <int Vecs>
+template <int Vecs, class Beside>
 void gemm_columns(std::int64_t m, std::int64_t k, Matrix a, const float* b, std::int64_t b_stride, float* out,
-                  std::int64_t out_stride, Onto onto) {
+                  std::int64_t out_stride, Onto onto, Beside beside) {
   constexpr int kRows = rows_for(Vecs);
   // Blocks of nearly equal height: a last one of few rows would wait for its loads.
   for (std::int64_t i = 0, blocks = (m + kRows - 1) / kRows; blocks > 0; --blocks) {
     const std::int64_t rows = (m - i + blocks - 1) / blocks;
     gemm_rows<kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
-                           Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns});
+                           Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns}, i, beside);
     i += rows;
   }
 }
 
 // out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
+template <class Beside = Nothing>
 inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Matrix b, float* out,
-                 std::int64_t out_stride, Onto onto) {
+                 std::int64_t out_stride, Onto onto, Beside beside = {}) {
   while (vecs > 0) {
     const std::int64_t block = vecs < kMaxVecs ? vecs : kMaxVecs;
     switch (block) {
-      case 1: gemm_columns<1>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-      case 2: gemm_columns<2>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 1: gemm_columns<1>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
+      case 2: gemm_columns<2>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
 #if defined(__AVX512F__)
-      case 3: gemm_columns<3>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-      case 4: gemm_columns<4>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 3: gemm_columns<3>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
+      case 4: gemm_columns<4>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
 #endif
     }
     vecs -= block;

@@ -49,7 +49,8 @@ inline void outer_product(std::int64_t tiles, Matrix in, std::int64_t c, Matrix 
                           std::int64_t out_stride, bool onto_out) {
   constexpr int kVecs = kMaxVecs < 3 ? kMaxVecs : 3, kRows = kMaxVecs < 3 ? 4 : 8;
   for (std::int64_t vecs = o / kLanes; vecs > 0;) {
-    const std::int64_t block = vecs < kVecs ? vecs : kVecs;
+    // Of nearly equal width: one of a single vector would wait for its loads.
+    const std::int64_t blocks = (vecs + kVecs - 1) / kVecs, block = (vecs + blocks - 1) / blocks;
     switch (block) {
       case 1: outer_columns<kRows, 1>(tiles, in, grad, c, out, out_stride, onto_out); break;
       case 2: outer_columns<kRows, 2>(tiles, in, grad, c, out, out_stride, onto_out); break;
