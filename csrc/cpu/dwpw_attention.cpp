@@ -33,14 +33,13 @@ void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scra
     read_row(s, x, image, row + 1, scratch.x);
     for (std::int64_t column = 0; column < s.w; column += z.tile) {
       const std::int64_t count = lesser(z.tile, s.w - column);
-      const Run run = run_of(image, row, column, s.d, s.h, s.w, s.channels_last);
+      const Run run = run_of(image, row, column, s.d, s.h, s.w);
       if (row + 1 < end) prefetch_row(s, x, image, row + 2, column, count);
       if (a.residual) prefetch_tile(static_cast<const T*>(a.residual), run, s.d, count);
       tile_forward(s, a.weights, z, scratch.x, row, column, t);
       if (a.residual) load_tile(static_cast<const T*>(a.residual), run, s.d, count, t.map, z.tile);
-      const Vec one = splat(1);
       for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
-        Vec value = load(t.y + i, AllLanes{}) / (one + exp(-load(t.s + i, AllLanes{})));
+        Vec value = load(t.y + i, AllLanes{}) * gate_of(load(t.s + i, AllLanes{})).open;
         if (a.residual) value += load(t.map + i, AllLanes{});
         store(t.y + i, value, AllLanes{});
       }
@@ -94,20 +93,18 @@ void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& 
   const Tiles& t = scratch.tiles;
   const std::int64_t vecs = z.tile / kLanes;
   const std::int64_t count = lesser(z.tile, s.w - column);
-  const Run run = run_of(image, row, column, s.d, s.h, s.w, s.channels_last);
+  const Run run = run_of(image, row, column, s.d, s.h, s.w);
   prefetch_tile(static_cast<const T*>(a.grad_y), run, s.d, count);
   tile_forward(s, a.weights, z, scratch.x, row, column, t);
   for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) store(t.map + i, Vec{}, AllLanes{});
   load_tile(static_cast<const T*>(a.grad_y), run, s.d, count, t.map, z.tile);
 
-  const Vec one = splat(1);
   for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
-    const Vec e = exp(-load(t.s + i, AllLanes{}));
-    const Vec gate = one / (one + e);
-    const Vec gated = load(t.map + i, AllLanes{}) * gate;
+    const Gate gate = gate_of(load(t.s + i, AllLanes{}));
+    const Vec gated = load(t.map + i, AllLanes{}) * gate.open;
     store(t.map + i, gated, AllLanes{});
     // The sigmoid's slope, gate * (1 - gate), without the cancellation.
-    store(t.s + i, gated * load(t.y + i, AllLanes{}) * (e * gate), AllLanes{});
+    store(t.s + i, gated * load(t.y + i, AllLanes{}) * (gate.e * gate.open), AllLanes{});
   }
   gemm(s.d, vecs, s.d, {a.w_a_t, s.d}, {t.s, z.tile}, t.map, z.tile, {nullptr, true});
   gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line,
@@ -176,7 +173,7 @@ void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scra
     for (std::int64_t column = 0; column < s.w; column += z.tile) {
       const std::int64_t count = lesser(z.tile, s.w - column);
       depthwise<true>(scratch.grad, s.c, row - 1, column, z.tile, a.weights.w_dw, nullptr, scratch.tiles.depthwise);
-      store_tile(static_cast<T*>(a.grad_x), run_of(image, row - 1, column, s.c, s.h, s.w, s.channels_last), s.c, count,
+      store_tile(static_cast<T*>(a.grad_x), run_of(image, row - 1, column, s.c, s.h, s.w), s.c, count,
                  scratch.tiles.depthwise, z.tile);
     }
   }

@@ -47,6 +47,22 @@ struct PackedWeights {
     }
   }
 
+  // Of two rows each, what they are in bfloat16 side by side.
+  static void join_rows(float* values, std::int64_t rows, std::int64_t stride) {
+    for (std::int64_t i = 0; i < rows; i += 2) {
+      for (std::int64_t j = 0; j < stride; j += kLanes) {
+        const Vec second = i + 1 < rows ? load(values + (i + 1) * stride + j, AllLanes{}) : Vec{};
+        const VecU32 low = __builtin_convertvector(narrow(load(values + i * stride + j, AllLanes{})), VecU32);
+        const VecU32 joined = low | __builtin_convertvector(narrow(second), VecU32) << 16;
+        store_raw(values + i / 2 * stride + j, joined, AllLanes{});
+      }
+    }
+  }
+  void join_pairs(const DwpwAttentionShape& s) const {
+    join_rows(pw, s.c, d);
+    join_rows(a, s.d, d);
+  }
+
   void fill(const DwpwAttentionShape& s, const DwpwAttentionWeights& w) const {
     transpose_weights(w.w_dw, s.c, 9, taps, c);
     transpose_weights(w.b_dw, s.c, 1, b_dw, c);
@@ -61,10 +77,12 @@ struct PackedWeights {
 
 struct Positions {
   float *depthwise, *y, *gate;  // [positions, C], two of [positions, D]
+  float* pairs;                 // [positions, half of C or D]
   Positions(Workspace& workspace, const PackedWeights& w)
       : depthwise(workspace.take(kPositions * w.c)),
         y(workspace.take(kPositions * w.d)),
-        gate(workspace.take(kPositions * w.d)) {}
+        gate(workspace.take(kPositions * w.d)),
+        pairs(workspace.take(kPositions * (w.c > w.d ? w.c : w.d) / 2)) {}
 };
 
 // Three rows of the map; one outside of it is null.
@@ -81,7 +99,7 @@ inline ThreeRows<T> three_rows(const DwpwAttentionShape& s, const T* map, std::i
   return {{y > 0 ? here - size : nullptr, here, y + 1 < s.h ? here + size : nullptr}};
 }
 
-// Some positions in a row away from the map's edges: each value is read once for all the outputs that it is in.
+// Some positions in a row away from its ends: each value is read once for all the outputs that it is in.
 template <int Count, class T>
 inline void depthwise_block(const ThreeRows<T>& rows, const Vec* taps, Vec bias, std::int64_t offset,
                             std::int64_t channels, float* out, std::int64_t out_stride) {
@@ -90,6 +108,7 @@ inline void depthwise_block(const ThreeRows<T>& rows, const Vec* taps, Vec bias,
   for (int i = 0; i < Count; ++i) sums[i] = bias;
 #pragma GCC unroll 3
   for (int r = 0; r < 3; ++r) {
+    if (!rows.row[r]) continue;
 #pragma GCC unroll 6
     for (int k = 0; k < Count + 2; ++k) {
       const Vec value = load(rows.row[r] + offset + (k - 1) * channels, AllLanes{});
@@ -103,55 +122,92 @@ inline void depthwise_block(const ThreeRows<T>& rows, const Vec* taps, Vec bias,
   for (int i = 0; i < Count; ++i) store(out + i * out_stride, sums[i], AllLanes{});
 }
 
+// One position anywhere.
+template <class T, class Lanes>
+inline void depthwise_position(const ThreeRows<T>& rows, const Vec* taps, Vec bias, std::int64_t x, std::int64_t width,
+                               std::int64_t channels, std::int64_t c, float* out, Lanes lanes) {
+  Vec sum = bias;
+  for (int r = 0; r < 3; ++r) {
+    if (!rows.row[r]) continue;
+    for (std::int64_t k = 0; k < 3; ++k) {
+      const std::int64_t at = x + k - 1;
+      if (at >= 0 && at < width) sum += taps[3 * r + k] * load(rows.row[r] + at * channels + c, lanes);
+    }
+  }
+  store(out, sum, AllLanes{});
+}
+
 // `count` positions of a row from `column` on: [count, padded C].
 template <class T>
 inline void depthwise_positions(const DwpwAttentionShape& s, const PackedWeights& w, const ThreeRows<T>& rows,
                                 std::int64_t column, std::int64_t count, float* out) {
-  const bool rows_inside = rows.row[0] && rows.row[1] && rows.row[2];
   for (std::int64_t c = 0; c < s.c; c += kLanes) {
-    const SomeLanes some{int(s.c - c < kLanes ? s.c - c : kLanes)};
-    const bool whole = rows_inside && some.count == kLanes;
+    const bool whole = s.c - c >= kLanes;
     Vec taps[9];
     for (int k = 0; k < 9; ++k) taps[k] = load(w.taps + k * w.c + c, AllLanes{});
     const Vec bias = load(w.b_dw + c, AllLanes{});
     for (std::int64_t i = 0; i < count;) {
       const std::int64_t x = column + i, inside = x > 0 ? lesser(count - i, s.w - 1 - x) : 0;
+      float* to = out + i * w.c + c;
       if (whole && inside >= 4) {
-        depthwise_block<4>(rows, taps, bias, x * s.c + c, s.c, out + i * w.c + c, w.c);
+        depthwise_block<4>(rows, taps, bias, x * s.c + c, s.c, to, w.c);
         i += 4;
         continue;
       }
-      if (whole && inside >= 1) {
-        depthwise_block<1>(rows, taps, bias, x * s.c + c, s.c, out + i * w.c + c, w.c);
-        i += 1;
-        continue;
+      if (whole) {
+        depthwise_position(rows, taps, bias, x, s.w, s.c, c, to, AllLanes{});
+      } else {
+        depthwise_position(rows, taps, bias, x, s.w, s.c, c, to, SomeLanes{int(s.c - c)});
       }
-      Vec sums[3] = {bias, Vec{}, Vec{}};
-      for (int r = 0; r < 3; ++r) {
-        for (std::int64_t k = 0; k < 3 && rows.row[r]; ++k) {
-          const std::int64_t at = x + k - 1;
-          if (at >= 0 && at < s.w) sums[r] += taps[3 * r + k] * load(rows.row[r] + at * s.c + c, some);
-        }
-      }
-      store(out + i * w.c + c, sums[0] + sums[1] + sums[2], AllLanes{});
-      i += 1;
+      ++i;
     }
   }
 }
 
 // Asks, beside a product, for the values that the same positions of the next rows will need: as many at each step as
-// the block has rows, which comes to `channels` a position where there are as many steps.
+// the block has rows, or twice as many, which comes to `channels` a position where a step takes one of them, or two.
 template <class T>
 struct Ahead {
   const T *first, *second;  // null: nothing
-  std::int64_t channels;
+  std::int64_t channels, a_step = 1;
 
   void operator()(std::int64_t row, int rows, std::int64_t step) const {
-    const std::int64_t at = row * channels + step * rows;
+    const std::int64_t at = row * channels + step * rows * a_step;
     if (first) __builtin_prefetch(first + at, 0, 3);
     if (second) __builtin_prefetch(second + at, 1, 3);
   }
 };
+
+#if defined(__AVX512BF16__)
+constexpr bool kHasPairs = true;
+#else
+constexpr bool kHasPairs = false;
+#endif
+
+// Whether forward's products of maps in T are of bfloat16, too: their factors then hold pairs of channels.
+template <class T>
+constexpr bool in_pairs = kHasPairs && sizeof(T) == 2;
+
+// out = values weights + bias, for `values` [count, k].
+template <class T>
+inline void pointwise(std::int64_t count, std::int64_t k, const float* values, std::int64_t stride,
+                      const float* weights, const float* bias, std::int64_t d, [[maybe_unused]] float* pairs,
+                      float* out, Ahead<T> ahead) {
+  if constexpr (in_pairs<T>) {
+#if defined(__AVX512BF16__)
+    bf16* halves = reinterpret_cast<bf16*>(pairs);
+#pragma GCC unroll 4
+    for (std::int64_t i = 0; i < count * stride; i += kLanes) {
+      store(halves + i, load(values + i, AllLanes{}), AllLanes{});
+    }
+    ahead.a_step = 2;
+    gemm<Pairs>(count, d / kLanes, (k + 1) / 2, {pairs, stride / 2}, {weights, d}, out, d, {nullptr, false, bias},
+                ahead);
+#endif
+  } else {
+    gemm(count, d / kLanes, k, {values, stride}, {weights, d}, out, d, {nullptr, false, bias}, ahead);
+  }
+}
 
 // `to` = `y` times the gate's sigmoid, for positions whose channels are `stride` apart in scratch.
 template <class T>
@@ -178,7 +234,7 @@ template <class T>
 void fwd_part(const DwpwAttentionFwd& a, const PackedWeights& w, const Positions& p, const ThreeRows<T>& rows,
               std::int64_t line, std::int64_t column, std::int64_t count) {
   const DwpwAttentionShape& s = a.shape;
-  const std::int64_t vecs = w.d / kLanes, lines = s.n * s.h, at = line * s.w + column;
+  const std::int64_t lines = s.n * s.h, at = line * s.w + column;
   const T *x = static_cast<const T*>(a.x), *residual = static_cast<const T*>(a.residual);
   T* y = static_cast<T*>(a.y);
   const Ahead<T> x_below{line + 2 < lines ? x + (at + 2 * s.w) * s.c : nullptr, nullptr, s.c};
@@ -186,8 +242,8 @@ void fwd_part(const DwpwAttentionFwd& a, const PackedWeights& w, const Positions
   const Ahead<T> maps_below{residual && !last ? residual + (at + s.w) * s.d : nullptr,
                             last ? nullptr : y + (at + s.w) * s.d, s.d};
   depthwise_positions(s, w, rows, column, count, p.depthwise);
-  gemm(count, vecs, s.c, {p.depthwise, w.c}, {w.pw, w.d}, p.y, w.d, {nullptr, false, w.b_pw}, x_below);
-  gemm(count, vecs, s.d, {p.y, w.d}, {w.a, w.d}, p.gate, w.d, {nullptr, false, w.b_a}, maps_below);
+  pointwise<T>(count, s.c, p.depthwise, w.c, w.pw, w.b_pw, w.d, p.pairs, p.y, x_below);
+  pointwise<T>(count, s.d, p.y, w.d, w.a, w.b_a, w.d, p.pairs, p.gate, maps_below);
   write_gated(p.y, p.gate, w.d, s.d, count, residual ? residual + at * s.d : nullptr, y + at * s.d);
 }
 
@@ -198,6 +254,7 @@ void fwd_nhwc(const DwpwAttentionFwd& a) {
   Workspace shared{a.scratch + s.threads * needs.thread};
   const PackedWeights w(shared, s, false);
   w.fill(s, a.weights);
+  if (in_pairs<T>) w.join_pairs(s);
   const std::int64_t lines = s.n * s.h;
 #pragma omp parallel for num_threads(s.threads) schedule(static)
   for (std::int64_t line = 0; line < lines; ++line) {

@@ -40,7 +40,17 @@ struct Nothing {
   void operator()(std::int64_t, int, std::int64_t) const {}
 };
 
-template <int Rows, int Vecs, class Beside>
+// What a lane of a factor holds: a number, or two in bfloat16 that meet the two in the other factor's lane.
+struct Numbers {
+  static Vec add(Vec sum, Vec a, Vec b) { return sum + a * b; }
+};
+#if defined(__AVX512BF16__)
+struct Pairs {
+  static Vec add(Vec sum, Vec a, Vec b) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+};
+#endif
+
+template <class Factors, int Rows, int Vecs, class Beside>
 inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
                        float* out, std::int64_t out_stride, Onto onto, std::int64_t first, Beside beside) {
   Vec sums[Rows][Vecs];
@@ -61,7 +71,7 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
     for (int i = 0; i < Rows; ++i) {
       const Vec factor = in_register(splat(a[i * a_stride + l]));
 #pragma GCC unroll 4
-      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
+      for (int j = 0; j < Vecs; ++j) sums[i][j] = Factors::add(sums[i][j], factor, row[j]);
     }
   }
 #pragma GCC unroll 8
@@ -72,40 +82,41 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
 }
 
 // gemm_block of `rows` rows, at most `Rows`.
-template <int Rows, int Vecs, class... Arguments>
+template <class Factors, int Rows, int Vecs, class... Arguments>
 inline void gemm_rows(std::int64_t rows, Arguments... arguments) {
   if (rows == Rows) {
-    gemm_block<Rows, Vecs>(arguments...);
+    gemm_block<Factors, Rows, Vecs>(arguments...);
   } else if constexpr (Rows > 1) {
-    gemm_rows<Rows - 1, Vecs>(rows, arguments...);
+    gemm_rows<Factors, Rows - 1, Vecs>(rows, arguments...);
   }
 }
 
-template <int Vecs, class Beside>
+template <class Factors, int Vecs, class Beside>
 void gemm_columns(std::int64_t m, std::int64_t k, Matrix a, const float* b, std::int64_t b_stride, float* out,
                   std::int64_t out_stride, Onto onto, Beside beside) {
   constexpr int kRows = rows_for(Vecs);
   // Blocks of nearly equal height: a last one of few rows would wait for its loads.
   for (std::int64_t i = 0, blocks = (m + kRows - 1) / kRows; blocks > 0; --blocks) {
     const std::int64_t rows = (m - i + blocks - 1) / blocks;
-    gemm_rows<kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
-                           Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns}, i, beside);
+    gemm_rows<Factors, kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride,
+                                    out_stride, Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns}, i,
+                                    beside);
     i += rows;
   }
 }
 
 // out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
-template <class Beside = Nothing>
+template <class Factors = Numbers, class Beside = Nothing>
 inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Matrix b, float* out,
                  std::int64_t out_stride, Onto onto, Beside beside = {}) {
   while (vecs > 0) {
     const std::int64_t block = vecs < kMaxVecs ? vecs : kMaxVecs;
     switch (block) {
-      case 1: gemm_columns<1>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
-      case 2: gemm_columns<2>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
+      case 1: gemm_columns<Factors, 1>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
+      case 2: gemm_columns<Factors, 2>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
 #if defined(__AVX512F__)
-      case 3: gemm_columns<3>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
-      case 4: gemm_columns<4>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
+      case 3: gemm_columns<Factors, 3>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
+      case 4: gemm_columns<Factors, 4>(m, k, a, b.values, b.stride, out, out_stride, onto, beside); break;
 #endif
     }
     vecs -= block;

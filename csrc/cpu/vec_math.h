@@ -49,7 +49,8 @@ struct Gate {
 inline Gate gate_of(Vec x) {
   // The order of operands lets a NaN pass. Masked: GCC 12 warns of the unmasked ones.
   constexpr __mmask16 kAll = 0xffff;
-  const __m512 bounded = _mm512_maskz_max_ps(kAll, _mm512_set1_ps(-87), _mm512_maskz_min_ps(kAll, _mm512_set1_ps(87), -x));
+  const __m512 below = _mm512_maskz_min_ps(kAll, _mm512_set1_ps(87), -x);
+  const __m512 bounded = _mm512_maskz_max_ps(kAll, _mm512_set1_ps(-87), below);
   const Vec e = exp_within_87(bounded);
   // A division takes six times as long as a product.
   const Vec sum = e + 1.0f, about = _mm512_maskz_rcp14_ps(kAll, sum);
