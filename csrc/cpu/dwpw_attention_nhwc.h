@@ -13,6 +13,30 @@ namespace {
 
 constexpr std::int64_t kPositions = 24;  // whole blocks of rows in gemm()
 
+#if defined(__AVX512BF16__)
+constexpr bool kHasPairs = true;
+using Halves = Pairs;
+#else
+constexpr bool kHasPairs = false;
+using Halves = Numbers;  // never used
+#endif
+
+// Whether the products for maps in T are of bfloat16, too: their factors then hold pairs of what is added up.
+template <class T>
+constexpr bool in_pairs = kHasPairs && sizeof(T) == 2;
+
+// Of two rows each, what they are in bfloat16 side by side.
+inline void join_rows(float* values, std::int64_t rows, std::int64_t stride) {
+  for (std::int64_t i = 0; i < rows; i += 2) {
+    for (std::int64_t j = 0; j < stride; j += kLanes) {
+      const Vec second = i + 1 < rows ? load(values + (i + 1) * stride + j, AllLanes{}) : Vec{};
+      const VecU32 low = __builtin_convertvector(narrow(load(values + i * stride + j, AllLanes{})), VecU32);
+      const VecU32 joined = low | __builtin_convertvector(narrow(second), VecU32) << 16;
+      store_raw(values + i / 2 * stride + j, joined, AllLanes{});
+    }
+  }
+}
+
 // The weights as the products take them, channels out side by side and padded to whole vectors.
 struct PackedWeights {
   float *taps, *b_dw;         // [9, C], [C]
@@ -47,20 +71,11 @@ struct PackedWeights {
     }
   }
 
-  // Of two rows each, what they are in bfloat16 side by side.
-  static void join_rows(float* values, std::int64_t rows, std::int64_t stride) {
-    for (std::int64_t i = 0; i < rows; i += 2) {
-      for (std::int64_t j = 0; j < stride; j += kLanes) {
-        const Vec second = i + 1 < rows ? load(values + (i + 1) * stride + j, AllLanes{}) : Vec{};
-        const VecU32 low = __builtin_convertvector(narrow(load(values + i * stride + j, AllLanes{})), VecU32);
-        const VecU32 joined = low | __builtin_convertvector(narrow(second), VecU32) << 16;
-        store_raw(values + i / 2 * stride + j, joined, AllLanes{});
-      }
-    }
-  }
   void join_pairs(const DwpwAttentionShape& s) const {
     join_rows(pw, s.c, d);
     join_rows(a, s.d, d);
+    if (pw_rows) join_rows(pw_rows, s.d, c);
+    if (a_rows) join_rows(a_rows, s.d, d);
   }
 
   void fill(const DwpwAttentionShape& s, const DwpwAttentionWeights& w) const {
@@ -178,35 +193,18 @@ struct Ahead {
   }
 };
 
-#if defined(__AVX512BF16__)
-constexpr bool kHasPairs = true;
-#else
-constexpr bool kHasPairs = false;
-#endif
-
-// Whether forward's products of maps in T are of bfloat16, too: their factors then hold pairs of channels.
+// out = values weights + onto, for `values` [count, k] in rows of whole vectors; `pairs` has room for half of them.
 template <class T>
-constexpr bool in_pairs = kHasPairs && sizeof(T) == 2;
-
-// out = values weights + bias, for `values` [count, k].
-template <class T>
-inline void pointwise(std::int64_t count, std::int64_t k, const float* values, std::int64_t stride,
-                      const float* weights, const float* bias, std::int64_t d, [[maybe_unused]] float* pairs,
-                      float* out, Ahead<T> ahead) {
-  if constexpr (in_pairs<T>) {
-#if defined(__AVX512BF16__)
-    bf16* halves = reinterpret_cast<bf16*>(pairs);
+inline void pointwise(std::int64_t count, std::int64_t vecs, std::int64_t k, Matrix values, Matrix weights,
+                      float* pairs, float* out, std::int64_t out_stride, Onto onto, Ahead<T> ahead) {
+  if (!in_pairs<T>) return gemm(count, vecs, k, values, weights, out, out_stride, onto, ahead);
+  bf16* halves = reinterpret_cast<bf16*>(pairs);
 #pragma GCC unroll 4
-    for (std::int64_t i = 0; i < count * stride; i += kLanes) {
-      store(halves + i, load(values + i, AllLanes{}), AllLanes{});
-    }
-    ahead.a_step = 2;
-    gemm<Pairs>(count, d / kLanes, (k + 1) / 2, {pairs, stride / 2}, {weights, d}, out, d, {nullptr, false, bias},
-                ahead);
-#endif
-  } else {
-    gemm(count, d / kLanes, k, {values, stride}, {weights, d}, out, d, {nullptr, false, bias}, ahead);
+  for (std::int64_t i = 0; i < count * values.stride; i += kLanes) {
+    store(halves + i, load(values.values + i, AllLanes{}), AllLanes{});
   }
+  ahead.a_step = 2;
+  gemm<Halves>(count, vecs, (k + 1) / 2, {pairs, values.stride / 2}, weights, out, out_stride, onto, ahead);
 }
 
 // `to` = `y` times the gate's sigmoid, for positions whose channels are `stride` apart in scratch.
@@ -242,8 +240,10 @@ void fwd_part(const DwpwAttentionFwd& a, const PackedWeights& w, const Positions
   const Ahead<T> maps_below{residual && !last ? residual + (at + s.w) * s.d : nullptr,
                             last ? nullptr : y + (at + s.w) * s.d, s.d};
   depthwise_positions(s, w, rows, column, count, p.depthwise);
-  pointwise<T>(count, s.c, p.depthwise, w.c, w.pw, w.b_pw, w.d, p.pairs, p.y, x_below);
-  pointwise<T>(count, s.d, p.y, w.d, w.a, w.b_a, w.d, p.pairs, p.gate, maps_below);
+  const std::int64_t vecs = w.d / kLanes;
+  const Onto pw{nullptr, false, w.b_pw}, attention{nullptr, false, w.b_a};
+  pointwise(count, vecs, s.c, {p.depthwise, w.c}, {w.pw, w.d}, p.pairs, p.y, w.d, pw, x_below);
+  pointwise(count, vecs, s.d, {p.y, w.d}, {w.a, w.d}, p.pairs, p.gate, w.d, attention, maps_below);
   write_gated(p.y, p.gate, w.d, s.d, count, residual ? residual + at * s.d : nullptr, y + at * s.d);
 }
 

@@ -29,6 +29,7 @@ struct NhwcSums {
 struct NhwcBwdScratch {
   float *depthwise, *y;      // [positions, C], [positions, D]
   float *grad_s, *grad_y;    // two of [positions, D]: of the gate's argument and of Y
+  float* pairs;              // [positions, half of C or D]
   float* rows;               // [3, W + 2, C]: of the depthwise output, with zeros around
   std::int64_t line;
 
@@ -37,6 +38,7 @@ struct NhwcBwdScratch {
         y(workspace.take(kBwdPositions * w.d)),
         grad_s(workspace.take(kBwdPositions * w.d)),
         grad_y(workspace.take(kBwdPositions * w.d)),
+        pairs(workspace.take(kBwdPositions * (w.c > w.d ? w.c : w.d) / 2)),
         rows(workspace.take(3 * (s.w + 2) * w.c)),
         line((s.w + 2) * w.c) {}
 
@@ -87,17 +89,30 @@ void bwd_part(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdSc
   const Ahead<T> x_below{y + 2 < s.h ? x + (at + 2 * s.w) * s.c : nullptr, nullptr, s.c};
   const Ahead<T> grad_below{last ? nullptr : grad + (at + s.w) * s.d, nullptr, s.d};
   depthwise_positions(s, w, three_rows(s, x, line), column, count, scratch.depthwise);
-  gemm(count, vecs, s.c, {scratch.depthwise, w.c}, {w.pw, w.d}, scratch.y, w.d, {nullptr, false, w.b_pw}, x_below);
-  gemm(count, vecs, s.d, {scratch.y, w.d}, {w.a, w.d}, scratch.grad_s, w.d, {nullptr, false, w.b_a}, grad_below);
+  const Ahead<T> nothing{nullptr, nullptr, 0};
+  const Onto pw{nullptr, false, w.b_pw}, attention{nullptr, false, w.b_a};
+  const Matrix depthwise{scratch.depthwise, w.c}, values{scratch.y, w.d};
+  const Matrix grad_s{scratch.grad_s, w.d}, grad_y{scratch.grad_y, w.d};
+  pointwise(count, vecs, s.c, depthwise, {w.pw, w.d}, scratch.pairs, scratch.y, w.d, pw, x_below);
+  pointwise(count, vecs, s.d, values, {w.a, w.d}, scratch.pairs, scratch.grad_s, w.d, attention, grad_below);
   gate_backward(s, w, scratch, count, grad + at * s.d);
-  gemm(count, vecs, s.d, {scratch.grad_s, w.d}, {w.a_rows, w.d}, scratch.grad_y, w.d, {nullptr, true});
-  gemm(count, w.c / kLanes, s.d, {scratch.grad_y, w.d}, {w.pw_rows, w.c}, scratch.row(y) + (column + 1) * w.c, w.c,
-       {nullptr, false});
+  pointwise(count, vecs, s.d, grad_s, {w.a_rows, w.d}, scratch.pairs, scratch.grad_y, w.d, {nullptr, true}, nothing);
+  pointwise(count, w.c / kLanes, s.d, grad_y, {w.pw_rows, w.c}, scratch.pairs, scratch.row(y) + (column + 1) * w.c,
+            w.c, {nullptr, false}, nothing);
   if (!sums) return;
-  outer_product(count, {scratch.grad_s, w.d}, w.d, {scratch.y, w.d}, w.d, sums->w_a, w.d, true);
-  outer_product(count, {scratch.grad_y, w.d}, w.d, {scratch.depthwise, w.c}, w.c, sums->w_pw, w.c, true);
   add_positions(scratch.grad_s, count, w.d, sums->b_a);
   add_positions(scratch.grad_y, count, w.d, sums->b_pw);
+  if (in_pairs<T>) {
+    join_rows(scratch.grad_s, count, w.d);
+    join_rows(scratch.grad_y, count, w.d);
+    join_rows(scratch.y, count, w.d);
+    join_rows(scratch.depthwise, count, w.c);
+    outer_product<Halves>((count + 1) / 2, grad_s, w.d, values, w.d, sums->w_a, w.d, true);
+    outer_product<Halves>((count + 1) / 2, grad_y, w.d, depthwise, w.c, sums->w_pw, w.c, true);
+  } else {
+    outer_product(count, grad_s, w.d, values, w.d, sums->w_a, w.d, true);
+    outer_product(count, grad_y, w.d, depthwise, w.c, sums->w_pw, w.c, true);
+  }
 }
 
 // A vector of channels of some positions: the gradient of x there, and what the depthwise weights' have of it. Both
@@ -190,6 +205,7 @@ void bwd_nhwc(const DwpwAttentionBwd& a) {
   Workspace shared{a.scratch + s.threads * needs.thread};
   const PackedWeights w(shared, s, true);
   w.fill(s, a.weights);
+  if (in_pairs<T>) w.join_pairs(s);
   const std::int64_t strips = s.rows ? (s.h + s.rows - 1) / s.rows : 0, items = s.n * strips;
 #pragma omp parallel for num_threads(s.threads) schedule(dynamic) if (items > 1)
   for (std::int64_t item = 0; item < items; ++item) {
