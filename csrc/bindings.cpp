@@ -111,12 +111,12 @@ void dwpw_attention_bwd(Address grad_y, Address x, Address w_dw, Address b_dw, A
                         Address grad_b_dw, Address grad_w_pw, Address grad_b_pw, Address grad_w_a, Address grad_b_a,
                         std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w,
                         bool channels_last, int dtype, int threads) {
-  // Two rows more than a strip has are computed for it: strips three times as high as forward's.
-  const DwpwAttentionShape shape = dwpw_attention_shape(n, c, d, h, w, channels_last, dtype, threads, 24);
+  // Two rows more than a strip has are computed for it: strips four times as high as forward's.
+  const DwpwAttentionShape shape = dwpw_attention_shape(n, c, d, h, w, channels_last, dtype, threads, 32);
   const DwpwAttentionWorkspace needs = kernels().dwpw_attention_bwd_workspace(shape);
   const std::int64_t strips = std::max<std::int64_t>(1, shape.rows ? n * ceil_div(h, shape.rows) : 0);
   const bool weighted = grad_w_dw;
-  Scratch scratch(threads * needs.thread), partial(weighted ? strips * needs.strip : 0);
+  Scratch scratch(threads * needs.thread + needs.shared), partial(weighted ? strips * needs.strip : 0);
   const DwpwAttentionWeights weights{pointer<float>(w_dw), pointer<float>(b_dw), pointer<float>(w_pw),
                                      pointer<float>(b_pw), pointer<float>(w_a),  pointer<float>(b_a)};
   kernels().dwpw_attention_bwd({shape, pointer(grad_y), pointer(x), weights, pointer<float>(w_pw_t),

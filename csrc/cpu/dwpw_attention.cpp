@@ -3,6 +3,8 @@
 #include <omp.h>
 
 #include "cpu/dwpw_attention_nhwc.h"
+#include "cpu/dwpw_attention_nhwc_bwd.h"
+#include "cpu/dwpw_attention_sums.h"
 #include "cpu/dwpw_attention_tile.h"
 #include "cpu/kernels.h"
 #include "cpu/vec_math.h"
@@ -31,14 +33,13 @@ void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scra
     read_row(s, x, image, row + 1, scratch.x);
     for (std::int64_t column = 0; column < s.w; column += z.tile) {
       const std::int64_t count = lesser(z.tile, s.w - column);
-      const Run run = run_of(image, row, column, s.d, s.h, s.w, s.channels_last);
+      const Run run = run_of(image, row, column, s.d, s.h, s.w);
       if (row + 1 < end) prefetch_row(s, x, image, row + 2, column, count);
       if (a.residual) prefetch_tile(static_cast<const T*>(a.residual), run, s.d, count);
       tile_forward(s, a.weights, z, scratch.x, row, column, t);
       if (a.residual) load_tile(static_cast<const T*>(a.residual), run, s.d, count, t.map, z.tile);
-      const Vec one = splat(1);
       for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
-        Vec value = load(t.y + i, AllLanes{}) / (one + exp(-load(t.s + i, AllLanes{})));
+        Vec value = load(t.y + i, AllLanes{}) * gate_of(load(t.s + i, AllLanes{})).open;
         if (a.residual) value += load(t.map + i, AllLanes{});
         store(t.y + i, value, AllLanes{});
       }
@@ -92,20 +93,18 @@ void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& 
   const Tiles& t = scratch.tiles;
   const std::int64_t vecs = z.tile / kLanes;
   const std::int64_t count = lesser(z.tile, s.w - column);
-  const Run run = run_of(image, row, column, s.d, s.h, s.w, s.channels_last);
+  const Run run = run_of(image, row, column, s.d, s.h, s.w);
   prefetch_tile(static_cast<const T*>(a.grad_y), run, s.d, count);
   tile_forward(s, a.weights, z, scratch.x, row, column, t);
   for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) store(t.map + i, Vec{}, AllLanes{});
   load_tile(static_cast<const T*>(a.grad_y), run, s.d, count, t.map, z.tile);
 
-  const Vec one = splat(1);
   for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
-    const Vec e = exp(-load(t.s + i, AllLanes{}));
-    const Vec gate = one / (one + e);
-    const Vec gated = load(t.map + i, AllLanes{}) * gate;
+    const Gate gate = gate_of(load(t.s + i, AllLanes{}));
+    const Vec gated = load(t.map + i, AllLanes{}) * gate.open;
     store(t.map + i, gated, AllLanes{});
     // The sigmoid's slope, gate * (1 - gate), without the cancellation.
-    store(t.s + i, gated * load(t.y + i, AllLanes{}) * (e * gate), AllLanes{});
+    store(t.s + i, gated * load(t.y + i, AllLanes{}) * (gate.e * gate.open), AllLanes{});
   }
   gemm(s.d, vecs, s.d, {a.w_a_t, s.d}, {t.s, z.tile}, t.map, z.tile, {nullptr, true});
   gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line,
@@ -137,10 +136,6 @@ void add_depthwise_row(const DwpwAttentionShape& s, const Sizes& z, const BwdScr
     }
     for (int k = 0; k < 10; ++k) store(slot + k * kLanes, sums[k], AllLanes{});
   }
-}
-
-inline void fill_zero(float* values, std::int64_t count) {
-  for (std::int64_t i = 0; i < count; ++i) values[i] = 0;
 }
 
 inline void sum_lanes(const float* vectors, std::int64_t count, float* sums) {
@@ -178,7 +173,7 @@ void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scra
     for (std::int64_t column = 0; column < s.w; column += z.tile) {
       const std::int64_t count = lesser(z.tile, s.w - column);
       depthwise<true>(scratch.grad, s.c, row - 1, column, z.tile, a.weights.w_dw, nullptr, scratch.tiles.depthwise);
-      store_tile(static_cast<T*>(a.grad_x), run_of(image, row - 1, column, s.c, s.h, s.w, s.channels_last), s.c, count,
+      store_tile(static_cast<T*>(a.grad_x), run_of(image, row - 1, column, s.c, s.h, s.w), s.c, count,
                  scratch.tiles.depthwise, z.tile);
     }
   }
@@ -186,25 +181,6 @@ void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scra
     sum_lanes(scratch.b_pw, s.d, sums->b_pw);
     sum_lanes(scratch.b_a, s.d, sums->b_a);
     sum_lanes(scratch.w_dw, s.c * 10, sums->w_dw);
-  }
-}
-
-using VecF64 = double __attribute__((vector_size(kLanes * 8)));
-
-// The strips' sums, added in their order, into the first one's place.
-void add_strips(float* partial, std::int64_t strip, std::int64_t strips) {
-  for (std::int64_t i = 0; i < strip; i += kLanes) {
-    VecF64 total{};
-    for (std::int64_t k = 0; k < strips; ++k) {
-      total += __builtin_convertvector(load(partial + k * strip + i, AllLanes{}), VecF64);
-    }
-    store(partial + i, __builtin_convertvector(total, Vec), AllLanes{});
-  }
-}
-
-void copy_rows(const float* from, std::int64_t stride, std::int64_t rows, std::int64_t columns, float* to) {
-  for (std::int64_t i = 0; i < rows; ++i) {
-    __builtin_memcpy(to + i * columns, from + i * stride, columns * sizeof(float));
   }
 }
 
@@ -253,7 +229,7 @@ void bwd(const DwpwAttentionBwd& a) {
 DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s) {
   Workspace workspace{nullptr}, shared{nullptr};
   if (s.channels_last) {
-    const PackedWeights weights(shared, s);
+    const PackedWeights weights(shared, s, false);
     const Positions counted(workspace, weights);
   } else {
     const FwdScratch counted(workspace, Sizes(s));
@@ -262,7 +238,13 @@ DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s)
 }
 
 DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape& s) {
-  Workspace workspace{nullptr}, strip{nullptr};
+  Workspace workspace{nullptr}, strip{nullptr}, shared{nullptr};
+  if (s.channels_last) {
+    const PackedWeights weights(shared, s, true);
+    const NhwcBwdScratch counted(workspace, s, weights);
+    const NhwcSums sums(strip, weights), unwanted(workspace, weights);
+    return {workspace.used, strip.used, shared.used};
+  }
   const Sizes z(s);
   const BwdScratch counted(workspace, s, z);
   const Sums sums(strip, s, z);
@@ -279,7 +261,12 @@ void launch_dwpw_attention_fwd(const DwpwAttentionFwd& a) {
 }
 
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a) {
-  a.shape.dtype == DType::bfloat16 ? bwd<bf16>(a) : bwd<float>(a);
+  const bool half = a.shape.dtype == DType::bfloat16;
+  if (a.shape.channels_last) {
+    half ? bwd_nhwc<bf16>(a) : bwd_nhwc<float>(a);
+  } else {
+    half ? bwd<bf16>(a) : bwd<float>(a);
+  }
 }
 
 }  // namespace awsrn_fast::AWSRN_FAST_ISA

@@ -53,7 +53,7 @@ struct DwpwAttentionBwd {
   float* grad_b_pw;     // [D]
   float* grad_w_a;      // [D, D]
   float* grad_b_a;      // [D]
-  float* scratch;       // [threads, workspace.thread]
+  float* scratch;       // [threads, workspace.thread], then [workspace.shared]
   float* partial;       // [N, strips, workspace.strip], or null with grad_w_dw
 };
 

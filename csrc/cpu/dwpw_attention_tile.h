@@ -5,7 +5,7 @@
 #include "cpu/tile.h"
 #include "cpu/workspace.h"
 
-// What forward shares with backward, which computes Y and the gate again instead of keeping their maps.
+// Maps in NCHW: what forward shares with backward, which computes Y and the gate again instead of keeping their maps.
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
@@ -46,13 +46,13 @@ struct Rows {
 template <class T>
 inline void read_row(const DwpwAttentionShape& s, const T* x, std::int64_t image, std::int64_t y, const Rows& rows) {
   if (y < 0 || y >= s.h) return rows.clear(y);
-  load_tile(x, run_of(image, y, 0, s.c, s.h, s.w, s.channels_last), s.c, s.w, rows.inside(y, 0, 0), rows.line);
+  load_tile(x, run_of(image, y, 0, s.c, s.h, s.w), s.c, s.w, rows.inside(y, 0, 0), rows.line);
 }
 
 template <class T>
 inline void prefetch_row(const DwpwAttentionShape& s, const T* x, std::int64_t image, std::int64_t y,
                          std::int64_t column, std::int64_t count) {
-  if (y < s.h) prefetch_tile(x, run_of(image, y, column, s.c, s.h, s.w, s.channels_last), s.c, count);
+  if (y < s.h) prefetch_tile(x, run_of(image, y, column, s.c, s.h, s.w), s.c, count);
 }
 
 // A tile of the 3x3 depthwise convolution of `rows` around row y; flipped: of its transpose, the gradient's.

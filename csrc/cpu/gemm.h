@@ -34,9 +34,36 @@ inline Vec in_register(Vec value) {
   return value;
 }
 
-template <int Rows, int Vecs>
+// What a product does beside each of its steps: by default nothing. It is given the block's first row, its rows, and
+// the step. A prefetch here and there finds its buffers free, where many in a row would wait for them.
+struct Nothing {
+  void operator()(std::int64_t, int, std::int64_t) const {}
+};
+
+// What is multiplied: numbers in fp32, or two in bf16 in the place of one, where the CPU has an instruction for them.
+// Sums are fp32.
+struct Singles {
+  using Number = float;
+  static constexpr std::int64_t kCount = 1;
+  static Vec factor(const float* at) { return splat(*at); }
+  static Vec add(Vec sum, Vec factor, Vec row) { return sum + factor * row; }
+};
+#if defined(__AVX512BF16__)
+struct Pairs {
+  using Number = bf16;
+  static constexpr std::int64_t kCount = 2;
+  static Vec factor(const float* at) {
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, at, sizeof bits);
+    return (Vec)(bits + VecU32{});
+  }
+  static Vec add(Vec sum, Vec factor, Vec row) { return _mm512_dpbf16_ps(sum, (__m512bh)factor, (__m512bh)row); }
+};
+#endif
+
+template <class Factors, int Rows, int Vecs, class Beside>
 inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
-                       float* out, std::int64_t out_stride, Onto onto) {
+                       float* out, std::int64_t out_stride, Onto onto, std::int64_t first, Beside beside) {
   Vec sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
@@ -47,14 +74,15 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
     }
   }
   for (std::int64_t l = 0; l < k; ++l) {
+    beside(first, Rows, l);
     Vec row[Vecs];
 #pragma GCC unroll 4
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + l * b_stride + j * kLanes, AllLanes{});
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec factor = in_register(splat(a[i * a_stride + l]));
+      const Vec factor = in_register(Factors::factor(a + i * a_stride + l));
 #pragma GCC unroll 4
-      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
+      for (int j = 0; j < Vecs; ++j) sums[i][j] = Factors::add(sums[i][j], factor, row[j]);
     }
   }
 #pragma GCC unroll 8
@@ -96,13 +124,14 @@ inline void for_blocks(std::int64_t m, std::int64_t vecs, Block block) {
 }
 
 // out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
+template <class Factors = Singles, class Beside = Nothing>
 inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Matrix b, float* out,
-                 std::int64_t out_stride, Onto onto) {
+                 std::int64_t out_stride, Onto onto, Beside beside = {}) {
   for_blocks(m, vecs, [&](auto rows, std::int64_t i, auto width, std::int64_t j) {
     const std::int64_t column = j * kLanes;
     const Onto here{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns ? onto.columns + column : nullptr};
-    gemm_block<rows.value, width.value>(k, a.values + i * a.stride, a.stride, b.values + column, b.stride,
-                                        out + i * out_stride + column, out_stride, here);
+    gemm_block<Factors, rows.value, width.value>(k, a.values + i * a.stride, a.stride, b.values + column, b.stride,
+                                                 out + i * out_stride + column, out_stride, here, i, beside);
   });
 }
 

@@ -4,8 +4,8 @@
 
 #include "cpu/vec.h"
 
-// Tiles: fp32 in scratch as [channels, positions] whatever the map's dtype and layout, with both padded to whole
-// vectors. Kernels then have one form, and maps in channels_last are transposed on the way in and out.
+// Tiles of maps in NCHW: fp32 in scratch as [channels, positions] whatever the map's dtype, with both padded to whole
+// vectors.
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
@@ -50,67 +50,38 @@ inline void transpose_tile(const float* from, std::int64_t from_stride, std::int
   }
 }
 
-// Where a run of positions lies in a map: one of the strides is 1.
+// Where a run of positions lies in a map.
 struct Run {
-  std::int64_t offset, channel_stride, position_stride;
+  std::int64_t offset, channel_stride;
 };
 
 // A run of positions of row `row` of image `image`, from column `column` on.
 inline Run run_of(std::int64_t image, std::int64_t row, std::int64_t column, std::int64_t channels, std::int64_t height,
-                  std::int64_t width, bool channels_last) {
-  if (channels_last) return {((image * height + row) * width + column) * channels, 1, channels};
-  return {(image * channels * height + row) * width + column, height * width, 1};
-}
-
-inline int lanes_left(std::int64_t size, std::int64_t start) {
-  const std::int64_t left = size - start;
-  return left < kLanes ? int(left) : kLanes;
+                  std::int64_t width) {
+  return {(image * channels * height + row) * width + column, height * width};
 }
 
 // Asks for what load_tile() will read, well before: rows of a few dozen positions are too short for the hardware's.
 template <class T>
 inline void prefetch_tile(const T* map, Run run, std::int64_t channels, std::int64_t count) {
   constexpr std::int64_t kLine = 64 / sizeof(T);
-  const bool planes = run.position_stride == 1;
-  const std::int64_t rows = planes ? channels : 1, length = planes ? count : count * channels;
-  for (std::int64_t c = 0; c < rows; ++c) {
-    for (std::int64_t i = 0; i < length; i += kLine) __builtin_prefetch(map + run.offset + c * run.channel_stride + i);
+  for (std::int64_t c = 0; c < channels; ++c) {
+    for (std::int64_t i = 0; i < count; i += kLine) __builtin_prefetch(map + run.offset + c * run.channel_stride + i);
   }
 }
 
-// Positions from `count` to the end of its last vector, and padding channels in channels_last, read as zero.
+// Positions from `count` to the end of its last vector read as zero.
 template <class T>
 inline void load_tile(const T* map, Run run, std::int64_t channels, std::int64_t count, float* tile,
                       std::int64_t stride) {
-  const T* from = map + run.offset;
-  if (run.position_stride == 1) {
-    const std::int64_t whole = count / kLanes * kLanes;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      const T* row = from + c * run.channel_stride;
-      for (std::int64_t p = 0; p < whole; p += kLanes) {
-        store(tile + c * stride + p, load(row + p, AllLanes{}), AllLanes{});
-      }
-      if (whole < count) {
-        store(tile + c * stride + whole, load(row + whole, SomeLanes{int(count - whole)}), AllLanes{});
-      }
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const T* row = map + run.offset + c * run.channel_stride;
+    for (std::int64_t p = 0; p < whole; p += kLanes) {
+      store(tile + c * stride + p, load(row + p, AllLanes{}), AllLanes{});
     }
-    return;
-  }
-  for (std::int64_t p = 0; p < count; p += kLanes) {
-    const int positions = lanes_left(count, p);
-    for (std::int64_t c = 0; c < channels; c += kLanes) {
-      const int present = lanes_left(channels, c);
-      const T* corner = from + p * run.position_stride + c;
-      Vec rows[kLanes];
-      if (present == kLanes && positions == kLanes) {
-        for (int i = 0; i < kLanes; ++i) rows[i] = load(corner + i * run.position_stride, AllLanes{});
-      } else {
-        for (int i = 0; i < kLanes; ++i) {
-          rows[i] = i < positions ? load(corner + i * run.position_stride, SomeLanes{present}) : Vec{};
-        }
-      }
-      transpose(rows);
-      for (int i = 0; i < kLanes; ++i) store(tile + (c + i) * stride + p, rows[i], AllLanes{});
+    if (whole < count) {
+      store(tile + c * stride + whole, load(row + whole, SomeLanes{int(count - whole)}), AllLanes{});
     }
   }
 }
@@ -118,33 +89,14 @@ inline void load_tile(const T* map, Run run, std::int64_t channels, std::int64_t
 template <class T>
 inline void store_tile(T* map, Run run, std::int64_t channels, std::int64_t count, const float* tile,
                        std::int64_t stride) {
-  T* to = map + run.offset;
-  if (run.position_stride == 1) {
-    const std::int64_t whole = count / kLanes * kLanes;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      T* row = to + c * run.channel_stride;
-      for (std::int64_t p = 0; p < whole; p += kLanes) {
-        store(row + p, load(tile + c * stride + p, AllLanes{}), AllLanes{});
-      }
-      if (whole < count) {
-        store(row + whole, load(tile + c * stride + whole, AllLanes{}), SomeLanes{int(count - whole)});
-      }
+  const std::int64_t whole = count / kLanes * kLanes;
+  for (std::int64_t c = 0; c < channels; ++c) {
+    T* row = map + run.offset + c * run.channel_stride;
+    for (std::int64_t p = 0; p < whole; p += kLanes) {
+      store(row + p, load(tile + c * stride + p, AllLanes{}), AllLanes{});
     }
-    return;
-  }
-  for (std::int64_t p = 0; p < count; p += kLanes) {
-    const int positions = lanes_left(count, p);
-    for (std::int64_t c = 0; c < channels; c += kLanes) {
-      const int present = lanes_left(channels, c);
-      T* corner = to + p * run.position_stride + c;
-      Vec rows[kLanes];
-      for (int i = 0; i < kLanes; ++i) rows[i] = load(tile + (c + i) * stride + p, AllLanes{});
-      transpose(rows);
-      if (present == kLanes && positions == kLanes) {
-        for (int i = 0; i < kLanes; ++i) store(corner + i * run.position_stride, rows[i], AllLanes{});
-      } else {
-        for (int i = 0; i < positions; ++i) store(corner + i * run.position_stride, rows[i], SomeLanes{present});
-      }
+    if (whole < count) {
+      store(row + whole, load(tile + c * stride + whole, AllLanes{}), SomeLanes{int(count - whole)});
     }
   }
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import torch
@@ -20,19 +19,6 @@ from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_agai
 _INPUTS = "Tensor x, Tensor w_dw, Tensor b_dw, Tensor w_pw, Tensor b_pw, Tensor w_a, Tensor b_a"
 SCHEMA = f"({_INPUTS}, Tensor? residual) -> Tensor"
 BWD_SCHEMA = f"(Tensor grad_y, {_INPUTS}, bool[] wanted) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
-
-
-# Values of x up to which the native kernels' lesser overhead outweighs the reference's products in bf16.
-_MOST_IN_BFLOAT16 = 2**16
-
-
-def _reasons_against(call: backends.Call) -> list[str]:
-    reasons = reasons_against(call)
-    # Measured in channels_last, which the networks run in; in NCHW the reference is the slower one.
-    large = call.dtype == torch.bfloat16 and prod(call.shape) > _MOST_IN_BFLOAT16
-    if not reasons and large and native.isa == "avx512_bf16":
-        reasons.append(f"bfloat16 with more than {_MOST_IN_BFLOAT16} values: the reference's AVX512-BF16 is faster")
-    return reasons
 
 
 # What the CUDA kernels hold in registers and shared memory.
@@ -244,5 +230,5 @@ dwpw_attention = define("dwpw_attention", SCHEMA, cpu=_fwd_cpu, cuda=_fwd_cuda, 
 dwpw_attention_bwd = define("dwpw_attention_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=_bwd_cuda, fake=_bwd_fake)
 differentiable(dwpw_attention, backward_by(dwpw_attention_bwd), _setup_context)
 not_differentiable(dwpw_attention_bwd)
-backends.register("dwpw_attention", "native", dwpw_attention, _reasons_against)
+backends.register("dwpw_attention", "native", dwpw_attention, reasons_against)
 backends.register("dwpw_attention", "cuda", dwpw_attention, _reasons_against_cuda)
