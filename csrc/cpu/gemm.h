@@ -1,5 +1,9 @@
 #pragma once
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 #include "cpu/vec.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
@@ -34,7 +38,30 @@ inline Vec in_register(Vec value) {
   return value;
 }
 
-template <int Rows, int Vecs>
+// What is multiplied: numbers in fp32, or two in bf16 in the place of one, where the CPU has an instruction for them.
+// Sums are fp32.
+struct Singles {
+  using Number = float;
+  static constexpr std::int64_t kCount = 1;
+  static Vec factor(const float* at) { return splat(*at); }
+  static Vec add(Vec sum, Vec factor, Vec row) { return sum + factor * row; }
+};
+#if defined(__AVX512BF16__)
+struct Pairs {
+  using Number = bf16;
+  static constexpr std::int64_t kCount = 2;
+  static Vec factor(const float* at) {
+    std::uint32_t bits;
+    __builtin_memcpy(&bits, at, sizeof(bits));
+    return (Vec)(bits + VecU32{});
+  }
+  static Vec add(Vec sum, Vec factor, Vec row) {
+    return (Vec)_mm512_dpbf16_ps((__m512)sum, (__m512bh)factor, (__m512bh)row);
+  }
+};
+#endif
+
+template <class Product, int Rows, int Vecs>
 inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride,
                        float* out, std::int64_t out_stride, Onto onto) {
   Vec sums[Rows][Vecs];
@@ -52,9 +79,9 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + l * b_stride + j * kLanes, AllLanes{});
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec factor = in_register(splat(a[i * a_stride + l]));
+      const Vec factor = in_register(Product::factor(a + i * a_stride + l));
 #pragma GCC unroll 4
-      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
+      for (int j = 0; j < Vecs; ++j) sums[i][j] = Product::add(sums[i][j], factor, row[j]);
     }
   }
 #pragma GCC unroll 8
@@ -65,39 +92,40 @@ inline void gemm_block(std::int64_t k, const float* a, std::int64_t a_stride, co
 }
 
 // gemm_block of `rows` rows, at most `Rows`.
-template <int Rows, int Vecs, class... Arguments>
+template <class Product, int Rows, int Vecs, class... Arguments>
 inline void gemm_rows(std::int64_t rows, Arguments... arguments) {
   if (rows == Rows) {
-    gemm_block<Rows, Vecs>(arguments...);
+    gemm_block<Product, Rows, Vecs>(arguments...);
   } else if constexpr (Rows > 1) {
-    gemm_rows<Rows - 1, Vecs>(rows, arguments...);
+    gemm_rows<Product, Rows - 1, Vecs>(rows, arguments...);
   }
 }
 
-template <int Vecs>
+template <class Product, int Vecs>
 void gemm_columns(std::int64_t m, std::int64_t k, Matrix a, const float* b, std::int64_t b_stride, float* out,
                   std::int64_t out_stride, Onto onto) {
   constexpr int kRows = rows_for(Vecs);
   // Blocks of nearly equal height: a last one of few rows would wait for its loads.
   for (std::int64_t i = 0, blocks = (m + kRows - 1) / kRows; blocks > 0; --blocks) {
     const std::int64_t rows = (m - i + blocks - 1) / blocks;
-    gemm_rows<kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride, out_stride,
-                           Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns});
+    gemm_rows<Product, kRows, Vecs>(rows, k, a.values + i * a.stride, a.stride, b, b_stride, out + i * out_stride,
+                                    out_stride, Onto{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns});
     i += rows;
   }
 }
 
 // out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
+template <class Product = Singles>
 inline void gemm(std::int64_t m, std::int64_t vecs, std::int64_t k, Matrix a, Matrix b, float* out,
                  std::int64_t out_stride, Onto onto) {
   while (vecs > 0) {
     const std::int64_t block = vecs < kMaxVecs ? vecs : kMaxVecs;
     switch (block) {
-      case 1: gemm_columns<1>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-      case 2: gemm_columns<2>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 1: gemm_columns<Product, 1>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 2: gemm_columns<Product, 2>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
 #if defined(__AVX512F__)
-      case 3: gemm_columns<3>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
-      case 4: gemm_columns<4>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 3: gemm_columns<Product, 3>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
+      case 4: gemm_columns<Product, 4>(m, k, a, b.values, b.stride, out, out_stride, onto); break;
 #endif
     }
     vecs -= block;

@@ -7,7 +7,7 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 // out[c][o] (+)= sum over the tiles of in[tile][c] * grad[tile][o], for a block of `Rows` c and `Vecs` vectors of o.
-template <int Rows, int Vecs>
+template <class Product, int Rows, int Vecs>
 inline void outer_block(std::int64_t tiles, Matrix in, Matrix grad, float* out, std::int64_t out_stride,
                         bool onto_out) {
   Vec sums[Rows][Vecs];
@@ -24,9 +24,9 @@ inline void outer_block(std::int64_t tiles, Matrix in, Matrix grad, float* out, 
     for (int j = 0; j < Vecs; ++j) row[j] = load(grad.values + t * grad.stride + j * kLanes, AllLanes{});
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      const Vec factor = in_register(splat(in.values[t * in.stride + i]));
+      const Vec factor = in_register(Product::factor(in.values + t * in.stride + i));
 #pragma GCC unroll 4
-      for (int j = 0; j < Vecs; ++j) sums[i][j] += factor * row[j];
+      for (int j = 0; j < Vecs; ++j) sums[i][j] = Product::add(sums[i][j], factor, row[j]);
     }
   }
 #pragma GCC unroll 8
@@ -36,25 +36,27 @@ inline void outer_block(std::int64_t tiles, Matrix in, Matrix grad, float* out, 
   }
 }
 
-template <int Rows, int Vecs>
+template <class Product, int Rows, int Vecs>
 inline void outer_columns(std::int64_t tiles, Matrix in, Matrix grad, std::int64_t c, float* out,
                           std::int64_t out_stride, bool onto_out) {
   for (std::int64_t row = 0; row < c; row += Rows) {
-    outer_block<Rows, Vecs>(tiles, {in.values + row, in.stride}, grad, out + row * out_stride, out_stride, onto_out);
+    outer_block<Product, Rows, Vecs>(tiles, {in.values + row, in.stride}, grad, out + row * out_stride, out_stride,
+                                     onto_out);
   }
 }
 
 // `c` and `o`, the widths of `in` [tiles, c], `grad` [tiles, o] and `out` [c, o], are whole multiples of 16.
+template <class Product = Singles>
 inline void outer_product(std::int64_t tiles, Matrix in, std::int64_t c, Matrix grad, std::int64_t o, float* out,
                           std::int64_t out_stride, bool onto_out) {
   constexpr int kVecs = kMaxVecs < 3 ? kMaxVecs : 3, kRows = kMaxVecs < 3 ? 4 : 8;
   for (std::int64_t vecs = o / kLanes; vecs > 0;) {
     const std::int64_t block = vecs < kVecs ? vecs : kVecs;
     switch (block) {
-      case 1: outer_columns<kRows, 1>(tiles, in, grad, c, out, out_stride, onto_out); break;
-      case 2: outer_columns<kRows, 2>(tiles, in, grad, c, out, out_stride, onto_out); break;
+      case 1: outer_columns<Product, kRows, 1>(tiles, in, grad, c, out, out_stride, onto_out); break;
+      case 2: outer_columns<Product, kRows, 2>(tiles, in, grad, c, out, out_stride, onto_out); break;
 #if defined(__AVX512F__)
-      case 3: outer_columns<kRows, 3>(tiles, in, grad, c, out, out_stride, onto_out); break;
+      case 3: outer_columns<Product, kRows, 3>(tiles, in, grad, c, out, out_stride, onto_out); break;
 #endif
     }
     vecs -= block;
