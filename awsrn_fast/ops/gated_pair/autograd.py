@@ -57,9 +57,7 @@ def _bwd_fake(
     grad_y: Tensor, y: Tensor, x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     maps = [
-        torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
-        if want
-        else x.new_empty(0)
+        torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format(x)) if want else x.new_empty(0)
         for x, want in zip((x0, x1), wanted, strict=False)
     ]
     of_gate = x0.new_empty(gate.shape if wanted[2] else 0)
