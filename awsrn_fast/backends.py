@@ -170,9 +170,11 @@ def choose(op: str, x: torch.Tensor, sizes: dict[str, int]) -> Callable[..., Any
         if why:
             raise BackendError(f"{op}: backend {asked!r} was asked for and cannot run: {'; '.join(why)}")
         return backends[asked].run
-    for name in order(call):
-        if name in backends and not backends[name].reasons_against(call):
-            if name == "reference" and call.device != "cpu":
+    candidates = [name for name in order(call) if name in backends]
+    for name in candidates:
+        if not backends[name].reasons_against(call):
+            # Where an op has no kernel for the device, plain PyTorch is what is meant to run there.
+            if name == "reference" and call.device != "cpu" and len(candidates) > 1:
                 _warn_slow(op, call)
             return backends[name].run
     raise BackendError(f"{explain(op, call)}")

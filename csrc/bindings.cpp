@@ -294,6 +294,47 @@ void conv3x3_grad_weight(const MapAddresses& x, Address grad, Address grad_weigh
                                  pointer<float>(grad_bias), slots, partial.data(), scratch.data()});
 }
 
+GatedPairShape gated_pair_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t hw, int dtype,
+                                int threads) {
+  AWSRN_FAST_CHECK(n >= 0 && c >= 1 && o >= 1 && hw >= 0, "gated_pair: a size is too small");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "gated_pair: unknown dtype");
+  AWSRN_FAST_CHECK(threads >= 1, "gated_pair: threads must be at least 1");
+  return {n, c, o, hw, DType(dtype), threads, padded(c, kPairVector), padded(o, kPairVector)};
+}
+
+void gated_pair_fwd(Address x0, Address x1, Address gate, Address weight, Address bias, Address y, std::int64_t n,
+                    std::int64_t c, std::int64_t o, std::int64_t hw, int dtype, int threads) {
+  const GatedPairShape shape = gated_pair_shape(n, c, o, hw, dtype, threads);
+  const Buffer wide_bias = padded_bias(bias, o, shape.o_wide), folded(n * 2 * shape.c_wide * shape.o_wide);
+  const Buffer scratch(threads * kernels().gated_pair_scratch(shape));
+  kernels().gated_pair_fwd({shape, {pointer(x0), pointer(x1)}, pointer<float>(gate), pointer<float>(weight),
+                            wide_bias.data(), pointer(y), folded.data(), scratch.data()});
+}
+
+void gated_pair_bwd(Address grad_y, Address y, Address x0, Address x1, Address gate, Address weight, Address grad_x0,
+                    Address grad_x1, Address grad_gate, Address grad_weight, Address grad_bias, std::int64_t n,
+                    std::int64_t c, std::int64_t o, std::int64_t hw, int dtype, int threads) {
+  const GatedPairShape shape = gated_pair_shape(n, c, o, hw, dtype, threads);
+  AWSRN_FAST_CHECK(!grad_weight == !grad_bias && (grad_weight || !grad_gate), "gated_pair: sums come together");
+  const std::int64_t slots = std::clamp<std::int64_t>(ceil_div(hw, 1024), 1, 64);
+  const Buffer partial(grad_weight ? n * slots * (2 * shape.c_wide + 1) * shape.o_wide : 0);
+  const Buffer folded(n * shape.o_wide * 2 * shape.c_wide), scratch(threads * kernels().gated_pair_scratch(shape));
+  kernels().gated_pair_bwd({shape,
+                            pointer(grad_y),
+                            pointer(y),
+                            {pointer(x0), pointer(x1)},
+                            pointer<float>(gate),
+                            pointer<float>(weight),
+                            {pointer(grad_x0), pointer(grad_x1)},
+                            pointer<float>(grad_gate),
+                            pointer<float>(grad_weight),
+                            pointer<float>(grad_bias),
+                            slots,
+                            partial.data(),
+                            folded.data(),
+                            scratch.data()});
+}
+
 WideResidualShape wide_residual_shape(std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w,
                                       int dtype, int threads, std::int64_t items) {
   AWSRN_FAST_CHECK(n >= 0 && c >= 0 && k >= 0 && h >= 0 && w >= 0, "wide_residual: a size is negative");
@@ -394,6 +435,13 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("conv3x3_grad_weight", &conv3x3_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
         py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"),
         py::arg("threads"));
+  m.def("gated_pair_fwd", &gated_pair_fwd, no_gil, py::arg("x0"), py::arg("x1"), py::arg("gate"), py::arg("weight"),
+        py::arg("bias"), py::arg("y"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("hw"), py::arg("dtype"),
+        py::arg("threads"));
+  m.def("gated_pair_bwd", &gated_pair_bwd, no_gil, py::arg("grad_y"), py::arg("y"), py::arg("x0"), py::arg("x1"),
+        py::arg("gate"), py::arg("weight"), py::arg("grad_x0"), py::arg("grad_x1"), py::arg("grad_gate"),
+        py::arg("grad_weight"), py::arg("grad_bias"), py::arg("n"), py::arg("c"), py::arg("o"), py::arg("hw"),
+        py::arg("dtype"), py::arg("threads"));
   m.def("wide_residual_fwd", &wide_residual_fwd, no_gil, py::arg("x"), py::arg("weight1"), py::arg("weight2"),
         py::arg("points"), py::arg("bias1"),
         py::arg("bias2"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("y"), py::arg("f"),

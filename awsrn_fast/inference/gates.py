@@ -125,5 +125,9 @@ class Census:
 
     def gates(self, network: nn.Module) -> Gates:
         """The gates that the means give, by the network's own attention."""
+        found: Gates = {}
         attentions = pooled(network)
-        return {name: attentions[name]((sums / self._pixels).float()[None]) for name, sums in self._sums.items()}
+        for name, sums in self._sums.items():
+            dtype = attentions[name].squeeze.weight.dtype
+            found[name] = attentions[name]((sums / self._pixels).to(dtype)[None]).float()
+        return found

@@ -8,6 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from awsrn_fast.nn import AWMS, WNConv2d
+
+from .gates import sharing
+
 
 def exact_context(facts: object) -> int:
     """How far, in input pixels, a tile must see beyond its own part for the same result as the whole image.
@@ -28,7 +32,7 @@ class Placed(nn.Module):
     Args:
         model: network ``[N, 3, H, W] -> [N, 3, sH, sW]`` with ``facts``.
         device: where to put it.
-        dtype: torch.float32, or bfloat16 or float16 through autocast: weights stay fp32, sums too.
+        dtype: torch.float32, or bfloat16 or float16 through autocast: sums stay fp32, weights are rounded once.
         as_it_is: the model is on the device; touch nothing of it, since others may be using it.
     """
 
@@ -46,6 +50,8 @@ class Placed(nn.Module):
             )
         self.device, self.dtype = torch.device(device), dtype
         self.model = model if as_it_is else model.to(self.device, memory_format=torch.channels_last)
+        if dtype != torch.float32:
+            self.model = with_weights_in(self.model, dtype)
         self.facts = model.facts
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,6 +69,22 @@ class Placed(nn.Module):
         """No gradients, and autocast to :attr:`dtype`."""
         with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             yield
+
+
+def with_weights_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy of the network whose weights are what autocast would make of them at every call; it shares the rest.
+
+    Weights that are computed at every call, by weight norm, stay as they are.
+    """
+    twin = sharing(network, {})
+    for module in twin.modules():
+        if not isinstance(module, (nn.Conv2d, nn.Linear, WNConv2d, AWMS)) or hasattr(module, "weight_g"):
+            continue
+        for name, weight in module._parameters.items():
+            module._parameters[name] = None if weight is None else nn.Parameter(weight.detach().to(dtype), False)
+        for name, weight in module._buffers.items():
+            module._buffers[name] = weight.to(dtype) if weight is not None and weight.is_floating_point() else weight
+    return twin
 
 
 class SelfEnsemble(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -84,12 +85,19 @@ class LRFU(nn.Module):
 
     def forward(self, levels: list[Tensor], means: list[Tensor]) -> Tensor:
         """Levels ``[N, C, H, W]`` each, and their means ``[N, C]`` -> ``[N, C, H, W]``."""
-        return self.weighted(levels, (2 * self.focus(torch.cat(means, dim=1)))[:, :, None, None])
+        gates = (2 * self.focus(torch.cat(means, dim=1))).chunk(len(self.pairs), dim=1)
+        return self._fused(levels, gates)
 
     def weighted(self, levels: list[Tensor], gates: Tensor) -> Tensor:
-        """Levels, and gates of all their channels ``[N, levels * C, 1 or H, 1 or W]`` -> ``[N, C, H, W]``."""
+        """Levels, and gates of each of their positions ``[N, levels * C, H, W]`` -> ``[N, C, H, W]``."""
         gated = [level * gate for level, gate in zip(levels, gates.chunk(len(levels), dim=1), strict=True)]
-        pairs = [F.relu(pair(torch.cat(gated[2 * i : 2 * i + 2], dim=1))) for i, pair in enumerate(self.pairs)]
+        return self._fused(gated, [None] * len(self.pairs))
+
+    def _fused(self, levels: list[Tensor], gates: Sequence[Tensor | None]) -> Tensor:
+        pairs = [
+            ops.gated_pair(*levels[2 * i : 2 * i + 2], gate, pair.weight.flatten(1), pair.bias)
+            for i, (gate, pair) in enumerate(zip(gates, self.pairs, strict=True))
+        ]
         return self.fuse(*(pairs if len(pairs) <= 4 else [torch.cat(pairs, dim=1)]))
 
 

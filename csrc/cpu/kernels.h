@@ -3,6 +3,7 @@
 #include "cpu/awms.h"
 #include "cpu/conv3x3.h"
 #include "cpu/dwpw_attention.h"
+#include "cpu/gated_pair.h"
 #include "cpu/gated_residual.h"
 #include "cpu/non_local.h"
 #include "cpu/wide_residual.h"
@@ -23,6 +24,9 @@ struct Kernels {
   void (*awms_prepare)(const AwmsWeights&);
   void (*awms_conv)(const AwmsConv&);
   void (*awms_grad_weight)(const AwmsGradWeight&);
+  std::int64_t (*gated_pair_scratch)(const GatedPairShape&);
+  void (*gated_pair_fwd)(const GatedPairFwd&);
+  void (*gated_pair_bwd)(const GatedPairBwd&);
   std::int64_t (*conv3x3_scratch)(const Conv3x3Shape&);
   std::int64_t (*conv3x3_prepared_size)(std::int64_t c, std::int64_t o);
   void (*conv3x3_prepare)(const Conv3x3Weights&);
@@ -47,6 +51,9 @@ void launch_non_local_bwd(const NonLocalBwd&);
 void launch_awms_prepare(const AwmsWeights&);
 void launch_awms_conv(const AwmsConv&);
 void launch_awms_grad_weight(const AwmsGradWeight&);
+std::int64_t gated_pair_scratch(const GatedPairShape&);
+void launch_gated_pair_fwd(const GatedPairFwd&);
+void launch_gated_pair_bwd(const GatedPairBwd&);
 std::int64_t conv3x3_scratch(const Conv3x3Shape&);
 std::int64_t conv3x3_prepared_size(std::int64_t c, std::int64_t o);
 void launch_conv3x3_prepare(const Conv3x3Weights&);

@@ -128,3 +128,23 @@ def test_reduced_precision_stays_close_and_comes_back_in_fp32(dtype):
     exact, reduced = Placed(model)(x), Placed(model, dtype=dtype)(x)
     assert reduced.dtype == torch.float32 and not torch.equal(exact, reduced)
     assert (exact - reduced).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("variant", ["improved-s", "awsrn-s"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_weights_rounded_once_give_what_autocast_gives_at_every_call(variant, fused):
+    model = create(variant, 2).eval()
+    model = model.fuse() if fused else model.requires_grad_(False)
+    x, placed = torch.rand(1, 3, 12, 15), Placed(model, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(x.contiguous(memory_format=torch.channels_last)).float()
+    assert torch.equal(placed(x), expected)
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("stats", ["frozen", "exact"])
+def test_tiles_in_reduced_precision(stats):
+    model = create("improved-s", 2).eval().fuse()
+    x = torch.rand(1, 3, 70, 90)
+    y = Tiler(Placed(model, dtype=torch.bfloat16), 32, stats)(x)
+    assert (y - Placed(model)(x)).abs().max() < 0.03

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import warnings
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,14 @@ class TestChoice:
         refused = "awms: backend 'native' was asked for and cannot run: .*11x11"
         with awsrn_fast.use_backend("native"), pytest.raises(backends.BackendError, match=refused):
             ops.awms(x, weight, torch.zeros(3), None, 1)
+
+    def test_the_reference_on_a_gpu_warns_where_a_kernel_refuses_not_where_there_is_none(self) -> None:
+        x, one = torch.randn(1, 2, 3, 4, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        with backends.as_if_on("cuda", (8, 0)), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ops.gated_pair(x, x, None, x.new_ones(5, 4), x.new_ones(5))
+            with pytest.warns(UserWarning, match="gated_residual: reference .*float64.*slow reference on cuda sm_80"):
+                ops.gated_residual(x, x, None, one, one)
 
     def test_cases_are_the_same_numbers_in_every_dtype(self) -> None:
         case = Case("one", {"x": (3, 4), "w": (2, 3), "none": None}, {"scale": 2})

@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestGatedPair(OpSuite):
+    op = "gated_pair"
