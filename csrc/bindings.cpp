@@ -132,13 +132,15 @@ NonLocalShape non_local_shape(std::int64_t n, std::int64_t h, std::int64_t w, st
   AWSRN_FAST_CHECK(block >= 1 && halo >= 0, "non_local: block must be at least 1 and halo at least 0");
   AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "non_local: unknown dtype");
   AWSRN_FAST_CHECK(threads >= 1, "non_local: threads must be at least 1");
-  // The rows, two tiles of scores, and five maps of D channels by the tile's positions, one of them in whole vectors.
-  const std::int64_t wide = padded(d, kNonLocalVector);
-  const std::int64_t scratch = kNonLocalRows * (2 * wide + 2 * kNonLocalTile) + (4 * d + wide) * kNonLocalTile;
+  // Two tiles of scores, the rows, and five maps of D channels by the tile's positions, one of them in whole vectors.
+  const std::int64_t wide = padded(d, kNonLocalVector), most = dtype ? kNonLocalRowsOfBf16 : kNonLocalRows;
+  const std::int64_t scratch =
+      most * 2 * kNonLocalTile + kNonLocalRows * 2 * wide + (4 * d + wide) * kNonLocalTile;
   // Enough work to share out among some threads; each group costs another set of query gradients.
   const std::int64_t blocks = std::max<std::int64_t>(1, n * ceil_div(h, block) * ceil_div(w, block));
   const std::int64_t groups = std::clamp<std::int64_t>(32 / blocks, 1, 8);
-  return {n, h, w, d, block, halo, scratch, groups, wide, DType(dtype), threads};
+  const std::int64_t rows = std::min(most, padded(std::min(block, h) * std::min(block, w), kNonLocalRowsAtOnce));
+  return {n, h, w, d, block, halo, scratch, groups, rows, wide, DType(dtype), threads};
 }
 
 void non_local_fwd(Address qkv, Address attended, Address softmax, std::int64_t n, std::int64_t h, std::int64_t w,
@@ -155,11 +157,12 @@ void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax,
   const std::int64_t blocks = n * ceil_div(h, block) * ceil_div(w, block);
   const std::int64_t keys = std::min(block + 2 * halo, h) * std::min(block + 2 * halo, w);
   const std::int64_t queries = std::min(block, h) * std::min(block, w);
-  const Buffer scratch(threads * shape.scratch), statistics(2 * n * h * w), partial_keys(blocks * keys * 2 * d);
-  const Buffer partial_queries(blocks * shape.groups * queries * shape.wide);
+  const std::int64_t rows = shape.rows ? blocks * padded(queries, shape.rows) : 0;
+  const Buffer scratch(threads * shape.scratch), packed(rows * 2 * shape.wide), statistics(rows * 2);
+  const Buffer partial_keys(blocks * keys * 2 * d), partial_queries(blocks * shape.groups * queries * shape.wide);
   kernels().non_local_bwd({shape, pointer(grad), pointer(qkv), pointer(attended), pointer<float>(softmax),
-                           pointer(grad_qkv), statistics.data(), partial_keys.data(), partial_queries.data(),
-                           scratch.data()});
+                           pointer(grad_qkv), packed.data(), statistics.data(), partial_keys.data(),
+                           partial_queries.data(), scratch.data()});
 }
 
 AwmsShape awms_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype,

@@ -73,7 +73,7 @@ inline float powers_of_tile(const Matrix& keys, std::int64_t rows, std::int64_t 
   return result;
 }
 
-// The next tile of keys: their powers, and what was summed before made relative to the same.
+// The next tile of keys: their powers, once more where a reference had to move, and with it what was summed before.
 template <class A>
 inline void softmax_step(const Matrix& keys, std::int64_t rows, std::int64_t d, const float* query, float* powers,
                          Running& running, float* attended) {
@@ -81,7 +81,7 @@ inline void softmax_step(const Matrix& keys, std::int64_t rows, std::int64_t d, 
   for (std::int64_t lane = 0; lane < kTile; lane += kGroup * kLanes) {
     float* reference = running.reference + lane;
     Vec highest[kGroup], total[kGroup];
-    if (powers_of_tile<A>(keys, rows, depth, query + lane, reference, powers + lane, highest, total) > kFar) {
+    while (powers_of_tile<A>(keys, rows, depth, query + lane, reference, powers + lane, highest, total) > kFar) {
       for (int v = 0; v < kGroup; ++v) {
         const Vec before = load(reference + v * kLanes, AllLanes{}), now = greater(before + highest[v], before);
         const Vec scale = exp2_below_128<Precise>((before - now) * kLog2E);
@@ -93,7 +93,6 @@ inline void softmax_step(const Matrix& keys, std::int64_t rows, std::int64_t d, 
           store(value, scale * load(value, AllLanes{}), AllLanes{});
         }
       }
-      powers_of_tile<A>(keys, rows, depth, query + lane, reference, powers + lane, highest, total);
     }
     for (int v = 0; v < kGroup; ++v) {
       float* sum = running.sum + lane + v * kLanes;
@@ -113,48 +112,69 @@ inline void from_lanes(const float* from, const Positions& positions, std::int64
     }
 }
 
+// Tiles of queries that meet a tile of keys together, as making its operands takes a tenth of what a tile does.
+constexpr int kTogether = 2;
+
+struct QueryTile {
+  Positions positions;
+  Running running;
+  float *query, *attended;
+};
+
+template <class T>
+void finish(const NonLocalFwd& a, const QueryTile& tile) {
+  const std::int64_t d = a.shape.d;
+  for (std::int64_t lane = 0; lane < kTile; lane += kLanes) {
+    const Vec share = splat(1.0f) / load(tile.running.sum + lane, AllLanes{});
+    for (std::int64_t c = 0; c < d; ++c) {
+      float* value = tile.attended + c * kTile + lane;
+      store(value, share * load(value, AllLanes{}), AllLanes{});
+    }
+  }
+  from_lanes(tile.attended, tile.positions, d, static_cast<T*>(a.attended));
+  for (std::int64_t i = 0; i < tile.positions.count; ++i) {
+    float* softmax = a.softmax + 2 * tile.positions.at[i];
+    softmax[0] = tile.running.reference[i];
+    softmax[1] = 1 / tile.running.sum[i];
+  }
+}
+
 template <class A, class T>
 void fwd(const NonLocalFwd& a) {
   const Blocks blocks(a.shape);
-  const std::int64_t d = a.shape.d, wide = a.shape.wide;
+  const std::int64_t d = a.shape.d, wide = a.shape.wide, depth = elements_of(d, A::kDepth);
   const T* qkv = static_cast<const T*>(a.qkv);
-  for_each_tile(blocks, a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
+  for_each_step(blocks, kTogether * kTile, a.scratch, [&](std::int64_t b, std::int64_t first, float* scratch) {
     const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
-    if (first >= queries.size()) return;
-    const Positions tile = positions_of(blocks, b, queries, first, kTile);
     float* powers = scratch;
-    float* query = powers + kRows * kTile;
-    float* attended = query + d * kTile;
-    float* key_rows = attended + d * kTile;
+    float* key_rows = powers + kRows * kTile;
     float* value_rows = key_rows + kRows * wide;
-    Running running;
-    for (std::int64_t i = 0; i < kTile; ++i) running.sum[i] = 0;
-    for (std::int64_t i = 0; i < d * kTile; ++i) attended[i] = 0;
-    A::put_in_lanes(qkv, 3 * d, tile, d, query);
-
-    for (std::int64_t k = 0; k < keys.size(); k += kRows) {
-      const Positions met = positions_of(blocks, b, keys, k, kRows);
-      const std::int64_t padded = filled_up(met.count);
-      A::put_by_channels(qkv + d, 3 * d, met, padded, d, wide, key_rows);
-      A::put_by_positions(qkv + 2 * d, 3 * d, met, padded, d, wide, value_rows);
-      const Matrix key_matrix = A::by_channels(key_rows, wide);
-      if (k == 0) first_reference<A>(key_matrix, met.count, elements_of(d, A::kDepth), query, running.reference);
-      softmax_step<A>(key_matrix, met.count, d, query, powers, running, attended);
-      add_product<A>(A::by_positions(value_rows, wide), d, elements_of(met.count, A::kDepth), powers, attended, kTile);
+    float* maps = value_rows + kRows * wide;
+    QueryTile tiles[kTogether];
+    int count = 0;
+    for (; count < kTogether && first + count * kTile < queries.size(); ++count) {
+      QueryTile& tile = tiles[count];
+      tile.positions = positions_of(blocks, b, queries, first + count * kTile, kTile);
+      tile.query = maps + 2 * count * d * kTile;
+      tile.attended = tile.query + d * kTile;
+      for (std::int64_t i = 0; i < kTile; ++i) tile.running.sum[i] = 0;
+      for (std::int64_t i = 0; i < d * kTile; ++i) tile.attended[i] = 0;
+      A::put_in_lanes(qkv, 3 * d, tile.positions, d, tile.query);
     }
 
-    for (std::int64_t lane = 0; lane < kTile; lane += kLanes) {
-      const Vec share = splat(1.0f) / load(running.sum + lane, AllLanes{});
-      for (std::int64_t c = 0; c < d; ++c) {
-        float* value = attended + c * kTile + lane;
-        store(value, share * load(value, AllLanes{}), AllLanes{});
+    for (std::int64_t k = 0; count && k < keys.size(); k += kRows) {
+      const Positions met = positions_of(blocks, b, keys, k, kRows);
+      A::put_by_channels(qkv + d, 3 * d, met, filled_up(met.count), d, wide, key_rows);
+      A::put_by_positions(qkv + 2 * d, 3 * d, met, filled_up(met.count), d, wide, value_rows);
+      const Matrix key_matrix = A::by_channels(key_rows, wide), values = A::by_positions(value_rows, wide);
+      for (int t = 0; t < count; ++t) {
+        QueryTile& tile = tiles[t];
+        if (k == 0) first_reference<A>(key_matrix, met.count, depth, tile.query, tile.running.reference);
+        softmax_step<A>(key_matrix, met.count, d, tile.query, powers, tile.running, tile.attended);
+        add_product<A>(values, d, elements_of(met.count, A::kDepth), powers, tile.attended, kTile);
       }
     }
-    from_lanes(attended, tile, d, static_cast<T*>(a.attended));
-    for (std::int64_t i = 0; i < tile.count; ++i) {
-      a.softmax[2 * tile.at[i]] = running.reference[i];
-      a.softmax[2 * tile.at[i] + 1] = 1 / running.sum[i];
-    }
+    for (int t = 0; t < count; ++t) finish<T>(a, tiles[t]);
   });
 }
 

@@ -54,23 +54,24 @@ struct Pairs {
   static void end_at(std::int64_t lanes, std::int64_t rows, float* along) {
     if (lanes % 2 == 0) return;
     const std::uint16_t zero = 0;
-    for (std::int64_t r = 0; r < rows; ++r) __builtin_memcpy((bf16*)(along + r * kTile / 2) + lanes, &zero, sizeof zero);
+    for (std::int64_t r = 0; r < rows; ++r)
+      __builtin_memcpy((bf16*)(along + r * kTile / 2) + lanes, &zero, sizeof zero);
   }
 
   // Pairs along the channels of each position, [position][wide / 2], and along the positions for each channel,
-  // [position / 2][wide]; where both are wanted of kRows positions, the latter lie behind the former.
+  // [position / 2][wide]; where both are wanted of `count` positions, the latter lie behind the former.
   static Matrix by_channels(const float* rows, std::int64_t wide) { return {rows, wide / 2, 1}; }
   static Matrix by_positions(const float* rows, std::int64_t wide) { return {rows, 1, wide}; }
 
-  static float* second(float* rows, std::int64_t wide) { return rows + kRows * wide / 2; }
+  static const float* second(const float* rows, std::int64_t count, std::int64_t wide) {
+    return rows + count * wide / 2;
+  }
 
   static void put_both(const bf16* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
                        std::int64_t d, std::int64_t wide, const float*, float* rows) {
     put_by_channels(from, stride, positions, padded, d, wide, rows);
-    put_by_positions(from, stride, positions, padded, d, wide, second(rows, wide));
+    put_by_positions(from, stride, positions, padded, d, wide, rows + padded * wide / 2);
   }
-
-  static __mmask16 mask_of(std::int64_t count) { return count >= 16 ? 0xffff : __mmask16((1 << count) - 1); }
 
   static void put_by_channels(const bf16* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
                               std::int64_t d, std::int64_t wide, float* rows) {
@@ -121,7 +122,9 @@ struct Pairs {
   static __m256i words(const bf16* from, std::int64_t stride, const Positions& positions, std::int64_t i,
                        std::int64_t c, std::int64_t d) {
     if (i >= positions.count || c >= d) return _mm256_setzero_si256();
-    return _mm256_maskz_loadu_epi16(mask_of(d - c), from + positions.at[i] * stride + c);
+    const bf16* at = from + positions.at[i] * stride + c;
+    if (d - c >= 16) return _mm256_loadu_si256((const __m256i*)at);
+    return _mm256_maskz_loadu_epi16(__mmask16((1 << (d - c)) - 1), at);
   }
 };
 

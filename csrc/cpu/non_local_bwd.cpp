@@ -12,23 +12,55 @@ struct Statistics {
   float reference, delta;
 };
 
-template <class A, class T>
-void make_statistics(const NonLocalBwd& a) {
-  const std::int64_t d = a.shape.d, positions = a.shape.n * a.shape.h * a.shape.w;
-  const T* grad = static_cast<const T*>(a.grad);
-  const T* attended = static_cast<const T*>(a.attended);
-#pragma omp parallel for num_threads(a.shape.threads) schedule(static)
-  for (std::int64_t i = 0; i < positions; ++i) {
-    float delta = 0, share = a.softmax[2 * i + 1];
-    for (std::int64_t c = 0; c < d; ++c) delta += value_of(grad[i * d + c]) * value_of(attended[i * d + c]);
-    a.statistics[2 * i] = a.softmax[2 * i] - (A::kDivisorInExponent ? __builtin_logf(share) : 0);
-    a.statistics[2 * i + 1] = delta * (A::kDivisorInExponent ? 1 : share);
-  }
+// Rounded as often as in the products that delta is subtracted from, so that equal sums leave nothing.
+inline float with_product(float sum, float a, float b) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+  return __builtin_fmaf(a, b, sum);
+#else
+  return sum + a * b;
+#endif
 }
 
-// Rows of queries and of their incoming gradients times lanes of keys and values: powers e = exp(score - reference), and
-// the gradients of the scores, e * (gradient of the probability - delta). In lanes without a key the values mean
-// nothing, and nobody reads them.
+// A tile of queries, a.shape.rows of them: their operands, those of their incoming gradients, and statistics. They are
+// made once, as all tiles of keys meet them.
+struct QueryTile {
+  float *queries, *grads;
+  Statistics* statistics;
+
+  QueryTile(const NonLocalBwd& a, std::int64_t number)
+      : queries(a.queries + number * a.shape.rows * 2 * a.shape.wide),
+        grads(queries + a.shape.rows * a.shape.wide),
+        statistics(reinterpret_cast<Statistics*>(a.statistics) + number * a.shape.rows) {}
+};
+
+template <class A, class T>
+void make_tile(const NonLocalBwd& a, const Blocks& blocks, std::int64_t b, std::int64_t number, std::int64_t tile) {
+  const std::int64_t d = a.shape.d, wide = a.shape.wide;
+  const Positions met = positions_of(blocks, b, blocks.queries(b), tile * a.shape.rows, a.shape.rows);
+  const QueryTile to(a, number);
+  const T* grad = static_cast<const T*>(a.grad);
+  const T* attended = static_cast<const T*>(a.attended);
+  float shares[kTile];
+  for (std::int64_t i = 0; i < a.shape.rows; ++i) {
+    to.statistics[i] = {0, 0};
+    if (i >= met.count) continue;
+    const std::int64_t at = met.at[i];
+    float delta = 0;
+    for (std::int64_t c = 0; c < d; ++c)
+      delta = with_product(delta, value_of(grad[at * d + c]), value_of(attended[at * d + c]));
+    const float reference = a.softmax[2 * at], share = shares[i] = a.softmax[2 * at + 1];
+    if constexpr (A::kDivisorInExponent)
+      to.statistics[i] = {reference - __builtin_logf(share), delta};
+    else
+      to.statistics[i] = {reference, delta * share};
+  }
+  A::put_both(static_cast<const T*>(a.qkv), 3 * d, met, a.shape.rows, d, wide, nullptr, to.queries);
+  A::put_both(grad, d, met, a.shape.rows, d, wide, shares, to.grads);
+}
+
+// Rows of queries and of their incoming gradients times lanes of keys and values: e = exp(score - reference), and the
+// gradients of the scores, e * (gradient of the probability - delta). In lanes without a key the values mean nothing,
+// and nobody reads them.
 template <class A>
 inline void differentiate(const Matrix& queries, const Matrix& grads, std::int64_t depth, const float* key,
                           const float* value, const Statistics* statistics, float* powers, float* grad_scores,
@@ -50,11 +82,12 @@ inline void differentiate(const Matrix& queries, const Matrix& grads, std::int64
 // Workspaces of one block: its part of its keys' gradients, [key][2D], and each group's part of its queries',
 // [group][query][D in whole vectors].
 struct Partial {
-  std::int64_t keys, queries, width;
+  std::int64_t keys, queries, tiles, width;
 
   explicit Partial(const NonLocalBwd& a, const Blocks& blocks)
       : keys(blocks.keys(0).size()),
         queries(blocks.queries(0).size()),
+        tiles((queries + a.shape.rows - 1) / a.shape.rows),
         width((a.shape.d + kLanes - 1) / kLanes * kLanes) {}
 };
 
@@ -67,17 +100,13 @@ void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, std::int64_t b, s
   const Partial partial(a, blocks);
   const Rectangle queries = blocks.queries(b), keys = blocks.keys(b);
   float* powers = scratch;
-  float* grad_scores = powers + kRows * kTile;
-  float* key = grad_scores + kRows * kTile;
+  float* grad_scores = powers + a.shape.rows * kTile;
+  float* key = grad_scores + a.shape.rows * kTile;
   float* value = key + d * kTile;
   float* grad_key = value + d * kTile;
   float* grad_value = grad_key + d * kTile;
   float* key_rows = grad_value + d * kTile;
-  float* query_rows = key_rows + kTile * wide;
-  float* grad_rows = query_rows + kRows * wide;
-  float* along = powers + kRows * kTile / A::kDepth;  // where there are pairs, the powers take half their room
-  const Matrix queries_by_positions = A::by_positions(A::second(query_rows, wide), wide);
-  const Matrix grads_by_positions = A::by_positions(A::second(grad_rows, wide), wide);
+  float* along = powers + a.shape.rows * kTile / A::kDepth;  // where there are pairs, the powers take half their room
   float* grad_query = a.partial_queries + (b * a.shape.groups + group) * partial.queries * partial.width;
   for (std::int64_t i = 0; i < partial.queries * partial.width; ++i) grad_query[i] = 0;
 
@@ -90,30 +119,23 @@ void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, std::int64_t b, s
     A::put_in_lanes(qkv + 2 * d, 3 * d, tile, d, value);
     A::put_by_positions(qkv + d, 3 * d, tile, filled_up(tile.count), d, partial.width, key_rows);
 
-    for (std::int64_t q = 0; q < queries.size(); q += kRows) {
-      const Positions met = positions_of(blocks, b, queries, q, kRows);
-      const std::int64_t rows = filled_up(met.count);
-      Statistics statistics[kRows];
-      float share[kRows];
-      for (std::int64_t i = 0; i < rows; ++i) {
-        const std::int64_t at = i < met.count ? met.at[i] : -1;
-        share[i] = at < 0 ? 0 : a.softmax[2 * at + 1];
-        statistics[i] = at < 0 ? Statistics{0, 0} : Statistics{a.statistics[2 * at], a.statistics[2 * at + 1]};
-      }
-      A::put_both(qkv, 3 * d, met, rows, d, wide, nullptr, query_rows);
-      A::put_both(static_cast<const T*>(a.grad), d, met, rows, d, wide, share, grad_rows);
-      const Matrix query_matrix = A::by_channels(query_rows, wide), grad_matrix = A::by_channels(grad_rows, wide);
+    for (std::int64_t q = 0; q < queries.size(); q += a.shape.rows) {
+      const QueryTile met(a, b * partial.tiles + q / a.shape.rows);
+      const std::int64_t count = lesser(a.shape.rows, queries.size() - q), rows = filled_up(count);
+      const Matrix query_matrix = A::by_channels(met.queries, wide), grad_matrix = A::by_channels(met.grads, wide);
       for (std::int64_t r = 0; r < rows; r += kQueriesAtOnce)
         for (std::int64_t lane = 0; lane < kTile; lane += 2 * kLanes) {
           const std::int64_t at = r / A::kDepth * kTile + lane;
-          differentiate<A>(query_matrix.from(r), grad_matrix.from(r), depth, key + lane, value + lane, statistics + r,
-                           powers + at, grad_scores + at, along + (r * kTile + lane) / A::kDepth);
+          differentiate<A>(query_matrix.from(r), grad_matrix.from(r), depth, key + lane, value + lane,
+                           met.statistics + r, powers + at, grad_scores + at,
+                           along + (r * kTile + lane) / A::kDepth);
         }
       A::end_at(tile.count, rows, along);
-      const std::int64_t pairs = elements_of(met.count, A::kDepth);
-      add_product<A>(queries_by_positions, d, pairs, grad_scores, grad_key, kTile);
-      add_product<A>(grads_by_positions, d, pairs, powers, grad_value, kTile);
-      add_product<A>(A::along_lanes(grad_scores, along), met.count, elements_of(tile.count, A::kDepth), key_rows,
+      const Matrix queries_by_positions = A::by_positions(A::second(met.queries, a.shape.rows, wide), wide);
+      const Matrix grads_by_positions = A::by_positions(A::second(met.grads, a.shape.rows, wide), wide);
+      add_product<A>(queries_by_positions, d, elements_of(count, A::kDepth), grad_scores, grad_key, kTile);
+      add_product<A>(grads_by_positions, d, elements_of(count, A::kDepth), powers, grad_value, kTile);
+      add_product<A>(A::along_lanes(grad_scores, along), count, elements_of(tile.count, A::kDepth), key_rows,
                      grad_query + q * partial.width, partial.width);
     }
     float* to = a.partial_keys + (b * partial.keys + first) * 2 * d;
@@ -160,7 +182,11 @@ template <class A, class T>
 void bwd(const NonLocalBwd& a) {
   const Blocks blocks(a.shape);
   const auto own = [&] { return a.scratch + omp_get_thread_num() * a.shape.scratch; };
-  make_statistics<A, T>(a);
+  const std::int64_t tiles = Partial(a, blocks).tiles;
+#pragma omp parallel for num_threads(a.shape.threads) schedule(static)
+  for (std::int64_t i = 0; i < blocks.count() * tiles; ++i)
+    if (i % tiles * a.shape.rows < blocks.queries(i / tiles).size())
+      make_tile<A, T>(a, blocks, i / tiles, i, i % tiles);
   const std::int64_t items = blocks.count() * a.shape.groups;
 #pragma omp parallel for num_threads(a.shape.threads) schedule(dynamic) if (items > 1)
   for (std::int64_t item = 0; item < items; ++item)

@@ -26,7 +26,7 @@ struct Matrix {
 };
 
 constexpr float kLog2E = 0x1.715476p+0f;
-constexpr int kRowsAtOnce = 4;  // those of a tile are filled up to a multiple of them
+constexpr int kRowsAtOnce = int(kNonLocalRowsAtOnce);
 
 inline std::int64_t elements_of(std::int64_t count, int depth) { return (count + depth - 1) / depth; }
 inline std::int64_t filled_up(std::int64_t rows) { return elements_of(rows, kRowsAtOnce) * kRowsAtOnce; }
@@ -59,7 +59,7 @@ struct Singles {
   // Elements along the channels of each position, and along the positions for each channel, are the same.
   static Matrix by_channels(const float* rows, std::int64_t wide) { return {rows, wide, 1}; }
   static Matrix by_positions(const float* rows, std::int64_t wide) { return {rows, 1, wide}; }
-  static float* second(float* rows, std::int64_t) { return rows; }
+  static const float* second(const float* rows, std::int64_t, std::int64_t) { return rows; }
 
   // from[position][channel] -> rows[position][wide], each times its `scale` where there is one; as many as `padded`.
   template <class T>
