@@ -127,40 +127,42 @@ void dwpw_attention_bwd(Address grad_y, Address x, Address w_dw, Address b_dw, A
 }
 
 NonLocalShape non_local_shape(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t d, std::int64_t block,
-                              std::int64_t halo, int threads) {
+                              std::int64_t halo, int dtype, int threads) {
   AWSRN_FAST_CHECK(n >= 0 && h >= 0 && w >= 0 && d >= 0, "non_local: a size is negative");
   AWSRN_FAST_CHECK(block >= 1 && halo >= 0, "non_local: block must be at least 1 and halo at least 0");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "non_local: unknown dtype");
   AWSRN_FAST_CHECK(threads >= 1, "non_local: threads must be at least 1");
-  // The rows, two tiles of scores, and five maps of D channels by the tile's positions, one of them in whole vectors.
-  const std::int64_t wide = ceil_div(d, kNonLocalVector) * kNonLocalVector;
-  const std::int64_t scratch = kNonLocalRows * (2 * wide + 2 * kNonLocalTile) + (4 * d + wide) * kNonLocalTile;
+  // Two tiles of scores, the rows, and five maps of D channels by the tile's positions, one of them in whole vectors.
+  const std::int64_t wide = padded(d, kNonLocalVector), most = dtype ? kNonLocalRowsOfBf16 : kNonLocalRows;
+  const std::int64_t scratch =
+      most * 2 * kNonLocalTile + kNonLocalRows * 2 * wide + (4 * d + wide) * kNonLocalTile;
   // Enough work to share out among some threads; each group costs another set of query gradients.
   const std::int64_t blocks = std::max<std::int64_t>(1, n * ceil_div(h, block) * ceil_div(w, block));
-  return {n, h, w, d, block, halo, scratch, std::clamp<std::int64_t>(32 / blocks, 1, 8), threads};
+  const std::int64_t groups = std::clamp<std::int64_t>(32 / blocks, 1, 8);
+  const std::int64_t rows = std::min(most, padded(std::min(block, h) * std::min(block, w), kNonLocalRowsAtOnce));
+  return {n, h, w, d, block, halo, scratch, groups, rows, wide, DType(dtype), threads};
 }
 
 void non_local_fwd(Address qkv, Address attended, Address softmax, std::int64_t n, std::int64_t h, std::int64_t w,
-                   std::int64_t d, std::int64_t block, std::int64_t halo, int threads) {
-  const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, threads);
-  Scratch scratch(threads * shape.scratch);
-  kernels().non_local_fwd(
-      {shape, pointer<float>(qkv), pointer<float>(attended), pointer<float>(softmax), scratch.data()});
+                   std::int64_t d, std::int64_t block, std::int64_t halo, int dtype, int threads) {
+  const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, dtype, threads);
+  const Buffer scratch(threads * shape.scratch);
+  kernels().non_local_fwd({shape, pointer(qkv), pointer(attended), pointer<float>(softmax), scratch.data()});
 }
 
 void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax, Address grad_qkv, std::int64_t n,
-                   std::int64_t h, std::int64_t w, std::int64_t d, std::int64_t block, std::int64_t halo,
+                   std::int64_t h, std::int64_t w, std::int64_t d, std::int64_t block, std::int64_t halo, int dtype,
                    int threads) {
-  const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, threads);
-  Scratch scratch(threads * shape.scratch);
+  const NonLocalShape shape = non_local_shape(n, h, w, d, block, halo, dtype, threads);
   const std::int64_t blocks = n * ceil_div(h, block) * ceil_div(w, block);
   const std::int64_t keys = std::min(block + 2 * halo, h) * std::min(block + 2 * halo, w);
   const std::int64_t queries = std::min(block, h) * std::min(block, w);
-  const std::int64_t wide = ceil_div(d, kNonLocalVector) * kNonLocalVector;
-  std::vector<float> delta(n * h * w), partial_keys(blocks * keys * 2 * d);
-  std::vector<float> partial_queries(blocks * shape.groups * queries * wide);
-  kernels().non_local_bwd({shape, pointer<float>(grad), pointer<float>(qkv), pointer<float>(attended),
-                           pointer<float>(softmax), pointer<float>(grad_qkv), delta.data(),
-                           partial_keys.data(), partial_queries.data(), scratch.data()});
+  const std::int64_t rows = shape.rows ? blocks * padded(queries, shape.rows) : 0;
+  const Buffer scratch(threads * shape.scratch), packed(rows * 2 * shape.wide), statistics(rows * 2);
+  const Buffer partial_keys(blocks * keys * 2 * d), partial_queries(blocks * shape.groups * queries * shape.wide);
+  kernels().non_local_bwd({shape, pointer(grad), pointer(qkv), pointer(attended), pointer<float>(softmax),
+                           pointer(grad_qkv), packed.data(), statistics.data(), partial_keys.data(),
+                           partial_queries.data(), scratch.data()});
 }
 
 AwmsShape awms_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::int64_t h, std::int64_t w, int dtype,
@@ -412,10 +414,11 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("grad_b_pw"), py::arg("grad_w_a"), py::arg("grad_b_a"), py::arg("n"), py::arg("c"), py::arg("d"),
         py::arg("h"), py::arg("w"), py::arg("channels_last"), py::arg("dtype"), py::arg("threads"));
   m.def("non_local_fwd", &non_local_fwd, no_gil, py::arg("qkv"), py::arg("attended"), py::arg("softmax"), py::arg("n"),
-        py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("threads"));
+        py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"),
+        py::arg("threads"));
   m.def("non_local_bwd", &non_local_bwd, no_gil, py::arg("grad"), py::arg("qkv"), py::arg("attended"),
         py::arg("softmax"), py::arg("grad_qkv"), py::arg("n"), py::arg("h"), py::arg("w"), py::arg("d"),
-        py::arg("block"), py::arg("halo"), py::arg("threads"));
+        py::arg("block"), py::arg("halo"), py::arg("dtype"), py::arg("threads"));
   m.def("awms_conv", &awms_conv, no_gil, py::arg("x"), py::arg("weight"), py::arg("k"), py::arg("y"), py::arg("n"),
         py::arg("c"), py::arg("o"), py::arg("h"), py::arg("w"), py::arg("dtype"), py::arg("threads"));
   m.def("awms_points_size", &awms_points_size, py::arg("c"), py::arg("o"), "Floats of the transformed weight.");

@@ -2,8 +2,11 @@
 
 #include <cstdint>
 
+#include "common/dtype.h"
+
 // The core of non_local: softmax(q k^T) v over the positions of a map, everywhere or in blocks (eq. 7-9).
-// The definition is awsrn_fast/ops/non_local/reference.py. All values are fp32.
+// The definition is awsrn_fast/ops/non_local/reference.py. Arithmetic is fp32, but with AVX512-BF16 the factors of
+// products in bf16 stay bf16.
 namespace awsrn_fast {
 
 struct NonLocalShape {
@@ -13,34 +16,41 @@ struct NonLocalShape {
   std::int64_t block, halo;
   std::int64_t scratch;  // floats of a thread's workspace
   std::int64_t groups;   // parts that each block's keys are cut into in the backward pass, of the shape alone
+  std::int64_t rows;     // of a tile of queries in the backward pass
+  std::int64_t wide;     // d in whole vectors of the widest kind
+  DType dtype;           // of what has D channels
   int threads;
 };
 
 struct NonLocalFwd {
   NonLocalShape shape;
-  const float* qkv;  // [N, HW, 3D]: query, key, value
-  float* attended;   // [N, HW, D]
-  float* softmax;    // [N, HW, 2], each query's largest score and 1 / sum of exp(score - largest)
-  float* scratch;    // workspace [threads, shape.scratch]
+  const void* qkv;  // [N, HW, 3D]: query, key, value
+  void* attended;   // [N, HW, D]
+  float* softmax;   // [N, HW, 2], each query's r, a number near its largest score, and 1 / sum of exp(score - r)
+  float* scratch;   // workspace [threads, shape.scratch]
 };
 
 struct NonLocalBwd {
   NonLocalShape shape;
-  const float* grad;       // [N, HW, D], of `attended`
-  const float* qkv;        // [N, HW, 3D]
-  const float* attended;   // [N, HW, D]
+  const void* grad;        // [N, HW, D], of `attended`
+  const void* qkv;         // [N, HW, 3D]
+  const void* attended;    // [N, HW, D]
   const float* softmax;    // [N, HW, 2]
-  float* grad_qkv;         // [N, HW, 3D]
-  float* delta;            // workspace [N, HW]
+  void* grad_qkv;          // [N, HW, 3D]
+  float* queries;          // workspace [N * blocks, tiles of queries, shape.rows, 2 * shape.wide]: operands
+  float* statistics;       // workspace [N * blocks, tiles of queries, shape.rows, 2]
   float* partial_keys;     // workspace [N * blocks, keys of a block, 2D]
   float* partial_queries;  // workspace [N * blocks, groups, queries of a block, D rounded up to whole vectors]
   float* scratch;          // workspace [threads, shape.scratch]
 };
 
 // Positions that lie in vector lanes at a time, and those that they meet one by one. A tile of scores is the product
-// of both; two of them and their operands stay in a 48 KB L1 at the network's 16 channels.
+// of both; two of them and their operands stay in a 48 KB L1 at the network's 16 channels. Tiles of queries in the
+// backward pass may have more in bf16, where they are half as large.
 constexpr std::int64_t kNonLocalTile = 64;
 constexpr std::int64_t kNonLocalRows = 32;
-constexpr std::int64_t kNonLocalVector = 16;  // floats of the widest vector
+constexpr std::int64_t kNonLocalRowsOfBf16 = 64;
+constexpr std::int64_t kNonLocalRowsAtOnce = 4;  // tiles have a multiple of them
+constexpr std::int64_t kNonLocalVector = 16;     // floats of the widest vector
 
 }  // namespace awsrn_fast

@@ -54,15 +54,15 @@ struct Blocks {
   }
 };
 
-// Calls body(block, first, scratch) for every tile of every block's queries. Each tile is computed by itself: threads
-// share tiles out as they come and change no bit.
+// Calls body(block, first, scratch) for every `step` of every block's queries. Each is computed by itself: threads
+// share them out as they come and change no bit.
 template <class Body>
-void for_each_tile(const Blocks& blocks, float* scratch, Body body) {
-  const std::int64_t tiles = (blocks.queries(0).size() + kTile - 1) / kTile;  // none has more queries than the first
-  const std::int64_t items = blocks.count() * tiles;
+void for_each_step(const Blocks& blocks, std::int64_t step, float* scratch, Body body) {
+  const std::int64_t steps = (blocks.queries(0).size() + step - 1) / step;  // none has more queries than the first
+  const std::int64_t items = blocks.count() * steps;
 #pragma omp parallel for num_threads(blocks.s.threads) schedule(dynamic) if (items > 1)
   for (std::int64_t item = 0; item < items; ++item)
-    body(item / tiles, item % tiles * kTile, scratch + omp_get_thread_num() * blocks.s.scratch);
+    body(item / steps, item % steps * step, scratch + omp_get_thread_num() * blocks.s.scratch);
 }
 
 // Positions of a map, at most as many as a tile has, as indices into the batch.

@@ -34,7 +34,44 @@ inline Vec exp_of_at_most_88(Vec x) {
   return exp_within_87(x < least ? least : x);  // a NaN passes the comparison unchanged
 }
 
-// The same for any x: more than 88 is taken as 88, so that nothing overflows.
+// Minimax of 2^r over 0 <= r <= 1 for the relative error, of which both keep 2^0 = 1.
+struct Precise {  // 1e-8
+  static Vec power(Vec r) {
+    Vec p = r * 0x1.c54174p-13f + 0x1.46d64ep-10f;
+    p = p * r + 0x1.3d0b92p-7f;
+    p = p * r + 0x1.c68912p-5f;
+    p = p * r + 0x1.ebfd58p-3f;
+    p = p * r + 0x1.62e42cp-1f;
+    return p * r + 1.0f;
+  }
+};
+struct Coarse {  // 9e-5, a twentieth of what rounding to bf16 takes
+  static Vec power(Vec r) {
+    Vec p = r * 0x1.3baaa6p-4f + 0x1.d2378ap-3f;
+    p = p * r + 0x1.63e658p-1f;
+    return p * r + 1.0f;
+  }
+};
+
+// 2^x for x < 128; what is below the least normal number may become it. NaN stays NaN.
+template <class Precision>
+inline Vec exp2_below_128(Vec x) {
+#if defined(__AVX512DQ__)
+  // The fraction and the scaling are an instruction each: x - floor(x), and times 2^floor(x).
+  constexpr int kFloor = 0x9;  // no fractional bits, downwards, no exceptions
+  constexpr __mmask16 kAll = 0xffff;  // GCC warns of the forms without a mask
+  const Vec fraction = (Vec)_mm512_maskz_reduce_ps(kAll, (__m512)x, kFloor);
+  return (Vec)_mm512_maskz_scalef_ps(kAll, (__m512)Precision::power(fraction), (__m512)x);
+#else
+  const Vec least = splat(-126.0f);
+  x = x < least ? least : x;
+  const Vec shift = splat(12582912.0f);  // as above; half less rounds down, and exactly halfway either will do
+  const Vec shifted = (x - 0.5f) + shift;
+  return (Vec)((VecU32)Precision::power(x - (shifted - shift)) + ((VecU32)shifted << 23));
+#endif
+}
+
+// exp_of_at_most_88 for any x: more than 88 is taken as 88, so that nothing overflows.
 inline Vec exp(Vec x) {
   const Vec most = splat(88.0f);
   return exp_of_at_most_88(x > most ? most : x);

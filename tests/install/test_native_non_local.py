@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import native
-from awsrn_fast.ops._native import address
+from awsrn_fast.ops._native import address, dtype_code
 
 if native.cpu is None and native.cpu_reason.startswith("not built"):
     pytest.skip(native.cpu_reason, allow_module_level=True)
@@ -42,21 +42,24 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     native.cpu.set_isa(before)
 
 
-def inputs(shape: Shape) -> tuple[Tensor, Tensor]:
+def inputs(shape: Shape, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     n, h, w, d, _, _ = shape
     generator = torch.Generator().manual_seed(0)
     qkv = torch.randn((n, h * w, 3, d), generator=generator)
     qkv[:, :, :2] *= 1.5 / d**0.25  # scores of a spread that neither flattens nor saturates the softmax
-    return qkv.flatten(2), torch.randn((n, h * w, d), generator=generator)
+    return qkv.flatten(2).to(dtype), torch.randn((n, h * w, d), generator=generator).to(dtype)
 
 
 def run(shape: Shape, qkv: Tensor, grad: Tensor, threads: int) -> tuple[Tensor, Tensor]:
     """The output, and the gradient of qkv for the output's gradient ``grad``."""
-    attended = torch.full(grad.shape, float("nan"))
+    attended = torch.full_like(grad, float("nan"))
     softmax = torch.full((*grad.shape[:2], 2), float("nan"))
-    grad_qkv = torch.full(qkv.shape, float("nan"))
-    native.cpu.non_local_fwd(*map(address, (qkv, attended, softmax)), *shape, threads)
-    native.cpu.non_local_bwd(*map(address, (grad, qkv, attended, softmax, grad_qkv)), *shape, threads)
+    grad_qkv = torch.full_like(qkv, float("nan"))
+    rest = (*shape, dtype_code(qkv.dtype), threads)
+    native.cpu.poison(True)
+    native.cpu.non_local_fwd(*map(address, (qkv, attended, softmax)), *rest)
+    native.cpu.non_local_bwd(*map(address, (grad, qkv, attended, softmax, grad_qkv)), *rest)
+    native.cpu.poison(False)
     return attended, grad_qkv
 
 
@@ -89,31 +92,44 @@ def test_against_fp64(shape: Shape) -> None:
 
 
 @pytest.mark.usefixtures("isa")
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_bfloat16_against_fp64(shape: Shape) -> None:
+    qkv, grad = inputs(shape, torch.bfloat16)
+    for got, exact in zip(run(shape, qkv, grad, 2), exactly(shape, qkv, grad), strict=True):
+        assert got.isfinite().all()
+        if exact.numel():
+            assert (got.double() - exact).norm() <= 8e-3 * exact.norm() + 1e-2 * (exact.numel() == 3)
+
+
+@pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("shape", [(2, 13, 21, 8, 5, 2), (1, 24, 24, 16, 24, 0), (3, 5, 7, 4, 7, 0)], ids=str)
-def test_same_bits_whatever_the_threads(shape: Shape) -> None:
-    one, *others = (run(shape, *inputs(shape), threads) for threads in (1, 2, 3, 8))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_same_bits_whatever_the_threads(shape: Shape, dtype: torch.dtype) -> None:
+    one, *others = (run(shape, *inputs(shape, dtype), threads) for threads in (1, 2, 3, 8))
     for other in others:
         assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
 
 
 @pytest.mark.usefixtures("isa")
 @pytest.mark.parametrize("rising", [True, False])
-def test_large_scores_neither_overflow_nor_vanish(rising: bool) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_large_scores_neither_overflow_nor_vanish(rising: bool, dtype: torch.dtype) -> None:
     shape = (1, 1, 200, 1, 200, 0)
     qkv, grad = torch.ones(1, 200, 3), torch.ones(1, 200, 1)
-    steps = torch.arange(200.0) * 50
-    qkv[0, :, 1] = steps if rising else steps.flip(0) - 20000  # the largest comes last, or all are far below zero
+    steps = torch.arange(200.0) * 128
+    qkv[0, :, 1] = steps if rising else steps.flip(0) - 2**15  # the largest comes last, or all are far below zero
     qkv[0, :, 2] = torch.arange(200.0)
-    attended, grad_qkv = run(shape, qkv, grad, 1)
-    expected = torch.full((1, 200, 1), 199.0 if rising else 0.0)
+    attended, grad_qkv = run(shape, qkv.to(dtype), grad.to(dtype), 1)
+    expected = torch.full((1, 200, 1), 199.0 if rising else 0.0, dtype=dtype)
     torch.testing.assert_close(attended, expected, rtol=0, atol=1e-20)
     assert grad_qkv.isfinite().all()
 
 
 @pytest.mark.usefixtures("isa")
-def test_nan_reaches_the_output() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_nan_reaches_the_output(dtype: torch.dtype) -> None:
     shape = (1, 4, 30, 4, 30, 0)
-    qkv, grad = inputs(shape)
+    qkv, grad = inputs(shape, dtype)
     qkv[0, 70, 5] = float("nan")  # a component of one key: every query meets it
     attended, _ = run(shape, qkv, grad, 1)
     assert attended.isnan().all()
@@ -122,8 +138,8 @@ def test_nan_reaches_the_output() -> None:
 def test_wrong_sizes_are_refused() -> None:
     assert native.cpu is not None, native.cpu_reason
     with pytest.raises(ValueError, match="non_local: threads must be at least 1"):
-        native.cpu.non_local_fwd(0, 0, 0, 0, 0, 0, 0, 1, 0, 0)
+        native.cpu.non_local_fwd(0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0)
     with pytest.raises(ValueError, match="non_local: a size is negative"):
-        native.cpu.non_local_fwd(0, 0, 0, -1, 0, 0, 0, 1, 0, 1)
+        native.cpu.non_local_fwd(0, 0, 0, -1, 0, 0, 0, 1, 0, 0, 1)
     with pytest.raises(ValueError, match="non_local: block must be at least 1"):
-        native.cpu.non_local_bwd(0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1)
+        native.cpu.non_local_bwd(0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1)

@@ -14,14 +14,14 @@ from awsrn_fast import backends, native
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import laid_out_like
 from awsrn_fast.ops._library import define, define_composite, differentiable, not_differentiable
-from awsrn_fast.ops._native import address, in_float32, reasons_against
+from awsrn_fast.ops._native import address, dtype_code, reasons_against
 
 SCHEMA = (
     "(Tensor x, Tensor w_theta, Tensor b_theta, Tensor w_phi, Tensor b_phi, Tensor w_g, Tensor b_g, Tensor w_z, "
     "Tensor b_z, int? block=None, int halo=0) -> Tensor"
 )
-# qkv [N, H*W, 3D] -> attended [N, H*W, D] and fp32 softmax [N, H*W, 2], each query's largest score and
-# 1 / sum of exp(score - largest): the log of the sum alone would be too coarse in fp32.
+# qkv [N, H*W, 3D] -> attended [N, H*W, D] and fp32 softmax [N, H*W, 2], each query's largest score (on a
+# CPU a number near it) and 1 / sum of exp(score - that): the log of the sum alone would be too coarse in fp32.
 ATTEND_SCHEMA = "(Tensor qkv, int height, int width, int? block, int halo) -> (Tensor, Tensor)"
 # With x as tokens [N, H*W, C], y = x + w_z attended + b_z; attended and softmax are empty unless they are to be kept.
 ATTEND_PROJECT_SCHEMA = (
@@ -38,12 +38,12 @@ CUDA_SIZES = (8, 16, 32, 64)
 
 
 def _attend_cpu(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[Tensor, Tensor]:
-    dtype, qkv = qkv.dtype, in_float32(qkv)
+    qkv = qkv.contiguous()
     attended, softmax = _attend_fake(qkv, height, width, block, halo)
     tensors = (qkv, attended, softmax)
     sizes = _sizes(qkv, height, width, block, halo)
-    native.cpu.non_local_fwd(*map(address, tensors), *sizes, torch.get_num_threads())
-    return attended.to(dtype), softmax
+    native.cpu.non_local_fwd(*map(address, tensors), *sizes, dtype_code(qkv.dtype), torch.get_num_threads())
+    return attended, softmax
 
 
 def _attend_project_cuda(
@@ -104,13 +104,12 @@ def _attend_bwd_cpu(
     block: int | None,
     halo: int,
 ) -> Tensor:
-    dtype = qkv.dtype
-    grad, qkv, attended = map(in_float32, (grad, qkv, attended))
+    grad, qkv, attended = (tensor.contiguous() for tensor in (grad, qkv, attended))
     grad_qkv = qkv.new_empty(qkv.shape)
     tensors = (grad, qkv, attended, softmax, grad_qkv)
     sizes = _sizes(qkv, height, width, block, halo)
-    native.cpu.non_local_bwd(*map(address, tensors), *sizes, torch.get_num_threads())
-    return grad_qkv.to(dtype)
+    native.cpu.non_local_bwd(*map(address, tensors), *sizes, dtype_code(qkv.dtype), torch.get_num_threads())
+    return grad_qkv
 
 
 def _attend_bwd_cuda(

@@ -1,0 +1,100 @@
+#pragma once
+
+#include "cpu/non_local_blocks.h"
+#include "cpu/vec_math.h"
+
+// What the products of non_local multiply, in fp32. non_local_bf16.h has the same for pairs of bf16 values; the
+// kernels are written once, over either. An element is what one lane of an operand holds: kDepth consecutive values of
+// the product's inner axis, in 32 bits whatever they are, and moved as float.
+namespace awsrn_fast::AWSRN_FAST_ISA {
+namespace {
+
+inline float value_of(float value) { return value; }
+inline float value_of(bf16 value) {
+  const std::uint32_t bits = std::uint32_t(value.bits) << 16;
+  float wide;
+  __builtin_memcpy(&wide, &bits, sizeof wide);
+  return wide;
+}
+
+// An operand whose elements are met one by one.
+struct Matrix {
+  const float* values;
+  std::int64_t row_step, step;
+
+  Matrix from(std::int64_t row) const { return {values + row * row_step, row_step, step}; }
+};
+
+constexpr float kLog2E = 0x1.715476p+0f;
+constexpr int kRowsAtOnce = int(kNonLocalRowsAtOnce);
+
+inline std::int64_t elements_of(std::int64_t count, int depth) { return (count + depth - 1) / depth; }
+inline std::int64_t filled_up(std::int64_t rows) { return elements_of(rows, kRowsAtOnce) * kRowsAtOnce; }
+
+struct Singles {
+  static constexpr int kDepth = 1;
+  using Precision = Precise;
+
+  static Vec multiplied(Vec sum, const float* left, Vec right) { return sum + splat(*left) * right; }
+
+  // Rows of powers -> one of elements, and the sum of those.
+  static Vec packed(const Vec* rows) { return rows[0]; }
+  static Vec added(Vec total, Vec elements) { return total + elements; }
+
+  // In the backward pass the softmax's divisor is in the incoming gradient, so that no power is divided: as the log of
+  // the sum, in the exponent, it would be too coarse.
+  static constexpr bool kDivisorInExponent = false;
+
+  // Two vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of
+  // each row, which are the same.
+  template <int M>
+  static void put_two(const Vec (&rows)[M][2], float* elements, float*) {
+#pragma GCC unroll 4
+    for (int m = 0; m < M; ++m)
+      for (int v = 0; v < 2; ++v) store(elements + m * kTile + v * kLanes, rows[m][v], AllLanes{});
+  }
+  static Matrix along_lanes(const float* elements, const float*) { return {elements, kTile, 1}; }
+  static void end_at(std::int64_t, std::int64_t, float*) {}
+
+  // Elements along the channels of each position, and along the positions for each channel, are the same.
+  static Matrix by_channels(const float* rows, std::int64_t wide) { return {rows, wide, 1}; }
+  static Matrix by_positions(const float* rows, std::int64_t wide) { return {rows, 1, wide}; }
+  static const float* second(const float* rows, std::int64_t, std::int64_t) { return rows; }
+
+  // from[position][channel] -> rows[position][wide], each times its `scale` where there is one; as many as `padded`.
+  template <class T>
+  static void put_both(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
+                       std::int64_t d, std::int64_t wide, const float* scale, float* rows) {
+    for (std::int64_t i = 0; i < padded; ++i, rows += wide) {
+      const bool present = i < positions.count;
+      const T* row = present ? from + positions.at[i] * stride : from;
+      const Vec factor = splat(!present ? 0 : scale ? scale[i] : 1);
+      std::int64_t c = 0;
+      for (; present && c + kLanes <= d; c += kLanes) store(rows + c, factor * load(row + c, AllLanes{}), AllLanes{});
+      for (; present && c < d; ++c) rows[c] = factor[0] * value_of(row[c]);
+      for (; c < wide; ++c) rows[c] = 0;
+    }
+  }
+  template <class T>
+  static void put_by_channels(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
+                              std::int64_t d, std::int64_t wide, float* rows) {
+    put_both(from, stride, positions, padded, d, wide, nullptr, rows);
+  }
+  template <class T>
+  static void put_by_positions(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
+                               std::int64_t d, std::int64_t wide, float* rows) {
+    put_both(from, stride, positions, padded, d, wide, nullptr, rows);
+  }
+
+  // from[position][channel] -> to[channel][lane]; lanes without a position are zero.
+  template <class T>
+  static void put_in_lanes(const T* from, std::int64_t stride, const Positions& positions, std::int64_t d, float* to) {
+    for (std::int64_t i = 0; i < kTile; ++i) {
+      const T* row = i < positions.count ? from + positions.at[i] * stride : nullptr;
+      for (std::int64_t c = 0; c < d; ++c) to[c * kTile + i] = row ? value_of(row[c]) : 0;
+    }
+  }
+};
+
+}  // namespace
+}  // namespace awsrn_fast::AWSRN_FAST_ISA
