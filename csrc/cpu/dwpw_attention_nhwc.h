@@ -30,8 +30,8 @@ inline void join_rows(float* values, std::int64_t rows, std::int64_t stride) {
   for (std::int64_t i = 0; i < rows; i += 2) {
     for (std::int64_t j = 0; j < stride; j += kLanes) {
       const Vec second = i + 1 < rows ? load(values + (i + 1) * stride + j, AllLanes{}) : Vec{};
-      const VecU32 low = __builtin_convertvector(narrow(load(values + i * stride + j, AllLanes{})), VecU32);
-      const VecU32 joined = low | __builtin_convertvector(narrow(second), VecU32) << 16;
+      const VecU32 low = __builtin_convertvector(narrow_factor(load(values + i * stride + j, AllLanes{})), VecU32);
+      const VecU32 joined = low | __builtin_convertvector(narrow_factor(second), VecU32) << 16;
       store_raw(values + i / 2 * stride + j, joined, AllLanes{});
     }
   }
@@ -201,7 +201,7 @@ inline void pointwise(std::int64_t count, std::int64_t vecs, std::int64_t k, Mat
   bf16* halves = reinterpret_cast<bf16*>(pairs);
 #pragma GCC unroll 4
   for (std::int64_t i = 0; i < count * values.stride; i += kLanes) {
-    store(halves + i, load(values.values + i, AllLanes{}), AllLanes{});
+    store_raw(halves + i, narrow_factor(load(values.values + i, AllLanes{})), AllLanes{});
   }
   ahead.a_step = 2;
   gemm<Halves>(count, vecs, (k + 1) / 2, {pairs, values.stride / 2}, weights, out, out_stride, onto, ahead);

@@ -2,6 +2,10 @@
 
 #include "cpu/vec.h"
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
+
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
@@ -59,6 +63,10 @@ struct Pairs {
   }
   static Vec add(Vec sum, Vec factor, Vec row) { return _mm512_dpbf16_ps(sum, (__m512bh)factor, (__m512bh)row); }
 };
+// A factor in bfloat16: as narrow(), but that numbers below 2^-126 become 0, as the products take them.
+inline VecU16 narrow_factor(Vec value) { return (VecU16)_mm512_cvtneps_pbh(value); }
+#else
+inline VecU16 narrow_factor(Vec value) { return narrow(value); }
 #endif
 
 template <class Factors, int Rows, int Vecs, class Beside>

@@ -4,10 +4,6 @@
 
 #include "cpu/isa.h"
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 // Vectors as wide as the unit's instruction set, on the vector extension of GCC and Clang: operators work lane by
 // lane, and the compiler picks the instructions. Arithmetic is fp32 whatever the storage.
 namespace awsrn_fast::AWSRN_FAST_ISA {
@@ -54,14 +50,10 @@ inline Vec widen(VecU16 bits) {
 
 // Round to nearest even; a NaN stays a (quiet) NaN instead of overflowing into another number.
 inline VecU16 narrow(Vec value) {
-#if defined(__AVX512BF16__)
-  return (VecU16)_mm512_cvtneps_pbh(value);  // numbers below 2^-126 become 0
-#else
   const VecU32 bits = (VecU32)value;
   const VecU32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const VecU32 is_nan = (VecU32)(value != value);
   return __builtin_convertvector((rounded & ~is_nan) | (0x7fc0 & is_nan), VecU16);
-#endif
 }
 
 template <class V, class Lanes>

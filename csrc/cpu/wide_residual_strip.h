@@ -12,6 +12,9 @@ namespace {
 inline std::int64_t greater(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 inline std::int64_t tiles_in(std::int64_t size) { return (size + kWinoTile - 1) / kWinoTile; }
 
+inline void keep(float* to, Vec value) { store(to, value, AllLanes{}); }
+inline void keep(bf16* to, Vec value) { store_raw(to, narrow_factor(value), AllLanes{}); }
+
 // Columns of a panel, and those of the wide map that it needs.
 struct Panel {
   std::int64_t begin, end, wide_begin, wide_end;
@@ -86,8 +89,7 @@ inline void widen(const WideResidualShape& s, const T* image, const float* weigh
           auto* to = ring.row(row) + r * ring.line + place;  // a tile's rows are not parted
 #pragma GCC unroll 4
           for (int u = 0; u < f43::kTile; ++u) {
-            store(to + u * s.k_wide, finish(values[r][u], block + k, row % ring.rows + r, place + u * s.k_wide),
-                  AllLanes{});
+            keep(to + u * s.k_wide, finish(values[r][u], block + k, row % ring.rows + r, place + u * s.k_wide));
           }
         }
       }
