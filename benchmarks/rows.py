@@ -61,7 +61,8 @@ class TrainingRow:
 
 
 Row = OpRow | NetworkRow | TrainingRow
-QUICK_OPS = {"training", "head, training", "unit, training", "x4, training", "block, 128x128", "head, 128x128"}
+QUICK_OPS = {"training", "head, training", "unit, training", "fusion, training", "x4, training"}
+QUICK_OPS |= {"block, 128x128", "head, 128x128"}
 QUICK_ON_GPUS = {"64 channels, 256x256", "d=32, 96x96", "x4, 128x128"}
 """More of them where they take milliseconds: what report.py holds a Turing card against."""
 
