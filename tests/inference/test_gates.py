@@ -127,8 +127,9 @@ def test_frozen_gates_of_a_photograph_are_close(shared_data) -> None:
     x = photograph(shared_data, 5)[:, :, :300, :300]
     tiler = Tiler(placed, 64)
     frozen, exact = tiler(x), placed(x)
-    assert levels(frozen, exact) < 1
-    assert tiler.deviation.largest < 1 and levels(frozen, exact) < 2 * tiler.deviation.largest + 0.02
+    # A level or so at single pixels of sharp edges, and next to nothing in the mean.
+    assert levels(frozen, exact) < 2 and 255 * (frozen - exact).square().mean().sqrt().item() < 0.05
+    assert tiler.deviation.largest < 2 and levels(frozen, exact) < 2 * tiler.deviation.largest + 0.02
 
 
 def bend(y: Tensor, step: int, beside: int = 0) -> float:
