@@ -59,8 +59,8 @@ def assert_accurate(
             continue
         error = (got[name].double() - truth).abs().max().item()
         rms = truth.square().mean().sqrt().item()
-        # A sum that is 0 but for rounding, as non_local's gradient of b_phi: one order of adding may just be luckier, or
-        # exact, as with a single key. What cancels is as large as other results are.
+        # A sum that is 0 but for rounding, as non_local's gradient of b_phi: one order of adding may just be luckier,
+        # or exact, as with a single key. What cancels is as large as other results are.
         cancels = rms < 1e-9 * largest
         allowed = (4 if cancels else 2) * (same_dtype[name].double() - truth).abs().max().item()
         allowed += FLOOR[got[name].dtype] * max(rms, 0.1 * largest if cancels else 1e-3)
