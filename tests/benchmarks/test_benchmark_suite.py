@@ -47,7 +47,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
         "--tiny",
         "-q",
         "-k",
-        "gated",
+        "gated_residual",
         "--store",
         str(tmp_path / "s"),
         "--report",
