@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -205,5 +206,6 @@ def _decoded(path: Path, folder: Path) -> tuple[Path, np.ndarray]:
 def _remove_leftovers(folder: Path) -> None:
     """Unfinished files of runs that were killed; those of runs at work are younger."""
     for file in folder.glob(".*.part.npy"):
-        if time.time() - file.stat().st_mtime > _A_DAY:
-            file.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # another process has just renamed it
+            if time.time() - file.stat().st_mtime > _A_DAY:
+                file.unlink()

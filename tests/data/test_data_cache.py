@@ -138,6 +138,13 @@ def test_leftovers_of_killed_runs_go_after_a_day(folder, cache_place):
     assert not old.exists() and new.exists()
 
 
+def test_a_file_that_another_process_renames_meanwhile_is_no_failure(folder, cache_place):
+    open_photos([folder], 4)
+    gone = next(cache_place.iterdir()) / ".3.part.npy"
+    gone.symlink_to("renamed")  # listed, and not there when it is looked at
+    assert len(open_photos([folder], 4))
+
+
 def _fill(folder, place, barrier, queue):
     barrier.wait()
     photos = open_photos([folder], 4, cache_dir=place)
