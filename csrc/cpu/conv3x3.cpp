@@ -58,23 +58,21 @@ void forward(const Conv3x3Fwd& a) {
     const auto soon = Soon<true>::of(made, chunk.row, chunk.left, right, s.h, s.w, s.o);
     arithmetic.multiply(chunk.tiles, layout, a.weights, 0, s.o_wide, in, out,
                         [&](std::int64_t point) { soon.ask(point); });
-    T* to = made + (chunk.row * s.w + chunk.left) * s.o;
-    const std::int64_t height = s.h - chunk.row < kWinoTile ? s.h - chunk.row : kWinoTile;
+    const std::int64_t step = s.o, line = s.w * step;
     for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {
-      const std::int64_t column = tile * kWinoTile, left = s.w - chunk.left - column;
-      const std::int64_t width = left < kWinoTile ? left : kWinoTile;
+      const std::int64_t column = chunk.left + tile * kWinoTile;
       for (std::int64_t o = 0; o < s.o; o += kLanes) {
-        Vec values[f43::kTile][f43::kTile];
+        Values values;
         arithmetic.output(out + tile * s.o_wide + o, tile, stride_of(chunk.tiles, s.o_wide), values);
         const Vec bias = a.bias ? load(a.bias + o, AllLanes{}) : Vec{};
-        const SomeLanes lanes{int(s.o - o < kLanes ? s.o - o : kLanes)};
-        for (std::int64_t r = 0; r < height; ++r) {
-          for (std::int64_t k = 0; k < width; ++k) {
-            T* place = to + (r * s.w + column + k) * s.o + o;
-            const Vec value = values[r][k] + bias;
-            lanes.count == kLanes ? store(place, value, AllLanes{}) : store(place, value, lanes);
+        with_part(chunk.row, s.h, column, s.w, s.o - o, [&](auto part, auto lanes) {
+#pragma GCC unroll 4
+          for (std::int64_t r = 0; r < part.height; ++r) {
+            T* to = anew(made + (chunk.row + r) * line + column * step + o);
+#pragma GCC unroll 4
+            for (std::int64_t u = 0; u < part.width; ++u) store(to + u * step, values[r][u] + bias, lanes);
           }
-        }
+        });
       }
     }
   }

@@ -35,21 +35,30 @@ void forward(const WideResidualFwd& a) {
     for (std::int64_t tile_row = begin; tile_row < end; ++tile_row) {
       for (; ready < lesser(tile_row + 2, down); ++ready) {
         widen(s, x + image * s.h * s.w * s.c, a.weights1, panel, ready * kWinoTile, scratch.ring, arithmetic, scratch.points,
-              [&](Vec value, std::int64_t k, std::int64_t, std::int64_t) {
-                value += load(a.bias1 + k, AllLanes{});
-                return value < Vec{} ? Vec{} : value;  // a NaN stays one: no comparison with it holds
-              });
+              [&](Values& values, std::int64_t k, std::int64_t, std::int64_t) { rectify(values, a.bias1 + k); });
       }
       float* sums = a.partial + ((image * down + tile_row) * s.panels + index) * s.c_wide;
       Vec total{};
-      const auto put = [&](std::int64_t row, std::int64_t column, std::int64_t c, Vec value, auto lanes) {
-        const std::int64_t place = ((image * s.h + row) * s.w + column) * s.c + c;
-        const Vec gate = a.gate ? load(a.gate + image * s.c + c, lanes) : splat(1);
-        value += load(a.bias2 + c, AllLanes{});
-        if (f) store(f + place, value, lanes);
-        value = x_scale * load(x + place, lanes) + res_scale * gate * value;
-        store(y + place, value, lanes);
-        total += value;
+      const auto put = [&](std::int64_t row, std::int64_t column, std::int64_t c, const Values& values, auto part,
+                           auto lanes) {
+        const std::int64_t step = s.c, line = s.w * step, place = (image * s.h + row) * line + column * step + c;
+        const Vec bias = load(a.bias2 + c, AllLanes{}), one = splat(1);
+        const Vec gate = res_scale * (a.gate ? load(a.gate + image * s.c + c, lanes) : one);
+        Vec sum{};
+#pragma GCC unroll 4
+        for (std::int64_t r = 0; r < part.height; ++r) {
+          const T* from = anew(x + place + r * line);
+          T *to = anew(y + place + r * line), *kept = f ? f + place + r * line : nullptr;
+#pragma GCC unroll 4
+          for (std::int64_t u = 0; u < part.width; ++u) {
+            Vec value = values[r][u] + bias;
+            if (kept) store(kept + u * step, value, lanes);
+            value = x_scale * load(from + u * step, lanes) + gate * value;
+            store(to + u * step, value, lanes);
+            sum += value;
+          }
+        }
+        total += sum;
       };
       const auto done = [&](std::int64_t c) {
         store(sums + c, total, AllLanes{});

@@ -83,21 +83,32 @@ void segment_gradients(const WideResidualBwd& a, std::int64_t item, const Scratc
     const std::int64_t count = lesser(band, end - first);
     for (; ready < lesser(first + count + 1, down); ++ready) {
       widen(s, x, a.weights1, panel, ready * kWinoTile, scratch.wide, in_float, scratch.points,
-            [&](Vec value, std::int64_t k, std::int64_t, std::int64_t) {
-              value += load(a.bias1 + k, AllLanes{});
-              return value < Vec{} ? Vec{} : value;
-            });
+            [&](Values& values, std::int64_t k, std::int64_t, std::int64_t) { rectify(values, a.bias1 + k); });
       widen(s, grad, a.weights2_back, panel, ready * kWinoTile, scratch.grad, arithmetic, scratch.points,
-            [&](Vec value, std::int64_t, std::int64_t row, std::int64_t place) {
-              const Vec wide = load(scratch.wide.values + row * scratch.wide.line + place, AllLanes{});
-              return wide > Vec{} ? value : Vec{};
+            [&](Values& values, std::int64_t, std::int64_t row, std::int64_t place) {
+#pragma GCC unroll 4
+              for (int r = 0; r < f43::kTile; ++r) {
+                along<f43::kTile>(scratch.wide.values + (row + r) * scratch.wide.line + place, s.k_wide,
+                                  [&](int u, const float* at) {
+                                    values[r][u] = load(at, AllLanes{}) > Vec{} ? values[r][u] : Vec{};
+                                  });
+              }
             });
     }
     if (sums1) add_weight_gradients<T>(a, image, panel, first, count, scratch, sums1, sums2);
     for (std::int64_t i = 0; grad_x && i < count; ++i) {
-      const auto put = [&](std::int64_t row, std::int64_t column, std::int64_t c, Vec value, auto lanes) {
-        T* place = grad_x + ((image * s.h + row) * s.w + column) * s.c + c;
-        store(place, load(place, lanes) + value, lanes);
+      const auto put = [&](std::int64_t row, std::int64_t column, std::int64_t c, const Values& values, auto part,
+                           auto lanes) {
+        const std::int64_t step = s.c, line = s.w * step;
+        T* corner = grad_x + (image * s.h + row) * line + column * step + c;
+#pragma GCC unroll 4
+        for (std::int64_t r = 0; r < part.height; ++r) {
+          T* to = anew(corner + r * line);
+#pragma GCC unroll 4
+          for (std::int64_t u = 0; u < part.width; ++u) {
+            store(to + u * step, load(to + u * step, lanes) + values[r][u], lanes);
+          }
+        }
       };
       const std::int64_t top = (first + i) * kWinoTile;
       const auto sum =

@@ -64,42 +64,54 @@ inline std::int64_t strip_scratch(const WideResidualShape& s) {
   return narrow + points_of(tiles, s.k_wide);
 }
 
-// A convolution of `image` into the row of tiles that starts at row `row`; finish(value, place) makes what is kept.
+// A tile of the wide map: bias and ReLU.
+inline void rectify(Values& values, const float* bias) {
+  const Vec shift = load(bias, AllLanes{});
+#pragma GCC unroll 4
+  for (int r = 0; r < f43::kTile; ++r) {
+#pragma GCC unroll 4
+    for (int u = 0; u < f43::kTile; ++u) {
+      const Vec value = values[r][u] + shift;
+      values[r][u] = value < Vec{} ? Vec{} : value;  // a NaN stays one: no comparison with it holds
+    }
+  }
+}
+
+// A convolution of `image` into the row of tiles that starts at row `row`: finish(values, channel, row of the ring, place in
+// it) makes what is kept of a tile's outputs.
 template <class T, class Arithmetic, class Finish>
 inline void widen(const WideResidualShape& s, const T* image, const float* weights, const Panel& panel,
                   std::int64_t row, const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in,
                   Finish finish) {
-  const std::int64_t tiles = panel.wide_tiles();
+  const std::int64_t tiles = panel.wide_tiles(), column = s.k_wide;
   const PointLayout layout(s.c, s.k);
   const auto rows = rows_of<f43::kReach>(image, row - 1, s.h, s.w, s.c);
   arithmetic.input(&rows, 1, panel.wide_begin, tiles, layout, in);
   float* out = in + points_of(tiles, s.c_wide);
   const auto next = Soon<false>::of(image, row + f43::kReach - 1, panel.wide_begin, panel.wide_end, s.h, s.w, s.c);
-  for (std::int64_t block = 0; block < s.k_wide; block += kWideBlock) {
-    const std::int64_t channels = lesser(kWideBlock, s.k_wide - block);
+  for (std::int64_t block = 0; block < column; block += kWideBlock) {
+    const std::int64_t channels = lesser(kWideBlock, column - block), stride = stride_of(tiles, channels);
     arithmetic.multiply(tiles, layout, weights, block, channels, in, out,
                         [&](std::int64_t point) { if (!block) next.ask(point); });
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       for (std::int64_t k = 0; k < channels; k += kLanes) {
-        Vec values[f43::kTile][f43::kTile];
-        arithmetic.output(out + tile * channels + k, tile, stride_of(tiles, channels), values);
-        const std::int64_t place = tile * kWinoTile * s.k_wide + block + k;
+        Values values;
+        arithmetic.output(out + tile * channels + k, tile, stride, values);
+        const std::int64_t place = tile * kWinoTile * column + block + k;
+        finish(values, block + k, row % ring.rows, place);
 #pragma GCC unroll 4
-        for (int r = 0; r < f43::kTile; ++r) {
-          auto* to = ring.row(row) + r * ring.line + place;  // a tile's rows are not parted
-#pragma GCC unroll 4
-          for (int u = 0; u < f43::kTile; ++u) {
-            keep(to + u * s.k_wide, finish(values[r][u], block + k, row % ring.rows + r, place + u * s.k_wide));
-          }
+        for (int r = 0; r < f43::kTile; ++r) {  // a tile's rows are not parted
+          along<f43::kTile>(ring.row(row) + r * ring.line + place, column,
+                            [&](int u, auto* at) { keep(at, values[r][u]); });
         }
       }
     }
   }
 }
 
-// A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, value, lanes)
-// gets every output of the panel, channels outermost; done(channel) ends each vector of them. soon(point) asks for what
-// put() will want, in 36 shares.
+// A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, values, part, lanes)
+// gets every tile's outputs, channels outermost, and `part` says how many of them; done(channel) ends each vector of
+// channels. soon(point) asks for what put() will want, in 36 shares.
 template <class Arithmetic, class Ask, class Put, class Done>
 inline void narrow(const WideResidualShape& s, const float* weights, const Panel& panel, std::int64_t row,
                    const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in, Ask soon, Put put,
@@ -110,24 +122,13 @@ inline void narrow(const WideResidualShape& s, const float* weights, const Panel
   arithmetic.input(&rows, 1, panel.begin, tiles, layout, in);
   float* out = in + points_of(tiles, s.k_wide);
   arithmetic.multiply(tiles, layout, weights, 0, s.c_wide, in, out, soon);
-  const std::int64_t height = lesser(s.h - row, kWinoTile);
   for (std::int64_t c = 0; c < s.c; c += kLanes) {
-    const SomeLanes some{int(lesser(kLanes, s.c - c))};
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      Vec values[f43::kTile][f43::kTile];
+      Values values;
       arithmetic.output(out + tile * s.c_wide + c, tile, stride_of(tiles, s.c_wide), values);
-      const std::int64_t column = panel.begin + tile * kWinoTile, width = lesser(panel.end - column, kWinoTile);
-      if (some.count == kLanes && height == kWinoTile && width == kWinoTile) {
-#pragma GCC unroll 4
-        for (int r = 0; r < f43::kTile; ++r) {
-#pragma GCC unroll 4
-          for (int u = 0; u < f43::kTile; ++u) put(row + r, column + u, c, values[r][u], AllLanes{});
-        }
-      } else {
-        for (std::int64_t r = 0; r < height; ++r) {
-          for (std::int64_t u = 0; u < width; ++u) put(row + r, column + u, c, values[r][u], some);
-        }
-      }
+      const std::int64_t column = panel.begin + tile * kWinoTile;
+      with_part(row, s.h, column, panel.end, s.c - c,
+                [&](auto part, auto lanes) { put(row, column, c, values, part, lanes); });
     }
     done(c);
   }

@@ -40,7 +40,7 @@ class InFloat {
   }
 
   // Sums of products of tile `tile`, `stride` apart -> its outputs.
-  void output(const float* from, std::int64_t, std::int64_t stride, Vec (&values)[f43::kTile][f43::kTile]) const {
+  void output(const float* from, std::int64_t, std::int64_t stride, Values& values) const {
     output_tile(from, stride, values);
   }
 };

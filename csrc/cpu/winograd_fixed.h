@@ -143,7 +143,7 @@ class InFixed {
     }
   }
 
-  void output(const float* from, std::int64_t tile, std::int64_t stride, Vec (&values)[f43::kTile][f43::kTile]) const {
+  void output(const float* from, std::int64_t tile, std::int64_t stride, Values& values) const {
     output_tile(from, stride, values);
     const Vec scale = splat(largest_[tile]);
 #pragma GCC unroll 4
@@ -158,13 +158,22 @@ class InFixed {
   static void fixed_pair(const InputRows<bf16>& rows, std::int64_t x, std::int64_t c, const float* factors,
                          std::uint32_t* to, std::int64_t stride) {
     VecU32 low[kWinoPoints];
-    Vec square[f43::kReach][f43::kReach];
-    load_square(rows, x, c, rows.channels - c, square);
-    transform_square(square, f43::transform_input,
-                     [&](int p, Vec value) { low[p] = low_words(value * factors[p] + kRoundingShift); });
-    load_square(rows, x, c + kLanes, rows.channels - c - kLanes, square);
-    transform_square(square, f43::transform_input, [&](int p, Vec value) {
-      store_raw(to + p * stride, low[p] | high_words(value * factors[p] + kRoundingShift), AllLanes{});
+    with_square(rows, x, c, rows.channels - c, [&](auto line) {
+      transform_square<f43::kReach>(line, f43::transform_input, [&](int q, const Vec(&values)[f43::kPoints]) {
+#pragma GCC unroll 6
+        for (int p = 0; p < f43::kPoints; ++p) {
+          const int point = p * f43::kPoints + q;
+          low[point] = low_words(values[p] * factors[point] + kRoundingShift);
+        }
+      });
+    });
+    with_square(rows, x, c + kLanes, rows.channels - c - kLanes, [&](auto line) {
+      transform_square<f43::kReach>(line, f43::transform_input, [&](int q, const Vec(&values)[f43::kPoints]) {
+        along<f43::kPoints>(to + q * stride, f43::kPoints * stride, [&](int p, std::uint32_t* at) {
+          const int point = p * f43::kPoints + q;
+          store_raw(at, low[point] | high_words(values[p] * factors[point] + kRoundingShift), AllLanes{});
+        });
+      });
     });
   }
 

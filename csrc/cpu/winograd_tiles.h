@@ -43,49 +43,79 @@ inline Rows<T, Count> rows_of(const T* image, std::int64_t top, std::int64_t hei
   return rows;
 }
 
-// Loads a square at column `x`, channels from `c` on; `present` channels of the vector exist.
-template <class T, int Count>
-inline void load_square(const Rows<T, Count>& rows, std::int64_t x, std::int64_t c, std::int64_t present,
-                        Vec (&square)[Count][Count]) {
-  bool whole = x >= rows.begin && x + Count <= rows.end && present >= kLanes;
-  for (int r = 0; r < Count; ++r) whole = whole && rows.row[r];
-  const std::int64_t offset = (x - rows.begin) * rows.column + c;
-  if (whole) {
-#pragma GCC unroll 6
-    for (int r = 0; r < Count; ++r) {
-#pragma GCC unroll 6
-      for (int k = 0; k < Count; ++k) square[r][k] = load(rows.row[r] + offset + k * rows.column, AllLanes{});
-#pragma GCC unroll 4
-      for (int k = Count - kWinoTile; k < Count; ++k) {  // of the next tile: too many streams for the hardware's
-        __builtin_prefetch(rows.row[r] + offset + (k + kWinoTile) * rows.column);
-      }
-    }
-    return;
-  }
-  const SomeLanes lanes{int(present < kLanes ? present : kLanes)};
-  for (int r = 0; r < Count; ++r) {
-    for (int k = 0; k < Count; ++k) {
-      const bool inside = rows.row[r] && x + k >= rows.begin && x + k < rows.end && present > 0;
-      square[r][k] = inside ? load(rows.row[r] + offset + k * rows.column, lanes) : Vec{};
-    }
-  }
+// An address of which the compiler forgets how it was made. It would make all 36 of a square before a loop over tiles, have
+// no registers for them, and fetching them again would take as long as the transform.
+template <class T>
+inline T* anew(T* address) {
+  asm("" : "+r"(address));
+  return address;
 }
 
-// Applies a transform of one dimension to both: [Count][Count] -> [6][6]; put(point, value) gets them.
-template <int Count, class Transform, class Put>
-inline void transform_square(const Vec (&square)[Count][Count], Transform transform, Put put) {
+// Calls visit(k, address) for `Count` addresses `step` apart, at most 6, which need two registers.
+template <int Count, class T, class Visit>
+inline void along(T* first, std::int64_t step, Visit visit) {
+  constexpr int kNear = 3;  // what an instruction can add to an address is the step or twice the step
+  T* const near = anew(first);
+  T* const far = anew(near + kNear * step);
+#pragma GCC unroll 6
+  for (int k = 0; k < Count; ++k) visit(k, k < kNear ? near + k * step : far + (k - kNear) * step);
+}
+
+// A square of a map at column `x`, channels from `c` on, `present` of which exist: calls use(line), where line(r, values)
+// loads line r. Lines are loaded as they are transformed, for a square is more than there are registers.
+template <class T, int Count, class Use>
+inline void with_square(const Rows<T, Count>& rows, std::int64_t x, std::int64_t c, std::int64_t present, Use use) {
+  bool whole = x >= rows.begin && x + Count <= rows.end && present >= kLanes;
+  for (int r = 0; r < Count; ++r) whole = whole && rows.row[r];
+  const std::int64_t offset = (x - rows.begin) * rows.column + c, column = rows.column;
+  if (whole) {
+    use([&](int r, Vec(&line)[Count]) {
+      along<Count>(rows.row[r] + offset, column, [&](int k, const T* at) {
+        line[k] = load(at, AllLanes{});
+        // Of the next tile: too many streams for the hardware's.
+        if (k >= Count - kWinoTile) __builtin_prefetch(at + kWinoTile * column);
+      });
+    });
+    return;
+  }
+  const SomeLanes lanes{int(lesser(present, kLanes))};
+  use([&](int r, Vec(&line)[Count]) {
+    for (int k = 0; k < Count; ++k) {
+      const T* at = rows.row[r] + offset + k * column;
+      const bool inside = rows.row[r] && x + k >= rows.begin && x + k < rows.end && present > 0;
+      line[k] = !inside ? Vec{} : lanes.count == kLanes ? load(at, AllLanes{}) : load(at, lanes);
+    }
+  });
+}
+
+// Applies a transform of one dimension to both of a square: [Count][Count] -> [6][6]; put(q, values) gets the points
+// p * 6 + q.
+template <int Count, class Line, class Transform, class Put>
+inline void transform_square(Line line_of, Transform transform, Put put) {
   Vec half[Count][f43::kPoints];
 #pragma GCC unroll 6
-  for (int r = 0; r < Count; ++r) transform(square[r], half[r]);
+  for (int r = 0; r < Count; ++r) {
+    Vec line[Count];
+    line_of(r, line);
+    transform(line, half[r]);
+  }
 #pragma GCC unroll 6
   for (int q = 0; q < f43::kPoints; ++q) {
     Vec line[Count], values[f43::kPoints];
 #pragma GCC unroll 6
     for (int r = 0; r < Count; ++r) line[r] = half[r][q];
     transform(line, values);
-#pragma GCC unroll 6
-    for (int p = 0; p < f43::kPoints; ++p) put(p * f43::kPoints + q, values[p]);
+    put(q, values);
   }
+}
+
+// A transformed square -> a tile's points, `stride` apart from `first` on.
+template <int Count, class Line, class Transform>
+inline void store_points(Line line_of, Transform transform, float* first, std::int64_t stride) {
+  transform_square<Count>(line_of, transform, [&](int q, const Vec(&values)[f43::kPoints]) {
+    along<f43::kPoints>(first + q * stride, f43::kPoints * stride,
+                        [&](int p, float* at) { store(at, values[p], AllLanes{}); });
+  });
 }
 
 // Inputs of `tiles` tiles, the first of whose outputs start at column `left` -> points, [tiles][pitch] each and
@@ -95,11 +125,9 @@ void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tile
                   std::int64_t pitch, float* to, std::int64_t stride) {
   for (std::int64_t tile = 0; tile < tiles; ++tile) {
     for (std::int64_t c = 0; c < wide; c += kLanes) {
-      Vec square[f43::kReach][f43::kReach];
-      load_square(rows, left + tile * kWinoTile - 1, c, rows.channels - c, square);
-      float* first = to + tile * pitch + c;
-      transform_square(square, f43::transform_input,
-                       [&](int point, Vec value) { store(first + point * stride, value, AllLanes{}); });
+      with_square(rows, left + tile * kWinoTile - 1, c, rows.channels - c, [&](auto line) {
+        store_points<f43::kReach>(line, f43::transform_input, to + tile * pitch + c, stride);
+      });
     }
   }
 }
@@ -116,23 +144,43 @@ void gradient_points(const TileRows<T>& rows, std::int64_t left, std::int64_t ti
                      std::int64_t stride) {
   for (std::int64_t tile = 0; tile < tiles; ++tile) {
     for (std::int64_t c = 0; c < wide; c += kLanes) {
-      Vec square[f43::kTile][f43::kTile];
-      load_square(rows, left + tile * kWinoTile, c, rows.channels - c, square);
-      float* first = to + tile * wide + c;
-      transform_square(square, f43::expand_output,
-                       [&](int point, Vec value) { store(first + point * stride, value, AllLanes{}); });
+      with_square(rows, left + tile * kWinoTile, c, rows.channels - c, [&](auto line) {
+        store_points<f43::kTile>(line, f43::expand_output, to + tile * wide + c, stride);
+      });
     }
   }
 }
 
+using Values = Vec[f43::kTile][f43::kTile];  // a tile's outputs
+
+// How much of a tile exists: known when the code is compiled where all of it does.
+struct WholeTile {
+  static constexpr std::int64_t height = kWinoTile, width = kWinoTile;
+};
+struct PartOfTile {
+  std::int64_t height, width;
+};
+
+// use(part, lanes) for a tile at `row` and `column` whose map ends at `bottom` and `right`, and a vector of `channels`.
+template <class Use>
+inline void with_part(std::int64_t row, std::int64_t bottom, std::int64_t column, std::int64_t right,
+                      std::int64_t channels, Use use) {
+  if (bottom - row >= kWinoTile && right - column >= kWinoTile && channels >= kLanes) {
+    use(WholeTile{}, AllLanes{});
+  } else {
+    use(PartOfTile{lesser(bottom - row, kWinoTile), lesser(right - column, kWinoTile)},
+        SomeLanes{int(lesser(channels, kLanes))});
+  }
+}
+
 // One tile's sums of products, `stride` apart -> its 4x4 outputs.
-inline void output_tile(const float* from, std::int64_t stride, Vec (&out)[f43::kTile][f43::kTile]) {
+inline void output_tile(const float* from, std::int64_t stride, Values& out) {
   Vec half[f43::kTile][f43::kPoints];
 #pragma GCC unroll 6
   for (int q = 0; q < f43::kPoints; ++q) {
     Vec line[f43::kPoints], values[f43::kTile];
-#pragma GCC unroll 6
-    for (int p = 0; p < f43::kPoints; ++p) line[p] = load(from + (p * f43::kPoints + q) * stride, AllLanes{});
+    along<f43::kPoints>(from + q * stride, f43::kPoints * stride,
+                        [&](int p, const float* at) { line[p] = load(at, AllLanes{}); });
     f43::transform_output(line, values);
 #pragma GCC unroll 4
     for (int r = 0; r < f43::kTile; ++r) half[r][q] = values[r];
