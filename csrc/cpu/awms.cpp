@@ -158,6 +158,9 @@ inline void store_position(const AwmsShape& s, const AwmsOutput& out, const floa
                            std::int64_t row, std::int64_t column, Line<T, To>* line) {
   const std::int64_t position = ((image * s.h + row) * s.w + column) * s.o;
   const T* skip = out.skip ? static_cast<const T*>(out.skip) + position : nullptr;
+  // Of the position after the next: a tile goes from column to column, which is no order that the hardware foresees.
+  constexpr std::int64_t kLine = 64 / sizeof(T);
+  for (std::int64_t o = 0; skip && o < s.o; o += kLine) __builtin_prefetch(skip + 2 * s.o + o);
   Line<T, To>* to = out.offset ? line : static_cast<Line<T, To>*>(out.y) + position;
   std::int64_t o = 0;
   for (; o + kLanes <= s.o; o += kLanes) finish(out, load(values + o, AllLanes{}), skip, o, to, AllLanes{});
