@@ -337,42 +337,40 @@ void gated_pair_bwd(Address grad_y, Address y, Address x0, Address x1, Address g
                             scratch.data()});
 }
 
-// Segments of a panel of `down` rows of tiles, at least four in each: as many as give `items` in all.
+// Segments of each of `panels` panels of `down` rows of tiles, at least four in each: as many as give `items` in all.
 std::int64_t segments_for_items(std::int64_t items, std::int64_t panels, std::int64_t down) {
   return std::clamp<std::int64_t>(ceil_div(items, std::max<std::int64_t>(1, panels)), 1, std::max<std::int64_t>(1, down / 4));
 }
 
 // Likewise: as many as end soonest. A segment computes two rows more of the wide map, which cost as much as one of both.
-std::int64_t segments_for_threads(int threads, std::int64_t panels, std::int64_t down) {
-  std::int64_t best = 1, least = 0;
-  for (std::int64_t segments = 1; segments <= std::max<std::int64_t>(1, down / 4); ++segments) {
-    const std::int64_t rounds = ceil_div(panels * segments, threads);
-    const std::int64_t time = rounds * (ceil_div(down, segments) + (segments > 1));
-    if (segments > 1 && time >= least) continue;
+std::int64_t segments_for_threads(std::int64_t threads, std::int64_t panels, std::int64_t down) {
+  std::int64_t best = 1, least = ceil_div(panels, threads) * down;
+  for (std::int64_t segments = 2; segments <= down / 4; ++segments) {
+    const std::int64_t time = ceil_div(panels * segments, threads) * (ceil_div(down, segments) + 1);
+    if (time >= least) continue;
     best = segments;
     least = time;
   }
   return best;
 }
 
-template <class Segments>
+using Segments = std::int64_t (*)(std::int64_t items_or_threads, std::int64_t panels, std::int64_t down);
+
 WideResidualShape wide_residual_shape(std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w,
-                                      int dtype, int threads, Segments segments) {
+                                      int dtype, int threads, Segments segments_for, std::int64_t items) {
   AWSRN_FAST_CHECK(n >= 0 && c >= 0 && k >= 0 && h >= 0 && w >= 0, "wide_residual: a size is negative");
   AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "wide_residual: unknown dtype");
   AWSRN_FAST_CHECK(threads >= 1, "wide_residual: threads must be at least 1");
   const std::int64_t panels = std::max<std::int64_t>(1, ceil_div(w, 4 * kWideChunk));
   return {n, c, k, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(k, kConv3x3Vector), panels,
-          segments(n * panels, ceil_div(h, 4))};
+          segments_for(items, n * panels, ceil_div(h, 4))};
 }
 
 // Both weights as such, or 0 and prepared, one after the other.
 void wide_residual_fwd(Address x, Address weight1, Address weight2, Address prepared, Address bias1, Address bias2,
                        Address gate, Address x_scale, Address res_scale, Address y, Address f, Address mean, std::int64_t n, std::int64_t c,
                        std::int64_t k, std::int64_t h, std::int64_t w, int dtype, int threads) {
-  const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, [&](std::int64_t all, std::int64_t down) {
-    return segments_for_threads(threads, all, down);
-  });
+  const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, segments_for_threads, threads);
   const Buffer wide1 = padded_bias(bias1, k, shape.k_wide), wide2 = padded_bias(bias2, c, shape.c_wide);
   const Buffer partial(n * ceil_div(h, 4) * shape.panels * shape.c_wide);
   const Buffer scratch(threads * kernels().wide_residual_fwd_scratch(shape));
@@ -389,9 +387,7 @@ void wide_residual_bwd(Address x, Address grad, Address weight1, Address bias1, 
                        Address grad_x, Address grad_w1, Address grad_b1, Address grad_w2, Address grad_b2,
                        std::int64_t n, std::int64_t c, std::int64_t k, std::int64_t h, std::int64_t w, int dtype,
                        int threads) {
-  const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, [](std::int64_t all, std::int64_t down) {
-    return segments_for_items(kSlots, all, down);
-  });
+  const WideResidualShape shape = wide_residual_shape(n, c, k, h, w, dtype, threads, segments_for_items, kSlots);
   const Buffer weights1 = conv3x3_prepared(weight1, c, k, threads), weights2_back = conv3x3_prepared(back2, c, k, threads);
   const Buffer weights1_back = conv3x3_prepared(back1, k, c, threads), wide1 = padded_bias(bias1, k, shape.k_wide);
   const std::int64_t slots = std::clamp<std::int64_t>(n * shape.panels * shape.segments, 1, kSlots);

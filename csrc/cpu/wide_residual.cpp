@@ -42,8 +42,8 @@ void forward(const WideResidualFwd& a) {
       const auto put = [&](std::int64_t row, std::int64_t column, std::int64_t c, const Values& values, auto part,
                            auto lanes) {
         const std::int64_t step = s.c, line = s.w * step, place = (image * s.h + row) * line + column * step + c;
-        const Vec bias = load(a.bias2 + c, AllLanes{}), one = splat(1);
-        const Vec gate = res_scale * (a.gate ? load(a.gate + image * s.c + c, lanes) : one);
+        const Vec bias = load(a.bias2 + c, AllLanes{});
+        const Vec gate = res_scale * (a.gate ? load(a.gate + image * s.c + c, lanes) : splat(1));
         Vec sum{};
 #pragma GCC unroll 4
         for (std::int64_t r = 0; r < part.height; ++r) {

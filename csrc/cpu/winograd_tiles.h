@@ -81,9 +81,10 @@ inline void with_square(const Rows<T, Count>& rows, std::int64_t x, std::int64_t
   const SomeLanes lanes{int(lesser(present, kLanes))};
   use([&](int r, Vec(&line)[Count]) {
     for (int k = 0; k < Count; ++k) {
+      line[k] = Vec{};
+      if (!rows.row[r] || x + k < rows.begin || x + k >= rows.end || present <= 0) continue;
       const T* at = rows.row[r] + offset + k * column;
-      const bool inside = rows.row[r] && x + k >= rows.begin && x + k < rows.end && present > 0;
-      line[k] = !inside ? Vec{} : lanes.count == kLanes ? load(at, AllLanes{}) : load(at, lanes);
+      line[k] = lanes.count == kLanes ? load(at, AllLanes{}) : load(at, lanes);
     }
   });
 }
