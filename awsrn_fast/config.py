@@ -56,7 +56,13 @@ class Config:
     workers: int = _option(-1, "processes that cut patches; -1: none on a CPU, 4 beside a GPU")
     lr: float = _option(1e-3, "peak learning rate")
     lr_min: float = _option(1e-7, "learning rate at the end of a cycle")
-    sgdr: bool = _option(True, "cosine with warm restarts, four cycles; off: halved at every fifth of the iterations")
+    sgdr: bool = _option(True, "cosine with warm restarts; off: halved at every fifth of the iterations")
+    cycles: int = _option(4, "cosine cycles with --sgdr; 1: a single cosine without restarts")
+    plateau: float = _option(
+        0.0,
+        "share of each cycle that stays at the peak learning rate before the cosine falls; a run that is resumed with "
+        "more --iterations extends it",
+    )
     curriculum: bool = _option(
         True, "LR patch 32, 48, 64 with batch 32, 16, 8 from 0, 30 and 70 % on; off: patch and batch"
     )
@@ -135,10 +141,11 @@ class Config:
             "fass_fraction": (0 <= self.fass_fraction <= 1, "from 0 to 1"),
             "jpeg": (0 <= self.jpeg <= 95, "0 (none) or a quality from 1 to 95"),
             "lr": (self.lr > 0, "above 0"),
+            "plateau": (0 <= self.plateau < 1, "at least 0 and below 1"),
             "workers": (self.workers >= -1, "-1 (automatic) or more"),
             "discriminator_lr": (self.discriminator_lr > 0, "above 0"),
         }
-        for name in ("iterations", "checkpoint_every", "log_every", "patch", "batch"):
+        for name in ("iterations", "checkpoint_every", "log_every", "patch", "batch", "cycles"):
             rules[name] = (getattr(self, name) >= 1, "at least 1")
         for name in ("validate_every", "lr_min", "clip", "blur", "noise", "block", "halo", "seed", "profile"):
             rules[name] = (getattr(self, name) >= 0, "at least 0")

@@ -19,7 +19,6 @@ class Phase(NamedTuple):
 CURRICULUM = ((0.0, 32, 32), (0.3, 48, 16), (0.7, 64, 8))
 """Start as a share of the iterations, LR patch side, batch: small and many first, large and few at the end."""
 
-SGDR_CYCLES = 4
 HALVINGS = 5
 
 
@@ -39,17 +38,18 @@ def cycle_ends(config: Config) -> list[int]:
     """Iterations done at the end of each SGDR cycle; the weights are at a minimum there, so they are validated."""
     if not config.sgdr:
         return [config.iterations]
-    return sorted({-(-config.iterations * (i + 1) // SGDR_CYCLES) for i in range(SGDR_CYCLES)})
+    return sorted({-(-config.iterations * (i + 1) // config.cycles) for i in range(config.cycles)})
 
 
 def learning_rate(iteration: int, config: Config) -> float:
     """Learning rate of an iteration, counted from 0.
 
-    With SGDR: cosine from lr to lr_min, restarted four times. Without: halved at every fifth of the iterations, as the
-    public recipe does.
+    With SGDR: ``config.cycles`` times lr for the share ``config.plateau`` of a cycle, then a cosine to lr_min. Without:
+    halved at every fifth of the iterations, as the public recipe does.
     """
     if not config.sgdr:
         return config.lr * 0.5 ** min(HALVINGS * iteration // config.iterations, HALVINGS - 1)
-    length = config.iterations / SGDR_CYCLES
+    length = config.iterations / config.cycles
     position = (iteration % length) / length
-    return config.lr_min + 0.5 * (config.lr - config.lr_min) * (1 + cos(pi * position))
+    falling = max(0.0, (position - config.plateau) / (1 - config.plateau))
+    return config.lr_min + 0.5 * (config.lr - config.lr_min) * (1 + cos(pi * falling))

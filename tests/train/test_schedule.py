@@ -27,6 +27,16 @@ def test_sgdr_restarts_four_times_and_ends_low() -> None:
     assert cycle_ends(replace(CONFIG, iterations=10)) == [3, 5, 8, 10]
 
 
+def test_a_single_cycle_stays_at_its_peak_for_the_plateau_and_then_falls() -> None:
+    single = replace(CONFIG, cycles=1, plateau=0.8)
+    assert [learning_rate(i, single) for i in (0, 400, 799)] == [1e-3] * 3
+    assert learning_rate(900, single) == pytest.approx(0.5e-3, rel=1e-3)
+    assert learning_rate(999, single) == pytest.approx(1e-7, abs=2e-7)
+    assert cycle_ends(single) == [1000]
+    longer = replace(single, iterations=2000)  # what --resume with more --iterations does
+    assert learning_rate(1599, longer) == 1e-3
+
+
 def test_without_sgdr_the_rate_is_halved_at_every_fifth() -> None:
     plain = replace(CONFIG, sgdr=False)
     rates = [learning_rate(i, plain) for i in (0, 199, 200, 400, 600, 800, 999)]
