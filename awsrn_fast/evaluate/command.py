@@ -11,6 +11,7 @@ import torch
 from rich.markup import escape
 
 import awsrn_fast
+from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
 from awsrn_fast.data import upscale
 from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
@@ -35,11 +36,9 @@ be used (the figures are of the others), 2 wrong usage (nothing done), 130 inter
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.evaluate", description="Measure a network on benchmark sets.", epilog=EPILOG
-    )
+    p = Parser("evaluate", description="Measure a network on benchmark sets.", epilog=EPILOG)
     p.add_argument(
         "weights",
         nargs="*",
