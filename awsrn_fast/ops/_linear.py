@@ -1,5 +1,5 @@
-"""``W x + b`` at every position, for the projections of ``non_local`` on a CPU: the bits of PyTorch's own product depend
-on the number of threads."""
+"""``W x + b`` at every position, for the projections of ``non_local`` on a CPU: the bits of PyTorch's product depend on
+the number of threads."""
 
 from __future__ import annotations
 

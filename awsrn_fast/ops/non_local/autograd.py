@@ -1,5 +1,6 @@
 """``non_local`` for torch.library: projections around the attention's kernels for CPU and CUDA. On a CPU they are our
-own (csrc/cpu/linear.h says why); on CUDA the first is PyTorch's (csrc/cuda/non_local.h says why), the last the kernel's.
+own (csrc/cpu/linear.h says why); on CUDA the first is PyTorch's (csrc/cuda/non_local.h says why) and the last the
+kernel's.
 """
 
 from __future__ import annotations
