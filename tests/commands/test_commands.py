@@ -74,6 +74,7 @@ def test_a_name_mistyped() -> None:
     "name", sorted(set(commands.COMMANDS) - {"ablate"})
 )  # what that does not know is the trainer's
 def test_no_command_prints_its_usage_for_an_unknown_option(name: str, capsys: pytest.CaptureFixture) -> None:
+    """Of ablate, options that it does not know are the trainer's."""
     with pytest.raises(UserError, match="--help lists the options"):
         importlib.import_module(f"awsrn_fast.{name}.command").main(["--nonsense"])
     assert capsys.readouterr() == ("", "")
