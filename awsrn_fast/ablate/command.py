@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row, fields in PLANS[args.plan].items():
         for seed in args.seeds:
             folder = args.out / args.plan / f"{_file_name(row)}-seed{seed}"
-            console.print(f"[bold]{row}[/], seed {seed}, in {folder}")
+            console.print(f"{row}, seed {seed}, in {folder}", style="bold")
             status = _run(folder, fields | {"seed": seed}, shared)
             if status:
                 return status

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.markup import escape
 
 import awsrn_fast
 from awsrn_fast.arguments import Parser
@@ -96,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args.weights,) = args.weights
     methods, scale = _methods(args)
     results, failures = measure(sets, methods, scale, args.save_images)
-    console.print(results.table(f"{escape(args.weights)}, x{scale}"))
+    console.print(results.table(f"{args.weights}, x{scale}"))
     if args.json:
         write_text(args.json, results.json())
     if args.csv:

@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = awsrn_fast.load(args.weights)
     write(model, args)
     facts = model.facts
-    console.print(f"{args.out}: {facts.variant} x{facts.scale}, {args.out.stat().st_size / 1e6:.2f} MB", markup=False)
+    console.print(f"{args.out}: {facts.variant} x{facts.scale}, {args.out.stat().st_size / 1e6:.2f} MB")
     return 0
 
 

@@ -7,9 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from awsrn_fast import cli
 from awsrn_fast.arguments import Parser, real, whole
@@ -18,6 +17,7 @@ from awsrn_fast.devices import DTYPES
 from awsrn_fast.errors import UserError
 from awsrn_fast.memory import ASSUMED, REASONS, Assumptions, Network, Target, parse_size, show_size
 from awsrn_fast.models import SCALES, VARIANTS
+from awsrn_fast.terminal import DataConsole
 
 from .answer import Question, Row, answer
 from .cards import DRIVER_SHARE, find_card
@@ -136,7 +136,7 @@ def _as_dict(question: Question, rows: list[Row], name: str, dtype: str, command
 
 
 def _print(question: Question, rows: list[Row], name: str, dtype: str, command: str) -> None:
-    console = Console(highlight=False, soft_wrap=True)  # standard output: the table is this command's data
+    console = DataConsole()  # standard output: the table is this command's data
     network = question.network
     sizes = [f"{question.batch} patches of {question.patch}"] * 2 + [f"tiles of {question.tile}"]
     table = Table(
@@ -145,7 +145,7 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
     )
     table.add_column("")
     for row in rows:
-        table.add_column(row.name.replace(", ", ",\n"), justify="right")
+        table.add_column(Text(row.name.replace(", ", ",\n")), justify="right")
     lines = {
         "at": sizes,
         "tensors at the peak": [show_size(row.need.allocated) for row in rows],
@@ -153,7 +153,7 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
         "workspace": [show_size(row.need.workspace) for row in rows],
         "context": [show_size(row.need.context) for row in rows],
         "in all": [show_size(row.need.total) for row in rows],
-        "fits": ["[green]yes[/]" if row.fits else "[red]no[/]" for row in rows],
+        "fits": [Text("yes", "green") if row.fits else Text("no", "red") for row in rows],
         "largest batch": [_largest(row, "batch") for row in rows],
         "largest patch": [_largest(row, "patch") for row in rows],
         "largest tile": [_largest(row, "tile") for row in rows],
@@ -176,8 +176,12 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
         "fragmentation": f"{assumed.fragmentation:.0%} of the tensors",
     }
     for key, value in values.items():
-        console.print(escape(f"  {key} {value}: {REASONS[question.target.device][key]}"))
-    console.print(f"\n{command}" if command else "\n[red]nothing fits: take a smaller --patch or --variant[/]")
+        console.print(f"  {key} {value}: {REASONS[question.target.device][key]}")
+    console.print()
+    if command:
+        console.print(command)
+    else:
+        console.print("nothing fits: take a smaller --patch or --variant", style="red")
 
 
 def _largest(row: Row, size: str) -> str:

@@ -113,7 +113,7 @@ def read_config(arguments: list[str]) -> Config:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UserError(f"{path.parent} was started with another {options}: a resumed run keeps its own; leave it out")
     if config.iterations != before.iterations:
-        console.print("[yellow]other --iterations than before: learning rate and phases follow the new number[/]")
+        console.print("other --iterations than before: learning rate and phases follow the new number", style="yellow")
     return config
 
 
@@ -186,7 +186,7 @@ def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
     if not world.is_first:
         return
     for line in differences:
-        console.print(f"[yellow]not the machine that wrote the state, results may differ in bits: {line}[/]")
+        console.print(f"not the machine that wrote the state, results may differ in bits: {line}", style="yellow")
     console.print(f"going on from iteration {learner.iteration} of {path}")
 
 
@@ -203,8 +203,9 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
     learner, bicubic = trainer.learner, trainer.validator.bicubic
     if learner.skipped or learner.overflows:
         console.print(
-            f"[yellow]{learner.skipped} steps were skipped for a loss or gradient that was not finite, "
-            f"{learner.overflows} by the gradient scaler[/]"
+            f"{learner.skipped} steps were skipped for a loss or gradient that was not finite, "
+            f"{learner.overflows} by the gradient scaler",
+            style="yellow",
         )
     console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
     if not finished:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awsrn_fast import backends, cli, ops
@@ -102,7 +101,7 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
     file = File(path, gpu)
     todo = [task for task in tasks if not file.has(task)]
     if len(todo) < len(tasks):
-        cli.console.print(escape(f"{len(tasks) - len(todo)} of {len(tasks)} problems are in {path} already"))
+        cli.console.print(f"{len(tasks) - len(todo)} of {len(tasks)} problems are in {path} already")
     wrong = 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=cli.console, transient=True) as progress:
@@ -113,8 +112,8 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
 
         for task, found in tune(todo, file, torch.device("cuda"), timer, lambda: progress.advance(bar)):
             wrong += isinstance(found, Wrong)
-            cli.console.print(escape(_line(task, found)))
-    cli.console.print(escape(f"written: {path}"))
+            cli.console.print(_line(task, found))
+    cli.console.print(f"written: {path}")
     return 1 if wrong else 0
 
 
