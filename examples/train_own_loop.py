@@ -1,7 +1,7 @@
 """Train in a loop of your own: ``python examples/train_own_loop.py FOLDER STEPS``.
 
-The network is an ordinary nn.Module, and the fused kernels have gradients. For resuming, validation, several GPUs and the
-recipe's parts use ``python -m awsrn_fast.train``.
+The network is an ordinary nn.Module, and the fused kernels have gradients. For resuming, validation, several GPUs and
+the recipe's parts use ``python -m awsrn_fast.train``.
 """
 
 from __future__ import annotations

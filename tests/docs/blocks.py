@@ -32,7 +32,7 @@ NOT_RUN = {
 
 
 class Block(NamedTuple):
-    """One fenced block: its language, its text, why it is not run (or nothing) and what its commands get in addition."""
+    """One fenced block: language, text, why it is not run (or nothing), and what its commands get in addition."""
 
     language: str
     text: str
