@@ -44,7 +44,7 @@ def hold(op: str, seed: int, most_positions: int) -> None:
     try:
         assert_accurate(one, same_dtype, exact, transformed)
     except AssertionError as error:
-        # Of a few sums over many positions the reference's may happen to be nearly exact: then the rule holds on average.
+        # Of few sums over many positions the reference's may be nearly exact by luck: then the rule holds on average.
         over = [results(op, case, 1000 * draw + seed, 1) for draw in range(1, 13)]
         for name in exact:
             ours, theirs = (mean(largest(result[which][name] - result[2][name]) for result in over) for which in (0, 1))
