@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from awsrn_fast.arguments import Parser
 from awsrn_fast.models import facts_table
 from awsrn_fast.terminal import DataConsole
 
@@ -17,7 +17,7 @@ from .report import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.models:
         facts = facts_table()
         if options.json:
@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.info",
+def parser() -> Parser:
+    parser = Parser(
+        "info",
         description="Print versions, native libraries, instruction set, GPUs, and for each op the backend that would "
         "run and why the others would not. Put its output into bug reports.",
     )
