@@ -74,6 +74,8 @@ def read_hyper(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
         wide = state["body.0.b0.body.0.weight_v"].shape[0]
         pixels = state["skip.0.weight_v"].shape[0] // 3
     except KeyError as error:
+        if "head.0.folded" in state:
+            raise ValueError("weights of a fused network: save the network that it was fused from") from error
         raise ValueError(f"no AWSRN weights: there is no {error.args[0]!r}") from error
     scale = round(pixels**0.5)
     hyper: dict[str, Any] = {"scale": scale, "channels": channels, "wide": wide}
