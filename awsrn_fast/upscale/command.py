@@ -7,9 +7,12 @@ import os
 from collections.abc import Sequence
 
 import torch
+from rich.markup import escape
 
 import awsrn_fast
 from awsrn_fast import backends, cli, images
+from awsrn_fast.arguments import Parser, whole
+from awsrn_fast.commands import spelled
 from awsrn_fast.devices import DTYPES, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
@@ -33,11 +36,9 @@ usage (nothing done), 130 interrupted. No file is ever left half-written.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.upscale", description="Upscale image files with a trained network.", epilog=EPILOG
-    )
+    p = Parser("upscale", description="Upscale image files with a trained network.", epilog=EPILOG)
     p.add_argument("inputs", nargs="+", metavar="IN",
                    help="image files, or folders (with all that lies below, but not linked folders); - is standard "
                         "input")  # fmt: skip
@@ -53,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--memory-limit", type=parse_size, metavar="SIZE",
                    help="what the process may hold, such as 2GB; images that take more go through in tiles (default: "
                         "three quarters of what is free)")  # fmt: skip
-    p.add_argument("--tile", type=_not_negative, metavar="N",
+    p.add_argument("--tile", type=whole(0), metavar="N",
                    help="side of a tile in input pixels, 0: never tile; images of up to NxN pixels go through whole "
                         "(default: as large as the memory allows)")  # fmt: skip
     p.add_argument("--stats", choices=("frozen", "exact", "local"), default="frozen",
@@ -68,7 +69,8 @@ def parser() -> argparse.ArgumentParser:
                    help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
                         "less precise: differences of a gray level (default: %(default)s)")  # fmt: skip
     p.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto",
-                   help="kernels to run on (default: the best of each op; see python -m awsrn_fast.info)")  # fmt: skip
+                   help="kernels to run on (default: the best of each op; "
+                        f"see {spelled('info')})")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",
                    help="average over 8 flips and quarter turns: a little better, 8 times the work")  # fmt: skip
     exists = p.add_mutually_exclusive_group()
@@ -78,9 +80,9 @@ def parser() -> argparse.ArgumentParser:
                    help="do the I-th of N parts of the images, so that N processes or machines share the work; "
                         "torchrun's processes do this by themselves")  # fmt: skip
     p.add_argument("--format", choices=sorted(SUFFIXES), help="write this format (default: that of each input)")
-    p.add_argument("--quality", type=_quality, default=95, metavar="Q",
+    p.add_argument("--quality", type=whole(1, 100), default=95, metavar="Q",
                    help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default: %(default)s)")  # fmt: skip
-    p.add_argument("--max-pixels", type=_positive, default=images.MAX_PIXELS, metavar="N",
+    p.add_argument("--max-pixels", type=whole(1), default=images.MAX_PIXELS, metavar="N",
                    help="refuse inputs with more pixels than this (default: %(default)s)")  # fmt: skip
     return p
 
@@ -90,10 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     shard = pick_shard(args.shard)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
-        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part)
+        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say)
         todo = [job for job in jobs if job.problem or not (args.resume and os.path.exists(job.target))]
         status = _run(args, todo, _remark(len(jobs) - len(todo), shard))
     return together(status)
+
+
+def _say(text: str) -> None:
+    cli.console.print(escape(cli.printable(text)), soft_wrap=True)
 
 
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
@@ -144,26 +150,3 @@ def _pixels_or_none(job: Job, max_pixels: int) -> int:
         return images.pixels(job.source, max_pixels)
     except RunError:
         return 0  # reported when its turn comes
-
-
-def _not_negative(text: str) -> int:
-    return _number(text, 0)
-
-
-def _positive(text: str) -> int:
-    return _number(text, 1)
-
-
-def _quality(text: str) -> int:
-    return _number(text, 1, 100)
-
-
-def _number(text: str, low: int, high: int | None = None) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a whole number is needed, not {text!r}") from None
-    if value < low or (high is not None and value > high):
-        limits = f"at least {low}" if high is None else f"{low} to {high}"
-        raise argparse.ArgumentTypeError(f"must be {limits}, got {value}")
-    return value
