@@ -234,6 +234,39 @@ Conv3x3Shape conv3x3_shape(std::int64_t n, std::int64_t c, std::int64_t o, std::
   return {n, c, o, h, w, DType(dtype), threads, padded(c, kConv3x3Vector), padded(o, kConv3x3Vector)};
 }
 
+Buffer padded_bias(Address bias, std::int64_t size, std::int64_t wide) {
+  Buffer buffer(wide);
+  std::fill_n(buffer.data(), wide, 0.0f);
+  if (bias) std::copy_n(pointer<float>(bias), size, buffer.data());
+  return buffer;
+}
+
+LinearShape linear_shape(std::int64_t rows, std::int64_t c, std::int64_t o, int dtype, int threads) {
+  AWSRN_FAST_CHECK(rows >= 0 && c >= 1 && o >= 1, "linear: a size is too small");
+  AWSRN_FAST_CHECK(dtype == int(DType::float32) || dtype == int(DType::bfloat16), "linear: unknown dtype");
+  AWSRN_FAST_CHECK(threads >= 1, "linear: threads must be at least 1");
+  return {rows, c, o, DType(dtype), threads, padded(c, kLinearVector), padded(o, kLinearVector)};
+}
+
+void linear_fwd(Address x, Address weight, Address bias, Address residual, Address y, std::int64_t rows, std::int64_t c,
+                std::int64_t o, int dtype, int threads) {
+  const LinearShape shape = linear_shape(rows, c, o, dtype, threads);
+  const Buffer wide_bias = padded_bias(bias, o, shape.o_wide), packed(c * shape.o_wide);
+  const Buffer scratch(threads * kLinearTile * (shape.c_wide + shape.o_wide));
+  kernels().linear_fwd({shape, pointer(x), pointer<float>(weight), wide_bias.data(), pointer(residual), pointer(y),
+                        packed.data(), scratch.data()});
+}
+
+void linear_grad_weight(Address x, Address grad, Address grad_weight, Address grad_bias, std::int64_t rows,
+                        std::int64_t c, std::int64_t o, int dtype, int threads) {
+  const LinearShape shape = linear_shape(rows, c, o, dtype, threads);
+  const std::int64_t slots = std::clamp<std::int64_t>(ceil_div(rows, 1024), 1, 64), products = shape.c_wide * shape.o_wide;
+  const Buffer partial(slots * (products + shape.o_wide));
+  const Buffer scratch(threads * (kLinearTile * (shape.c_wide + shape.o_wide) + products));
+  kernels().linear_grad_weight({shape, pointer(x), pointer(grad), pointer<float>(grad_weight),
+                                pointer<float>(grad_bias), slots, partial.data(), scratch.data()});
+}
+
 // Floats of a weight's gradient at 36 points, [36, wide C, wide O].
 std::int64_t conv3x3_points_size(std::int64_t c, std::int64_t o) {
   return kConv3x3Points * padded(c, kConv3x3Vector) * padded(o, kConv3x3Vector);
@@ -251,13 +284,6 @@ Buffer conv3x3_prepared(Address weight, std::int64_t c, std::int64_t o, int thre
   Buffer prepared(conv3x3_prepared_size(c, o));
   conv3x3_prepare(weight, Address(prepared.data()), c, o, threads);
   return prepared;
-}
-
-Buffer padded_bias(Address bias, std::int64_t size, std::int64_t wide) {
-  Buffer buffer(wide);
-  std::fill_n(buffer.data(), wide, 0.0f);
-  if (bias) std::copy_n(pointer<float>(bias), size, buffer.data());
-  return buffer;
 }
 
 using MapAddresses = std::vector<std::pair<Address, std::int64_t>>;  // with the channels of each
@@ -430,6 +456,10 @@ PYBIND11_MODULE(_cpu, m) {
         py::arg("w_a_t"), py::arg("grad_x"), py::arg("grad_w_dw"), py::arg("grad_b_dw"), py::arg("grad_w_pw"),
         py::arg("grad_b_pw"), py::arg("grad_w_a"), py::arg("grad_b_a"), py::arg("n"), py::arg("c"), py::arg("d"),
         py::arg("h"), py::arg("w"), py::arg("channels_last"), py::arg("dtype"), py::arg("threads"));
+  m.def("linear_fwd", &linear_fwd, no_gil, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("residual"),
+        py::arg("y"), py::arg("rows"), py::arg("c"), py::arg("o"), py::arg("dtype"), py::arg("threads"));
+  m.def("linear_grad_weight", &linear_grad_weight, no_gil, py::arg("x"), py::arg("grad"), py::arg("grad_weight"),
+        py::arg("grad_bias"), py::arg("rows"), py::arg("c"), py::arg("o"), py::arg("dtype"), py::arg("threads"));
   m.def("non_local_fwd", &non_local_fwd, no_gil, py::arg("qkv"), py::arg("attended"), py::arg("softmax"), py::arg("n"),
         py::arg("h"), py::arg("w"), py::arg("d"), py::arg("block"), py::arg("halo"), py::arg("dtype"),
         py::arg("threads"));

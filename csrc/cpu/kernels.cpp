@@ -13,6 +13,8 @@ const Kernels kernels = {
     dwpw_attention_bwd_workspace,
     launch_dwpw_attention_fwd,
     launch_dwpw_attention_bwd,
+    launch_linear_fwd,
+    launch_linear_grad_weight,
     launch_non_local_fwd,
     launch_non_local_bwd,
     launch_awms_prepare,

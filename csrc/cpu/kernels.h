@@ -5,6 +5,7 @@
 #include "cpu/dwpw_attention.h"
 #include "cpu/gated_pair.h"
 #include "cpu/gated_residual.h"
+#include "cpu/linear.h"
 #include "cpu/non_local.h"
 #include "cpu/wide_residual.h"
 
@@ -19,6 +20,8 @@ struct Kernels {
   DwpwAttentionWorkspace (*dwpw_attention_bwd_workspace)(const DwpwAttentionShape&);
   void (*dwpw_attention_fwd)(const DwpwAttentionFwd&);
   void (*dwpw_attention_bwd)(const DwpwAttentionBwd&);
+  void (*linear_fwd)(const LinearFwd&);
+  void (*linear_grad_weight)(const LinearGradWeight&);
   void (*non_local_fwd)(const NonLocalFwd&);
   void (*non_local_bwd)(const NonLocalBwd&);
   void (*awms_prepare)(const AwmsWeights&);
@@ -46,6 +49,8 @@ DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape&);
 DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape&);
 void launch_dwpw_attention_fwd(const DwpwAttentionFwd&);
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd&);
+void launch_linear_fwd(const LinearFwd&);
+void launch_linear_grad_weight(const LinearGradWeight&);
 void launch_non_local_fwd(const NonLocalFwd&);
 void launch_non_local_bwd(const NonLocalBwd&);
 void launch_awms_prepare(const AwmsWeights&);

@@ -315,7 +315,7 @@ def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     n, planes, high, wide = grad_y.shape
     h, w = high // scale, wide // scale
     grad = (grad_y * out_scale).reshape(n, planes, h, scale, w, scale).permute(0, 2, 4, 1, 3, 5)
-    return grad.reshape(n, h, w, planes * scale**2).permute(0, 3, 1, 2)
+    return grad.reshape(n, h, w, planes * scale**2).contiguous().permute(0, 3, 1, 2)  # with scale 1 it is a view
 
 
 def _sizes(x: Tensor, outputs: int) -> tuple[int, int, int, int, int, int, int]:

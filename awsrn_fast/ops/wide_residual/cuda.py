@@ -38,7 +38,7 @@ def fwd(
     """``y``, its mean, and where it is to be kept the residual ``f`` as the backward pass wants it, in NHWC."""
     c, seen = x.shape[1], channels_last(x)
     y, f = new_map(x, c), new_map(x, c) if keep else None
-    mean = x.new_full(x.shape[:2], float("nan"))
+    mean = x.new_empty(x.shape[:2]) if y.numel() else x.new_full(x.shape[:2], float("nan"))
     if y.numel():
         first, second = packed_anyway(prepared, w1, w2)
         if native.cuda.wide_residual_is_fused(_cuda.target(x)[2], c, w1.shape[0], _cuda.dtype_code(x.dtype)):
