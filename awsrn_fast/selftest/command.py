@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import time
 from collections.abc import Sequence
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from awsrn_fast import native, ops
+from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
 from awsrn_fast.errors import UserError
 from awsrn_fast.info.report import report
+from awsrn_fast.terminal import DataConsole
 
 from .kernels import check_ops, places
 from .networks import check_networks
@@ -24,14 +23,14 @@ from .outcome import Outcome
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     devices = _devices(options.device)
     start, outcomes = time.perf_counter(), _left_out(devices)
 
     def seen(outcome: Outcome) -> None:
         outcomes.append(outcome)
         if outcome.status == "FAILED":
-            console.print(f"[bold red]FAILED[/] {escape(outcome.name)}: {escape(outcome.detail)}")
+            console.print(f"FAILED {outcome.name}: {outcome.detail}", style="bold red")
 
     where = places(devices)
     check_ops(options.op or list(ops.ROWS), where, options.plant, seen)
@@ -49,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.selftest",
+def parser() -> Parser:
+    parser = Parser(
+        "selftest",
         description="Run every kernel that this machine can run, forward and backward, and whole networks, and compare "
         "with plain PyTorch in fp64. Exit status 1 if anything is wrong. Put its output into bug reports.",
     )
@@ -88,19 +87,19 @@ def _left_out(devices: list[str]) -> list[Outcome]:
 
 def _print(outcomes: list[Outcome], failed: int, seconds: float) -> None:
     # Standard output: the table is this command's data.
-    out = Console(highlight=False, soft_wrap=True)
+    out = DataConsole()
     table = Table(title="Largest error, as a share of what is allowed")
     for column, justify in (("check", "left"), ("status", "left"), ("error", "right"), ("seconds", "right")):
         table.add_column(column, justify=justify, no_wrap=True, overflow="fold")
     for outcome in outcomes:
         if outcome.status != "not run":
             worst = "" if outcome.worst is None else f"{outcome.worst:.2f}"
-            table.add_row(escape(outcome.name), outcome.status, worst, f"{outcome.seconds:.1f}")
+            table.add_row(outcome.name, outcome.status, worst, f"{outcome.seconds:.1f}")
     out.print(table)
     for status in ("not run", "FAILED"):
         for outcome in outcomes:
             if outcome.status == status:
-                out.print(f"{status}: {escape(outcome.name)}: {escape(outcome.detail)}")
+                out.print(f"{status}: {outcome.name}: {outcome.detail}")
     done = sum(outcome.status == "ok" for outcome in outcomes)
     left = sum(outcome.status == "not run" for outcome in outcomes)
     out.print(f"{done} ok, {failed} failed, {left} not run, {seconds:.0f} s")
