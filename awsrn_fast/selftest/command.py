@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import time
 from collections.abc import Sequence
 
@@ -78,6 +79,10 @@ def _left_out(devices: list[str]) -> list[Outcome]:
     outcomes = []
     if native.cpu is None:
         outcomes.append(Outcome("native", "not run", detail=native.cpu_reason))
+    else:
+        built = re.match("built for (.+) with ", native.build_info().get("cpu", ""))
+        lacking = set(built[1].split(", ")) - set(native.cpu.available_isas()) if built else set()
+        outcomes += [Outcome(f"native/{isa}", "not run", detail="this CPU lacks it") for isa in sorted(lacking)]
     if native.cuda is None:
         outcomes.append(Outcome("cuda", "not run", detail=native.cuda_reason))
     elif not any(device.startswith("cuda") for device in devices):
@@ -96,10 +101,15 @@ def _print(outcomes: list[Outcome], failed: int, seconds: float) -> None:
             worst = "" if outcome.worst is None else f"{outcome.worst:.2f}"
             table.add_row(outcome.name, outcome.status, worst, f"{outcome.seconds:.1f}")
     out.print(table)
-    for status in ("not run", "FAILED"):
-        for outcome in outcomes:
-            if outcome.status == status:
-                out.print(f"{status}: {outcome.name}: {outcome.detail}")
+    reasons: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.status == "not run":
+            reasons.setdefault(outcome.detail, []).append(outcome.name)
+    for reason, names in reasons.items():
+        out.print(f"not run: {', '.join(names)}: {reason}")
+    for outcome in outcomes:
+        if outcome.status == "FAILED":
+            out.print(f"FAILED: {outcome.name}: {outcome.detail}")
     done = sum(outcome.status == "ok" for outcome in outcomes)
     left = sum(outcome.status == "not run" for outcome in outcomes)
     out.print(f"{done} ok, {failed} failed, {left} not run, {seconds:.0f} s")

@@ -60,7 +60,7 @@ def test_a_fault_that_cannot_be_planted_is_an_error() -> None:
 
 
 def test_a_kernel_that_raises_is_a_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
+    def refuse(**arguments: object) -> None:
         raise RuntimeError("gated_residual: CUDA launch failed: out of resources")
 
     monkeypatch.setattr(ops, "ROWS", {**ops.ROWS, OP: _like(ops.ROWS[OP], refuse)})
