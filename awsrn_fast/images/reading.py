@@ -147,17 +147,17 @@ def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> R
 def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
     with _opened(path, max_pixels) as image:
         _refuse_what_would_lose(path, image)
-        facts = tiff_windows.facts_of(path) if image.format == "TIFF" else None
         boxes = kinds.boxes_of(path) if image.format in ("AVIF", "HEIF") else None
         sixteen = boxes is not None and boxes.bits > 8
         # Pillow's own copy and ours.
         check_memory(path, 8 * (1 + sixteen) * image.width * image.height, memory_limit, _AS_PARTS)
+        facts, mask = tiff_windows.facts_of(path) if image.format == "TIFF" else (None, None)
         exif = image.getexif()
         extras, notes = _extras_of(path, image, boxes)
         image.load()
         numbers, icc, more = deep.decode(path, image, boxes.bits) if sixteen else _eight_bit(image)
-        if facts is not None and facts.mask is not None and numbers.shape[2] in (1, 3):
-            numbers = np.concatenate((numbers, facts.mask[..., None] * np.uint8(255)), axis=-1)
+        if mask is not None and numbers.shape[2] in (1, 3):
+            numbers = np.concatenate((numbers, mask[..., None] * np.uint8(255)), axis=-1)
             more += (tiff_windows.MASKED,)
         height, width, planes = numbers.shape
         header = Header(height, width, planes < 3, planes in (2, 4), samples=WORDS if sixteen else BYTES,

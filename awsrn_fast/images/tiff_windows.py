@@ -16,7 +16,7 @@ from PIL import Image
 from awsrn_fast.errors import RunError
 
 from .picture import BYTES, WORDS, Header, Samples, is_there
-from .tiff_facts import TiffFacts, facts_of_file, nodata_number, tifffile
+from .tiff_facts import TiffFacts, facts_of_file, mask_of, nodata_number, tifffile
 from .windows import Reader, check_size, plainly
 
 _KEPT = 2**26
@@ -58,10 +58,11 @@ def pixels(path: Path, max_pixels: int) -> int:
         return page.imagelength * page.imagewidth
 
 
-def facts_of(path: Path) -> TiffFacts:
-    """Of a file whose pixels are read by others."""
+def facts_of(path: Path) -> tuple[TiffFacts, np.ndarray | None]:
+    """Of a file whose pixels are read by others, with its mask."""
     with plainly(path), tifffile().TiffFile(path) as file:
-        return facts_of_file(path, file)
+        facts = facts_of_file(path, file)
+        return facts, None if facts.mask is None else mask_of(facts.mask)
 
 
 def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
@@ -96,7 +97,7 @@ class TiffWindows(Reader):
         self._bands = page.samplesperpixel
         white_is_zero = page.photometric == _MIN_IS_WHITE
         self._inverted = white_is_zero and page.dtype in (BYTES.dtype, WORDS.dtype)
-        self.icc, self._mask = page.iccprofile, None
+        self.icc, self._mask = page.iccprofile, None  # page of a mask, and once it is read its array
         self._colors, alpha, self._premultiplied, more = self._alpha()
         if self._inverted:
             more += (INVERTED,)
@@ -124,7 +125,7 @@ class TiffWindows(Reader):
             if samples.natural and not alpha:
                 self._mask, alpha = facts.mask, True
                 self._planes += 1
-                self.resident += facts.mask.nbytes
+                self.resident += self._height * self._width
                 more += (MASKED,)
             else:
                 more += ("the mask in the file is left out",)
@@ -160,6 +161,8 @@ class TiffWindows(Reader):
             out[..., : self._colors] = np.iinfo(page.dtype).max - out[..., : self._colors]
         if self._mask is None:
             return out
+        if not isinstance(self._mask, np.ndarray):
+            self._mask = mask_of(self._mask)
         seen = self._mask[top:bottom, left:right, None] * page.dtype.type(np.iinfo(page.dtype).max)
         return np.concatenate((out, seen), axis=-1)
 
