@@ -88,9 +88,9 @@ def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
     return larger
 
 
-def xmp_of(xmp: bytes, height: int, width: int) -> bytes:
-    """XMP of the upright image of that size."""
-    for pattern, value in ((_TURN, 1), (_WIDTH, width), (_HEIGHT, height)):
+def xmp_of(xmp: bytes, height: int, width: int, orientation: int = 1) -> bytes:
+    """XMP of the image of that size, which stands upright unless another EXIF orientation is given."""
+    for pattern, value in ((_TURN, orientation), (_WIDTH, width), (_HEIGHT, height)):
         xmp = pattern.sub(rb"\g<1>\g<2>" + str(value).encode(), xmp)
     return xmp
 

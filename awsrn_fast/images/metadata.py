@@ -160,7 +160,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _METADATA = {"colour profile", "EXIF", "resolution", "XMP"}
 _KEPT_BY = {
     "PNG": _METADATA | {"comment", "texts"},
-    "TIFF": _METADATA | {"IPTC", "georeference", "GDAL metadata"},
+    "TIFF": _METADATA | {"IPTC", "georeference", "GDAL metadata", "no-data number"},
     "JPEG": _METADATA | {"IPTC", "comment"},
     "WEBP": _METADATA,
     "AVIF": _METADATA,
@@ -182,6 +182,7 @@ def _said(header: Header, format: str) -> Iterator[str]:
     yield from (name for name, value in (
         ("colour profile", header.icc), ("EXIF", header.exif), ("georeference", header.geo), ("XMP", extras.xmp),
         ("IPTC", extras.iptc), ("comment", extras.comment), ("GDAL metadata", extras.gdal),
+        ("no-data number", extras.nodata),
     ) if value)  # fmt: skip
     resolution = extras.resolution
     if resolution is not None and (resolution.unit or resolution.x != resolution.y):

@@ -56,6 +56,8 @@ def tag(path: Path, code: int) -> object:
         ("-9223372036854775808", "i8", -(2**63)),
         ("0.1", "f4", np.float32(0.1)),
         ("nan", "f4", np.nan),
+        ("inf", "f4", np.inf),
+        ("-inf", "f8", -np.inf),
     ],
 )
 def test_the_no_data_number_is_that_of_the_samples_type(tmp_path, text, dtype, number):
@@ -118,6 +120,19 @@ def test_absent_tiles_have_no_data_or_are_zero(tmp_path, dtype, text):
     np.testing.assert_allclose(written[:, :16], there, atol=1e-4)
     assert (written[:, 16:] == int(text or 0)).all()
     assert (picture.alpha is not None) == (text is not None)
+
+
+@pytest.mark.parametrize("strips", [1, 2, 4])
+def test_absent_strips_are_as_absent_tiles(tmp_path, strips):
+    there = np.full((16 // strips, 8), 5, np.int16)
+    tags = tags_of(np.zeros((16, 8), np.int16), t278=(4, [16 // strips]), t42113=(2, b"-1\0"))
+    write_tiff(tmp_path / "in.tif", (tags, [None] * (strips - 1) + [there.tobytes() if strips > 1 else None]))
+    if strips == 1:
+        with pytest.raises(RunError, match="no value is finite and means data"):
+            images.read(tmp_path / "in.tif")
+        return
+    picture = images.read(tmp_path / "in.tif")
+    assert (picture.alpha[: -len(there)] == 0).all() and (picture.alpha[-len(there) :] == 1).all()
 
 
 SCALE = (
