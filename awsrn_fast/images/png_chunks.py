@@ -22,9 +22,9 @@ _OF_THE_FILE = (b"fcTL", b"fdAT", b"iDOT")
 """Of an animation, which acTL tells of, and where Apple's decoder finds the rows."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_LARGEST = 2**26
+_LARGEST = 2**24
 """Bytes of a chunk beside the pixels, and of what it unpacks to."""
-_LARGEST_TOTAL = 2**27
+_LARGEST_TOTAL = 2**25
 _XMP, _RAW = b"XML:com.adobe.xmp", b"Raw profile type "
 
 
