@@ -138,7 +138,7 @@ def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> R
         if turn is None:
             return found
         with plainly(path), found:
-            return _turned(found.header, found.numbers(0, found.header.height, 0, found.header.width), exif)
+            return _turned(found.header, found.whole_numbers(), exif)
     except BaseException:
         found.close()
         raise

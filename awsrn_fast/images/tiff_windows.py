@@ -120,7 +120,7 @@ class TiffWindows(Reader):
         if samples.missing is not None:
             alpha = True
             more += ("values that mean no data or are not finite are filled from around, and left out again",)
-        elif samples.natural and self._nodata is not None:
+        elif samples.natural and self._nodata is not None and self._planes > 1:
             more += (f"{self._nodata}, which means no data, is taken as a colour",)
         if facts.mask is not None:
             if samples.natural and not alpha:
@@ -135,6 +135,12 @@ class TiffWindows(Reader):
 
     def close(self) -> None:
         self._file.close()
+
+    def whole_numbers(self) -> np.ndarray:
+        """The image as in the file, [H, W, planes] of its dtype, colours not multiplied with alpha."""
+        if self._premultiplied:
+            return self.header.samples.from_unit(self.window(0, self._height, 0, self._width))
+        return self.numbers(0, self._height, 0, self._width)
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         with plainly(self._path):

@@ -313,3 +313,36 @@ def test_a_turned_tiff_has_its_resolution_turned(tmp_path, ramp):
     Image.fromarray(ramp).save(tmp_path / "in.tif", tiffinfo={274: 6, 282: 300.0, 283: 150.0, 296: 2})
     picture = images.read(tmp_path / "in.tif")
     assert picture.size == (32, 24) and (picture.extras.resolution.x, picture.extras.resolution.y) == (150, 300)
+
+
+def test_premultiplied_colours_of_a_turned_image_are_divided(tmp_path):
+    array = np.full((4, 6, 4), 100, np.uint8)
+    array[..., 3] = 200
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=["assocalpha"],
+                     extratags=[(274, "H", 1, 6, True)])  # fmt: skip
+    picture = images.read(tmp_path / "in.tif")
+    assert picture.size == (6, 4)
+    np.testing.assert_allclose(picture.color, 0.5, atol=0.003)
+
+
+def test_a_number_that_no_gray_level_has_does_not_bind_the_picture_to_tiff(tmp_path, ramp):
+    write_tiff(tmp_path / "in.tif", (tags_of(ramp, t42113=(2, b"255\0")), [ramp.tobytes()]))
+    picture = images.read(tmp_path / "in.tif")
+    assert picture.notes == () and picture.alpha is None
+    images.write(tmp_path / "out.png", picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), ramp)
+    assert images.not_kept(picture.header, "PNG") == ("PNG keeps no no-data number",)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_jpeg_in_a_geotiff_keeps_place_and_mask(tmp_path, ramp, tile):
+    """Orthophotos as GDAL compresses them: YCbCr, which Pillow reads."""
+    pytest.importorskip("imagecodecs")
+    geo = [(33550, "d", 3, (10.0, 10.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), True)]
+    with tifffile.TiffWriter(tmp_path / "in.tif") as file:
+        file.write(ramp[..., None].repeat(3, 2), photometric="rgb", compression="jpeg", tile=tile, extratags=geo)
+        file.write(ramp > 50, photometric="mask", subfiletype=4)
+    picture = enlarged(tmp_path)
+    assert tag(tmp_path / "out.tif", 33550) == (5, 5, 0)
+    np.testing.assert_array_equal(picture.alpha > 0.5, ramp > 50)
+    assert np.abs(picture.color[..., 0] * 255 - ramp).max() < 6
