@@ -135,7 +135,8 @@ class Config:
         rules = {
             "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
             "scale": (self.scale in SCALES, f"one of {', '.join(map(str, SCALES))}"),
-            "data": (bool(self.data), "at least one folder"),
+            "data": (bool(self.data) and all(self.data), "at least one folder, each with a name"),
+            "valid": (all(self.valid), "folders, each with a name"),
             "kernels": (all(k >= 1 and k % 2 for k in self.kernels), "odd numbers from 1 on"),
             "ema": (0 <= self.ema < 1, "at least 0 and below 1"),
             "fass_fraction": (0 <= self.fass_fraction <= 1, "from 0 to 1"),
@@ -203,11 +204,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Defaults by name; the configuration file and the command line come after them."""
 
 CHANGEABLE_ON_RESUME = (
-    *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every"),
+    *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every", "data", "valid"),
     *("device", "workers", "profile", "tensorboard", "vgg_weights"),
     *("checkpoint_activations", "memory_limit"),
 )
-"""Fields that a resumed run may change; the others decide what the run computes."""
+"""Fields that a resumed run may change; the others decide what the run computes. Images may have moved: what is in
+them is compared."""
 
 
 def difference(before: Config, now: Config) -> list[str]:

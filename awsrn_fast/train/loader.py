@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from awsrn_fast.cli import ENDING, console, labelled
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.metrics import smallest_side
 
 from .distributed import World
 from .schedule import phase_at
@@ -26,14 +27,29 @@ Item = TypeVar("Item")
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
-def open_training(config: Config, world: World) -> Photos:
-    """The photographs to learn from; broken images are named and left out."""
-    return _open(config.data, config, "train", world)
+def open_images(config: Config, world: World) -> tuple[Photos, Photos]:
+    """The photographs to learn from, and those to validate on: ``valid``, or what the training data hold out.
+
+    Broken images are named and left out, copies of validation images, too.
+    """
+    photos = _open(config.data, config, "train", world)
+    if not config.valid:
+        return photos, _open(config.data, config, "valid", world)
+    validation = _open(config.valid, config, None, world)
+    others = photos.without(validation)
+    if world.is_first and len(others) < len(photos):
+        what = "and are not trained on" if len(others) else "all of them: validation says nothing of other images"
+        console.print(f"{len(photos) - len(others)} training images are among the validation images, {what}")
+    return others if len(others) else photos, validation
 
 
-def open_validation(config: Config, world: World) -> Photos:
-    """The photographs to validate on: ``valid``, or those that the training data hold out."""
-    return _open(config.valid, config, None, world) if config.valid else _open(config.data, config, "valid", world)
+def changed_images(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """A line for each kind of images, training and validation, that is not what the run began with."""
+    changed = [name for name, found in before.items() if found != now[name]]
+    return [
+        f"other {name} images than the run began with ({before[name]}; now {now[name]}): it goes on with these"
+        for name in changed
+    ]
 
 
 def batches(
@@ -102,7 +118,8 @@ def _open(folders: tuple[str, ...], config: Config, split: str | None, world: Wo
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        photos = open_photos(paths, config.scale, degradation=degradation, split=split, progress=advance)
+        least = smallest_side(config.scale)
+        photos = open_photos(paths, config.scale, degradation=degradation, split=split, least=least, progress=advance)
     if not world.is_first:
         return photos
     for line in photos.remarks:

@@ -130,7 +130,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(folder, cache_place,
 def test_leftovers_of_killed_runs_go_after_a_day(folder, cache_place):
     open_photos([folder], 4)
     place = next(cache_place.iterdir())
-    old, new = place / ".1.part.npy", place / ".2.part.npy"
+    old, new = place / ".000000000001.part.npy", place / ".000000000002.part.npy"
     for file in (old, new):
         file.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
@@ -140,7 +140,7 @@ def test_leftovers_of_killed_runs_go_after_a_day(folder, cache_place):
 
 def test_a_file_that_another_process_renames_meanwhile_is_no_failure(folder, cache_place):
     open_photos([folder], 4)
-    gone = next(cache_place.iterdir()) / ".3.part.npy"
+    gone = next(cache_place.iterdir()) / ".000000000003.part.npy"
     gone.symlink_to("renamed")  # listed, and not there when it is looked at
     assert len(open_photos([folder], 4))
 
