@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from awsrn_fast.cli import ENDING, console, labelled
 from awsrn_fast.config import SAMPLE, Config
-from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.data import PatchSampler, Photos, open_photos, sample_folder
 from awsrn_fast.metrics import smallest_side
 
 from .distributed import World
@@ -60,7 +60,8 @@ def batches(
     B is this process's share of the batch; together the processes draw what one would.
     """
     with console.status("measuring which patches are hard, once"):
-        sampler = PatchSampler(photos, config.seed, fass_fraction=config.fass_fraction if config.fass else 0.0)
+        fass = config.fass_fraction if config.fass else 0.0
+        sampler = PatchSampler(photos, config.seed, fass_fraction=fass, degradation=config.degradation)
     automatic = 0 if device.type == "cpu" else 4
     loader = DataLoader(
         _Batches(sampler, config, world),
@@ -110,7 +111,8 @@ class _Batches(Dataset):
 
 
 def _open(folders: tuple[str, ...], config: Config, split: str | None, world: World) -> Photos:
-    degradation = Degradation(blur=config.blur, noise=config.noise, jpeg=config.jpeg or None)
+    # Patches to learn from are degraded one by one; those to validate on once, by what is in them.
+    degradation = None if split == "train" else config.degradation
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
     with Progress(*_COLUMNS, console=console, transient=True, disable=not world.is_first) as bar:
         task = bar.add_task("decoding images, once", total=None)

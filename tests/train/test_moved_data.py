@@ -92,3 +92,14 @@ def test_small_and_flat_pictures_are_not_validated_on(photos, tmp_path, capsys) 
 def test_a_folder_without_a_name_is_refused(options, option: str) -> None:
     with pytest.raises(UserError, match=f"{option} is .*with a name"):
         main([*options, option, ""])
+
+
+def test_degradations_drawn_for_every_patch_go_on_bit_equal(options, tmp_path, monkeypatch) -> None:
+    drawn = ["--noise", "0", "15", "--jpeg", "40", "95", "--blur", "0", "2", "--anisotropic", "true"]
+    drawn += ["--resize", "bicubic", "area", "--second-order", "0.5", "--poisson", "0.5"]
+    assert main([*options, *drawn, "--out", str(tmp_path / "whole")]) == 0
+    half([*options, *drawn], monkeypatch)
+    assert main(["--out", str(tmp_path / "run"), "--resume"]) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+    with pytest.raises(UserError, match="degradation noise must be .*the smaller first"):
+        main([*options, "--noise", "9", "3"])
