@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from awsrn_fast.cli import ENDING, console, labelled
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.errors import RunError
 from awsrn_fast.metrics import smallest_side
 
 from .distributed import World
@@ -84,9 +85,17 @@ def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
     """
     with ThreadPoolExecutor(1) as pool:
         coming = deque(pool.submit(next, source, None) for _ in range(depth))
-        while (item := coming.popleft().result()) is not None:
-            coming.append(pool.submit(next, source, None))
-            yield item
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(pool.submit(next, source, None))
+                yield item
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"a process that cuts patches was ended ({reason}): too little memory? Try --workers 0"
+            ) from error
 
 
 def _outlast_signals(worker: int) -> None:
