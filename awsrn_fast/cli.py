@@ -15,7 +15,6 @@ from rich.text import Text
 from .errors import RunError, UserError, is_out_of_memory
 from .heap import keep_freed_memory
 from .launcher import speaks
-from .limits import limit_threads
 from .terminal import DataConsole, open_standard_streams, printable, settle_standard_streams
 
 console = DataConsole(stderr=True)
@@ -31,7 +30,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     handle_ending(_interrupt)  # to the very end: a signal that comes twice must not change the exit status
     keep_freed_memory()
     try:
-        limit_threads()
         status = main() or 0
     except UserError as error:
         status = error.status
