@@ -238,14 +238,17 @@ def write_ninja(path: Path, outputs: dict[str, Path], libraries: list[Library]) 
     def words(command: list[str]) -> str:
         return shlex.join(command).replace("$", "$$")
 
-    escape = ninja_syntax.escape_path
-    with open(path, "w") as file:
+    def name(target: Path) -> str:
+        # Relative, so that a checkout may lie below any name at all; Writer.build escapes spaces, but no dollars.
+        return ninja_syntax.escape(os.path.relpath(target, path.parent.resolve()))
+
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         writer = ninja_syntax.Writer(file, width=1000)
         writer.rule("compile", "$compiler -c $in -o $out -MD -MF $out.d", depfile="$out.d", deps="gcc")
         writer.rule("link", "$compiler $in -o $out $flags")
         for library in libraries:
-            objects = [escape(name) for _, name, _ in library.units]
-            for unit, (source, _, command) in zip(objects, library.units, strict=True):
-                writer.build(unit, "compile", escape(str(source)), variables={"compiler": words(command)})
+            objects = [unit for _, unit, _ in library.units]
+            for source, unit, command in library.units:
+                writer.build(unit, "compile", name(source), variables={"compiler": words(command)})
             variables = {"compiler": words(library.compiler), "flags": words(library.link_flags)}
-            writer.build(escape(str(outputs[library.name])), "link", objects, variables=variables)
+            writer.build(name(outputs[library.name]), "link", objects, variables=variables)

@@ -118,7 +118,7 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
     if args.scale not in (None, scale):
         raise UserError(f"{args.weights} is for x{scale}: it cannot be measured with --scale {args.scale}")
     network = place(model)
-    methods = {"": partial(super_resolve, network)}
+    methods: dict[str, Method] = {"": partial(super_resolve, network)}
     if args.self_ensemble:
         methods[ENSEMBLE] = partial(super_resolve, SelfEnsemble(network))
     return methods, scale

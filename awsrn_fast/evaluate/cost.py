@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.table import Table
@@ -70,7 +71,7 @@ def measure_cost(
     """The cost of each network, in its fused form as ``place`` makes it."""
     placed = {name: place(network) for name, network in networks.items()}
     image = torch.rand(1, 3, HEIGHT // scale, WIDTH // scale, generator=torch.Generator().manual_seed(0))
-    memory = {name: most_taken(lambda network=network: network(image)) for name, network in placed.items()}
+    memory = {name: most_taken(partial(network, image)) for name, network in placed.items()}
     seconds: dict[str, list[float]] = {name: [] for name in placed}
     for _ in range(TURNS):
         for name, network in placed.items():

@@ -64,7 +64,9 @@ def _measure_one(
 
 def _save(pictures: dict[Path, np.ndarray], folder: Path | None) -> None:
     # Not an image's own failure: where one cannot be written, no other can either, so the command ends.
-    for name, picture in pictures.items() if folder else ():
+    if folder is None:
+        return
+    for name, picture in pictures.items():
         with replacing(folder / name) as beside:
             Image.fromarray(picture).save(beside)
 

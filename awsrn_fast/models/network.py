@@ -24,6 +24,7 @@ class SuperResolution(nn.Module):
     The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.
     """
 
+    mean: Tensor
     network: str
     hyper: dict[str, Any]
     """The constructor's arguments; what is needed to build the network again."""

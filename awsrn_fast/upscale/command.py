@@ -30,9 +30,11 @@ DEFAULT_WEIGHTS = "improved-s-x4"
 EPILOG = """
 Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
 Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
-Formats: PNG, JPEG, WebP, TIFF, BMP. Measurements (TIFF with one channel of 16 bits, signed or floating samples) keep
-their range of values. Exit status: 0 all done, 1 some images failed (the others are done), 2 wrong
-usage (nothing done), 130 interrupted. No file is ever left half-written.
+Formats: PNG, JPEG, WebP, TIFF, BMP, AVIF, and HEIC with the package pillow-heif. Resolution (pixels an inch) grows with
+the picture, XMP, IPTC and texts are kept where the format has a place for them; what is left out is said. Measurements
+(TIFF with one channel of 16 bits, signed or floating samples) keep their range of values. Exit status: 0 all done, 1
+some images failed (the others are done), 2 wrong usage (nothing done), 130 interrupted. No file is ever left
+half-written.
 """
 
 
@@ -80,8 +82,9 @@ def parser() -> Parser:
                    help="do the I-th of N parts of the images, so that N processes or machines share the work; "
                         "torchrun's processes do this by themselves")  # fmt: skip
     p.add_argument("--format", choices=sorted(SUFFIXES), help="write this format (default: that of each input)")
-    p.add_argument("--quality", type=whole(1, 100), default=95, metavar="Q",
-                   help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default: %(default)s)")  # fmt: skip
+    p.add_argument("--quality", type=whole(1, 100), metavar="Q",
+                   help="of JPEG, WebP and AVIF, 1 to 100; WebP is lossless at 100 (default: 95, and lossless WebP "
+                        "stays lossless)")  # fmt: skip
     p.add_argument("--max-pixels", type=whole(1), default=images.MAX_PIXELS, metavar="N",
                    help="refuse inputs with more pixels than this (default: %(default)s)")  # fmt: skip
     return p
