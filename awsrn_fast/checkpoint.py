@@ -39,7 +39,12 @@ def save_weights(
         model: a network in its training form.
         training: facts to keep in the header beside the hyper-parameters (iterations, figures, data).
         dtype: of the numbers in the file; float16 halves it.
+
+    Raises:
+        ValueError: the network is fused.
     """
+    if model.is_fused:
+        raise ValueError("save_weights: a fused network has lost its training form; save the one it was fused from")
     header = {"network": model.network, "hyper": model.hyper, "training": dict(training or {})}
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors, metadata={HEADER_KEY: json.dumps(header)})

@@ -6,12 +6,13 @@ here cannot hold is an error or a note, never a silent cut: Pillow reads 16-bit 
 these kinds do not go through it.
 """
 
+from .extras import Extras, Resolution
 from .metadata import not_kept
 from .picture import BYTES, FORMATS, WORDS, Header, Picture, Samples
 from .reading import MAX_PIXELS, format_inside, pixels, read, reader
 from .windows import Reader
 from .writing import Rows, check_writable, held, write, writer
 
-__all__ = ["BYTES", "FORMATS", "MAX_PIXELS", "WORDS", "Header", "Picture", "Reader", "Rows", "Samples",
-           "check_writable", "format_inside", "held", "not_kept", "pixels", "read", "reader", "write",
+__all__ = ["BYTES", "FORMATS", "MAX_PIXELS", "WORDS", "Extras", "Header", "Picture", "Reader", "Resolution", "Rows",
+           "Samples", "check_writable", "format_inside", "held", "not_kept", "pixels", "read", "reader", "write",
            "writer"]  # fmt: skip

@@ -60,6 +60,8 @@ def facts_of_file(path: Path, file: object) -> TiffFacts:
     gdal, cut = _text(page, _GDAL), None
     if gdal and (cut := _STATISTICS.sub("", gdal)) != gdal:
         notes += ("GDAL's statistics of the old numbers are left out",)
+    if cut and 'role="scale"' in cut:
+        notes += ("GDAL's scale and offset are kept: they hold for the new numbers as for the old",)
     extras = Extras(_resolution(page), _bytes(page, _XMP), _bytes(page, _IPTC), gdal=cut, nodata=_text(page, _NODATA))
     return TiffFacts(geo, extras, mask, notes)
 

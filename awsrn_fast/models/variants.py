@@ -106,6 +106,8 @@ def public_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def read_hyper(state: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
     """Network name and the constructor's arguments, as far as keys and shapes show them."""
+    if "head.0.folded" in state:
+        raise ValueError("weights of a fused network: save the network that it was fused from")
     channels = _filters(state, "head.0.weight_v")
     wide = _filters(state, "body.0.b0.body.0.weight_v")
     scale = round((_filters(state, "skip.0.weight_v") // 3) ** 0.5)
