@@ -18,7 +18,10 @@ from .launcher import speaks
 from .terminal import DataConsole, open_standard_streams, printable, settle_standard_streams
 
 console = DataConsole(stderr=True)
-"""Progress, tables and remarks. Standard error, so that standard output stays free for data."""
+"""Progress and remarks. Standard error, so that standard output stays free for results."""
+
+results = DataConsole()
+"""What the user asked for: tables and figures. Standard output."""
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """Signals that ask a process to end: Ctrl-C, kill and schedulers, a terminal that is closed."""

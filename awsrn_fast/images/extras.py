@@ -33,7 +33,7 @@ class Resolution:
         factor = _METRES[unit] / _METRES[self.unit] if unit != self.unit else 1.0
         return self.x * factor, self.y * factor
 
-    def scaled(self, scale: int) -> Resolution:
+    def scaled(self, scale: float) -> Resolution:
         """Of the image with ``scale`` times as many pixels along each side, which is as large on paper."""
         return replace(self, x=scale * self.x, y=scale * self.y)
 
@@ -64,13 +64,13 @@ class Extras:
     gdal: str | None = None
     nodata: str | None = None
 
-    def scaled(self, scale: int) -> Extras:
+    def scaled(self, scale: float) -> Extras:
         """Of the image with ``scale`` times as many pixels along each side."""
         resolution = None if self.resolution is None else self.resolution.scaled(scale)
         return replace(self, resolution=resolution, xmp=self.xmp and _GROWING.sub(_times(scale), self.xmp))
 
 
-def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
+def scaled_exif(exif: Image.Exif, scale: float) -> Image.Exif:
     """EXIF with what it measures in pixels for the larger image: the focal plane's resolution, the subject's place."""
     details = dict(exif.get(ExifTags.IFD.Exif, {}))
     grown: dict[int, object] = {}
@@ -79,7 +79,7 @@ def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
             grown[tag] = float(details[tag]) * scale
     for tag in SUBJECT:
         if tag in details:
-            grown[tag] = tuple(scale * int(value) for value in details[tag])
+            grown[tag] = tuple(round(scale * int(value)) for value in details[tag])
     if not grown:
         return exif
     larger = Image.Exif()
@@ -100,5 +100,5 @@ def tells_of_other_pictures(xmp: bytes) -> bool:
     return any(name in xmp for name in _OTHER_PICTURES)
 
 
-def _times(scale: int) -> Callable[[re.Match[bytes]], bytes]:
-    return lambda m: m[1] + m[2] + str(scale * int(m[3])).encode()
+def _times(scale: float) -> Callable[[re.Match[bytes]], bytes]:
+    return lambda m: m[1] + m[2] + str(round(scale * int(m[3]))).encode()
