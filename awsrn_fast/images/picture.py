@@ -25,7 +25,7 @@ FORMATS = {
     ".dib": "BMP",
 }
 """Formats by file suffix (in lower case), as far as the libraries here read and write them."""
-if features.check("avif"):
+if "avif" in features.modules and features.check("avif"):  # from Pillow 11.3 on
     FORMATS[".avif"] = "AVIF"
 with suppress(ImportError):
     import pillow_heif

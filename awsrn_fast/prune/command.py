@@ -40,11 +40,20 @@ def parser() -> Parser:
     )
     p.add_argument("weights", metavar="WEIGHTS", help="weights file (.safetensors, .pth) or bundled name")
     p.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help="pruned weights, .safetensors")
-    p.add_argument("--data", nargs="+", metavar="DIR", default=[str(sample_folder() / "valid")],
-                   help="folders of HR images to measure on, not those of the test (default: two embedded "
-                        "photographs)")  # fmt: skip
-    p.add_argument("--below", type=real(0, 1), default=0.05, metavar="SHARE",
-                   help="remove branches whose share is below this, 0 to 1 (default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--data",
+        nargs="+",
+        metavar="DIR",
+        default=[str(sample_folder() / "valid")],
+        help="folders of HR images to measure on, not those of the test (default: two embedded photographs)",
+    )
+    p.add_argument(
+        "--below",
+        type=real(0, 1),
+        default=0.05,
+        metavar="SHARE",
+        help="remove branches whose share is below this, 0 to 1 (default: %(default)s)",
+    )
     return p
 
 

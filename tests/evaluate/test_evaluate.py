@@ -121,8 +121,12 @@ def test_lr_from_the_sets_own_files(sets, tmp_path):
     assert main(command) == 1  # the second LR image has the wrong size
     hr = crop_to_multiple(_photo(41, 60, 0), 2)
     content = json.loads((tmp_path / "f.json").read_text())["One"]["images"]
-    assert content == {"0": {"psnr": pytest.approx(score(upscale(given, 2), hr, 2).psnr), "ssim": pytest.approx(
-        score(upscale(given, 2), hr, 2).ssim)}}  # fmt: skip
+    assert content == {
+        "0": {
+            "psnr": pytest.approx(score(upscale(given, 2), hr, 2).psnr),
+            "ssim": pytest.approx(score(upscale(given, 2), hr, 2).ssim),
+        }
+    }
 
 
 def test_images_of_one_stem_keep_apart(tmp_path):
