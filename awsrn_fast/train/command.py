@@ -21,7 +21,7 @@ from awsrn_fast.cli import console
 from awsrn_fast.commands import spelled
 from awsrn_fast.config import PRESETS, SAMPLE, Config, difference, stage_defaults
 from awsrn_fast.data import Photos
-from awsrn_fast.devices import pick_device, pick_dtype
+from awsrn_fast.devices import dtype_name, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
@@ -163,6 +163,7 @@ def _parsed(options: ArgumentParser, arguments: list[str]) -> Config:
         reason = re.sub(r'Parser key "(\w+)": ', r"--\1: ", " ".join(str(error).split()))
         reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
         raise UserError(wrong_usage(reason, spelled("train"))) from error
+    values["dtype"] = dtype_name(values["dtype"])
     return Config(**{field.name: _frozen(values[field.name]) for field in dataclasses.fields(Config)})
 
 

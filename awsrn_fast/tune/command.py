@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awsrn_fast import backends, cli, ops
 from awsrn_fast.arguments import Parser
-from awsrn_fast.devices import DTYPES
+from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.errors import UserError
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def parser() -> Parser:
     p.add_argument(
         "--dtype",
         nargs="+",
+        type=dtype_name,
         choices=tuple(DTYPES),
         default=list(DTYPES),
         metavar="T",
