@@ -44,7 +44,7 @@ def torch_program(model: SuperResolution, clamp: bool = True) -> ExportedProgram
         clamp: limit the output to [0, 1].
     """
     sides = {axis: torch.export.Dim(name, min=1, max=LARGEST_SIDE) for axis, name in ((2, "height"), (3, "width"))}
-    example = torch.rand(1, 3, 70, 50)
+    example = torch.rand(1, 3, 70, 50, dtype=torch.float32, device="cpu")
     with backends.use_backend("reference"), torch.no_grad():
         return torch.export.export(exportable(model, clamp), (example,), dynamic_shapes=(sides,))
 

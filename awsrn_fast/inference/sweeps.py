@@ -168,7 +168,8 @@ class _Sweeps:
             return network.tail(features, skip, out_scale=0.5, out_shift=network.mean, clamp=network.clamp)
 
         for rows in spans(x.height, self.pieces.height, radius):
-            out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * x.width)
+            size = (1, 3, scale * (rows.stop - rows.start), scale * x.width)
+            out = torch.empty(size, dtype=torch.float32, device="cpu")
             # By the strip, since the image may be a file that is decoded from top to bottom.
             image = self.source.window(rows.low, rows.high, 0, x.width)
 
@@ -207,7 +208,7 @@ class _Sweeps:
         """
         height, width, channels = self.source.height, self.source.width, self.network.channels
         out = Spill(height, width, channels, self.folder) if keep else None
-        total = torch.zeros(channels, dtype=torch.float64)
+        total = torch.zeros(channels, dtype=torch.float64, device="cpu")
 
         def run(rows: Span, columns: Span) -> None:
             seen = [m.window(rows.low, rows.high, columns.low, columns.high) for m in inputs]

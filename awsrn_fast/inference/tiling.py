@@ -112,7 +112,8 @@ class Tiler(nn.Module):
             y = self.model(x)
             self.on_tile(height * width)
             return y
-        out = torch.empty(n, 3, self.facts.scale * height, self.facts.scale * width, device=x.device)
+        size = (n, 3, self.facts.scale * height, self.facts.scale * width)
+        out = torch.empty(size, dtype=torch.float32, device=x.device)
         for image in range(n):
             top = 0
             for strip in self.strips(Tensors(x[image : image + 1])):
@@ -169,7 +170,8 @@ class Tiler(nn.Module):
         scale = self.facts.scale
         for rows in spans(source.height, pieces.height, self.context, pieces.align):
             strip = source.window(rows.low, rows.high, 0, source.width)
-            out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * source.width)
+            size = (1, 3, scale * (rows.stop - rows.start), scale * source.width)
+            out = torch.empty(size, dtype=torch.float32, device="cpu")
 
             def run(down: Span, across: Span, strip: Tensor = strip, out: Tensor = out, rows: Span = rows) -> None:
                 seen = strip[:, :, down.low - rows.low : down.high - rows.low, across.low : across.high]

@@ -28,6 +28,10 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+def addresses(*tensors: Tensor | None) -> tuple[int, ...]:
+    return tuple(map(address, tensors))
+
+
 def dtype_code(dtype: torch.dtype) -> int:
     return native.cpu.BFLOAT16 if dtype == torch.bfloat16 else native.cpu.FLOAT32
 

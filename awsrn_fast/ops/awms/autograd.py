@@ -57,9 +57,9 @@ def _fwd_cpu(
     if points is not None and points.numel() != 4 * _points(weight):
         raise ValueError("awms: prepared was made from a weight of other sizes")
     kernel = taps(weight) if points is None else None
-    tensors = (x, kernel, points, shift, skip, y)
     options = (weight.shape[-1], scale, out_scale, clamp, out_dtype == torch.uint8, by_position)
-    native.cpu.awms_fwd(*map(address, tensors), *options, *_sizes(x, weight.shape[0]))
+    tensors = (x, kernel, points, shift, skip, y)
+    native.cpu.awms_fwd(_sizes(x, weight.shape[0]), *options, *map(address, tensors))
     return y
 
 
@@ -115,7 +115,7 @@ def prepare(weight: Tensor) -> Tensor | None:
 
 def _prepared_cpu(weight: Tensor) -> Tensor:
     kernel, (o, c, k, _) = taps(weight), weight.shape
-    points = torch.empty(_points(weight))
+    points = torch.empty(_points(weight), dtype=torch.float32, device=weight.device)
     native.cpu.awms_prepare(address(kernel), k, address(points), c, o, torch.get_num_threads())
     return points.view(torch.uint8)
 
@@ -151,14 +151,14 @@ def _bwd_cpu(
         grad_x = torch.zeros_like(seen) if not grad.numel() else torch.empty_like(seen)
         if grad.numel():
             back, k = taps_of_transpose(weight), weight.shape[-1]
-            native.cpu.awms_conv(address(grad), address(back), k, address(grad_x), *_sizes(grad, x.shape[1]))
+            native.cpu.awms_conv(_sizes(grad, x.shape[1]), k, *map(address, (grad, back, grad_x)))
         grads[0] = grad_x.contiguous(memory_format=memory_format(x))
     if want_weight or want_bias:
-        grad_taps = torch.zeros(9, 9, x.shape[1], outputs)
-        sums = torch.zeros(outputs)
+        grad_taps = torch.zeros((9, 9, x.shape[1], outputs), dtype=torch.float32, device=x.device)
+        sums = torch.zeros(outputs, dtype=torch.float32, device=x.device)
         if grad.numel():
             tensors = (seen, grad, grad_taps, sums)
-            native.cpu.awms_grad_weight(*map(address, tensors), *_sizes(seen, outputs))
+            native.cpu.awms_grad_weight(_sizes(seen, outputs), *map(address, tensors))
         margin = (9 - weight.shape[-1]) // 2
         inside = slice(margin, 9 - margin)
         if want_weight:
@@ -187,8 +187,9 @@ def _bwd_cuda(
     if not grad_y.numel():
         return tuple(room.zero_() for room in grads)
     want_x, want_weight, want_bias, want_skip, want_shift = wanted
-    sizes, target, outputs = _cuda_sizes(x, weight), _cuda.target(x), weight.shape[0]
-    of_sums, of_weight = native.cuda.awms_workspace(*sizes)
+    maps, outputs = _cuda_maps(x, weight), weight.shape[0]
+    where = _cuda.dtype_code(x.dtype), _cuda.target(x)
+    of_sums, of_weight = native.cuda.awms_workspace(maps, where[0])
 
     # Before the clamp: those values say where it passes a gradient.
     y = _fwd_cuda(x, weight, bias, skip, scale, out_scale, out_shift, False) if clamp else None
@@ -198,9 +199,9 @@ def _bwd_cuda(
     grad = torch.empty(wide, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     grad_bias, grad_shift = grads[2] if want_bias else None, grads[4] if want_shift else None
     workspace = _cuda.workspace(of_sums, x) if want_bias or want_shift else None
-    tensors = (grad_y, y, grad, grad_bias, grad_shift, workspace)
-    options = (grad.shape[1], layout == torch.channels_last, scale, out_scale)
-    native.cuda.awms_bwd_grad(*map(address, tensors), *options, *sizes, *target)
+    given = (grad.shape[1], *map(address, (grad_y, y)), layout == torch.channels_last, scale, out_scale)
+    results = map(address, (grad, grad_bias, grad_shift, workspace))
+    native.cuda.awms_bwd_grad((maps, *given, *results), *where)
 
     if want_skip:
         grads[3] = grad[:, :outputs].contiguous(memory_format=memory_format(skip))
@@ -209,7 +210,7 @@ def _bwd_cuda(
     if want_weight:
         rows, workspace = _rows(x), _cuda.workspace(of_weight, x)
         tensors, widths = (rows, grad, grads[1], workspace), (rows.shape[1], grad.shape[1])
-        native.cuda.awms_bwd_weight(*map(address, tensors), *widths, *sizes, *target)
+        native.cuda.awms_bwd_weight((maps, *widths, *map(address, tensors)), *where)
     return tuple(grads)
 
 
@@ -229,9 +230,9 @@ def _conv_cuda(
     if prepared is None or not _fits(prepared, weight):
         prepared = _in_products_order(weight)
     tensors = (rows, prepared, bias, skip, out_shift, y)
-    levels = y.dtype == torch.uint8
-    options = (rows.shape[1], memory_format(y) == torch.channels_last, scale, out_scale, clamp, levels)
-    native.cuda.awms_fwd(*map(address, tensors), *options, *_cuda_sizes(rows, weight), *_cuda.target(rows))
+    options = (memory_format(y) == torch.channels_last, scale, out_scale, clamp, y.dtype == torch.uint8)
+    what = (_cuda_maps(rows, weight), rows.shape[1], *map(address, tensors), *options)
+    native.cuda.awms_fwd(what, _cuda.dtype_code(rows.dtype), _cuda.target(rows))
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -274,9 +275,9 @@ def _fits(prepared: Tensor, weight: Tensor) -> bool:
     return prepared.dtype == weight.dtype and prepared.shape == shape
 
 
-def _cuda_sizes(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, int, int, int]:
+def _cuda_maps(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, int, int]:
     (n, _, h, w), (o, c, k, _) = x.shape, weight.shape
-    return n, c, o, h, w, k, _cuda.dtype_code(x.dtype)
+    return n, h, w, c, o, k
 
 
 def _bwd_fake(
@@ -315,7 +316,7 @@ def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     n, planes, high, wide = grad_y.shape
     h, w = high // scale, wide // scale
     grad = (grad_y * out_scale).reshape(n, planes, h, scale, w, scale).permute(0, 2, 4, 1, 3, 5)
-    return grad.reshape(n, h, w, planes * scale**2).permute(0, 3, 1, 2)
+    return grad.reshape(n, h, w, planes * scale**2).contiguous().permute(0, 3, 1, 2)  # with scale 1 it is a view
 
 
 def _sizes(x: Tensor, outputs: int) -> tuple[int, int, int, int, int, int, int]:

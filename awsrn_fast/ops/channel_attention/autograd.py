@@ -21,7 +21,8 @@ def _fwd_cuda(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tenso
     inputs = [_dense(tensor) for tensor in (mean, w1, b1, w2, b2)]
     gate = _fwd_fake(*inputs)
     hidden = _cuda.workspace(mean.shape[0] * w1.shape[0], mean)
-    native.cuda.channel_attention_fwd(*map(address, (*inputs, gate, hidden)), *_sizes(mean, w1), *_cuda.target(mean))
+    what = ((*mean.shape, w1.shape[0]), *map(address, (*inputs, gate, hidden)))
+    native.cuda.channel_attention_fwd(what, _cuda.dtype_code(mean.dtype), _cuda.target(mean))
     return gate
 
 
@@ -44,8 +45,8 @@ def _bwd_cuda(
     grads = _bwd_fake(*inputs, wanted)
     outputs = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
     hidden, to_hidden, to_gate = _cuda.workspace(n * (2 * r + c), mean).split([n * r, n * r, n * c])
-    tensors = (*inputs, *outputs, hidden, to_hidden, to_gate)
-    native.cuda.channel_attention_bwd(*map(address, tensors), *_sizes(mean, w1), *_cuda.target(mean))
+    what = ((n, c, r), *map(address, (*inputs, *outputs, hidden, to_hidden, to_gate)))
+    native.cuda.channel_attention_bwd(what, _cuda.dtype_code(mean.dtype), _cuda.target(mean))
     return grads
 
 
@@ -64,10 +65,6 @@ def _bwd_fake(
 
 def _dense(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.contiguous()
-
-
-def _sizes(mean: Tensor, w1: Tensor) -> tuple[int, int, int, int]:
-    return *mean.shape, w1.shape[0], _cuda.dtype_code(mean.dtype)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:

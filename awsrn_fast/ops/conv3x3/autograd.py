@@ -37,7 +37,8 @@ def prepare(weight: Tensor) -> Tensor | None:
     if native.cpu is None or weight.device.type != "cpu":
         return None
     o, c = weight.shape[:2]
-    points, kernel = torch.empty(native.cpu.conv3x3_prepared_size(c, o)), taps(weight.detach())
+    kernel, floats = taps(weight.detach()), native.cpu.conv3x3_prepared_size(c, o)
+    points = torch.empty(floats, dtype=torch.float32, device=weight.device)
     native.cpu.conv3x3_prepare(address(kernel), address(points), c, o, torch.get_num_threads())
     return points.view(torch.uint8)
 
@@ -71,9 +72,9 @@ def _convolved(
 ) -> Tensor:
     """In NHWC."""
     x, shift = maps[0], in_float32(bias)
-    y = torch.empty(_shape(x, outputs), dtype=x.dtype, memory_format=torch.channels_last)
+    y = torch.empty(_shape(x, outputs), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
     if y.numel():
-        native.cpu.conv3x3_fwd(_addresses(maps), *map(address, (kernel, prepared, shift, y)), *_sizes(maps, outputs))
+        native.cpu.conv3x3_fwd(_sizes(maps, outputs), _inputs(maps), *map(address, (kernel, prepared, shift, y)))
     return y
 
 
@@ -110,11 +111,12 @@ def _bwd_cpu(
         grad_x = grad_x.contiguous(memory_format=memory_format(x))
     if not (want_weight or want_bias):
         return grad_x, none.clone(), none.clone()
-    grad_taps, sums = torch.zeros(3, 3, weight.shape[1], outputs), torch.zeros(outputs)
+    sums = torch.zeros(outputs, dtype=torch.float32, device=x.device)
+    grad_taps = sums.new_zeros(3, 3, weight.shape[1], outputs)
     if grad_y.numel():
         maps = _maps(x, x1, x2, x3)
         results = map(address, (grad_y, grad_taps, sums))
-        native.cpu.conv3x3_grad_weight(_addresses(maps), *results, *_sizes(maps, outputs))
+        native.cpu.conv3x3_grad_weight(_sizes(maps, outputs), _inputs(maps), *results)
     return grad_x, from_taps(grad_taps, weight), sums.to(bias.dtype)
 
 
@@ -141,8 +143,10 @@ def _shape(x: Tensor, outputs: int) -> tuple[int, int, int, int]:
     return x.shape[0], outputs, *x.shape[2:]
 
 
-def _addresses(maps: list[Tensor]) -> list[tuple[int, int]]:
-    return [(address(x), x.shape[1]) for x in maps]
+def _inputs(maps: list[Tensor]) -> tuple[int, ...]:
+    """How many there are, the addresses of four, and their channels."""
+    lacking = (0,) * (4 - len(maps))
+    return len(maps), *map(address, maps), *lacking, *(x.shape[1] for x in maps), *lacking
 
 
 def _sizes(maps: list[Tensor], outputs: int) -> tuple[int, int, int, int, int, int, int]:

@@ -13,7 +13,7 @@ from awsrn_fast import backends, native
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._library import define, differentiable, not_differentiable
-from awsrn_fast.ops._native import address, dtype_code, in_float32, reasons_against
+from awsrn_fast.ops._native import address, addresses, dtype_code, in_float32, reasons_against
 
 # Written out: how much of list[bool] and X | None torch reads from annotations depends on its version.
 _INPUTS = "Tensor x, Tensor w_dw, Tensor b_dw, Tensor w_pw, Tensor b_pw, Tensor w_a, Tensor b_a"
@@ -50,7 +50,8 @@ def _fwd_cpu(
     residual = None if residual is None else residual.contiguous(memory_format=layout)
     weights = [in_float32(weight) for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
     y = _output(x, w_pw, layout)
-    native.cpu.dwpw_attention_fwd(*map(address, (x, *weights, residual, y)), *_sizes(x, w_pw, layout))
+    shape = _sizes(x, w_pw, layout)
+    native.cpu.dwpw_attention_fwd(shape, address(x), addresses(*weights), address(residual), address(y))
     return y
 
 
@@ -71,8 +72,9 @@ def _fwd_cuda(
     result, x = _output(x, w_pw, layout), _nhwc(x)
     direct = layout == torch.channels_last and d % 8 == 0
     y = result if direct else _nhwc_like(x, weights[2].shape[0])
-    sizes = n, *weights[2].shape[::-1], h, w, _cuda.dtype_code(x.dtype)
-    native.cuda.dwpw_attention_fwd(*map(address, (x, *weights, residual, y)), *sizes, *_cuda.target(x))
+    maps = (n, *weights[2].shape[::-1], h, w)
+    what = (maps, address(x), addresses(*weights), address(residual), address(y))
+    native.cuda.dwpw_attention_fwd(what, _cuda.dtype_code(x.dtype), _cuda.target(x))
     return result if direct else result.copy_(y[:, :d])
 
 
@@ -105,11 +107,11 @@ def _bwd_cpu(
     grad_y, x = grad_y.contiguous(memory_format=layout), x.contiguous(memory_format=layout)
     weights = [in_float32(weight) for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
     transposed = [weight.t().contiguous() for weight in (weights[2], weights[4])]
-    grad_x = torch.empty(x.shape, dtype=x.dtype, memory_format=layout) if wanted[0] else None
+    grad_x = torch.empty_like(x, memory_format=layout) if wanted[0] else None
     # The weights' gradients share their work: all of them, or none.
     grads = [torch.empty_like(weight) if any(wanted[1:]) else None for weight in weights]
-    tensors = (grad_y, x, *weights, *transposed, grad_x, *grads)
-    native.cpu.dwpw_attention_bwd(*map(address, tensors), *_sizes(x, w_pw, layout))
+    given, results = (*addresses(grad_y, x), addresses(*weights), *addresses(*transposed)), addresses(grad_x, *grads)
+    native.cpu.dwpw_attention_bwd(_sizes(x, w_pw, layout), *given, *results)
     empty = x.new_empty(0)
     return tuple(
         grad.to(x.dtype) if want else empty.clone() for grad, want in zip((grad_x, *grads), wanted, strict=True)
@@ -137,12 +139,11 @@ def _bwd_cuda(
     direct = layout == torch.channels_last and c % 8 == 0
     grad_x = None if result is None else result if direct else torch.empty_like(x)
     grads = [torch.empty_like(weight) if any(wanted[1:]) else None for weight in weights]
-    sizes = n, *weights[2].shape[::-1], h, w, _cuda.dtype_code(x.dtype)
-    device, stream, arch = _cuda.target(x)
-    workspace = _cuda.workspace(native.cuda.dwpw_attention_bwd_workspace(*sizes, arch), x)
+    maps, dtype, target = (n, *weights[2].shape[::-1], h, w), _cuda.dtype_code(x.dtype), _cuda.target(x)
+    workspace = _cuda.workspace(native.cuda.dwpw_attention_bwd_workspace(maps, dtype, target[2]), x)
     grad_depthwise = torch.empty_like(x)
-    tensors = (grad_y, x, *weights, grad_depthwise, grad_x, *grads, workspace)
-    native.cuda.dwpw_attention_bwd(*map(address, tensors), *sizes, device, stream, arch)
+    results = addresses(grad_depthwise, grad_x, *grads, workspace)
+    native.cuda.dwpw_attention_bwd((maps, *addresses(grad_y, x), addresses(*weights), *results), dtype, target)
     if result is not None and not direct:
         result.copy_(grad_x[:, :c])
     named = zip((result, *map(_without_padding, grads, given)), wanted, strict=True)

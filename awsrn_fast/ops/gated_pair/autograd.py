@@ -20,11 +20,11 @@ BWD_SCHEMA = (
 
 
 def _fwd_cpu(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
-    y = torch.empty(_shape(x0, weight), dtype=x0.dtype, memory_format=torch.channels_last)
+    y = torch.empty(_shape(x0, weight), dtype=x0.dtype, device=x0.device, memory_format=torch.channels_last)
     if y.numel():
         maps, values = map(channels_last, (x0, x1)), map(in_float32, (gate, weight, bias))
         tensors = (*maps, *values, y)
-        native.cpu.gated_pair_fwd(*map(address, tensors), *_sizes(x0, weight))
+        native.cpu.gated_pair_fwd(_sizes(x0, weight), *map(address, tensors))
     return y.contiguous(memory_format=memory_format(x0))
 
 
@@ -39,16 +39,18 @@ def _bwd_cpu(
     """Gradients of x0, x1, gate, weight and bias. One not wanted is empty: a schema cannot return None."""
     formats = memory_format(x0), memory_format(x1)
     of_maps = [
-        torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last) if want else None
+        torch.empty_like(x, memory_format=torch.channels_last) if want else None
         for x, want in zip((x0, x1), wanted, strict=False)
     ]
     of_values: list[Tensor | None] = [None, None, None]
     if any(wanted[2:]):
         sizes = (gate.shape if wanted[2] else None, weight.shape, weight.shape[:1])
-        of_values = [None if size is None else torch.zeros(size) for size in sizes]
+        of_values = [
+            None if size is None else torch.zeros(size, dtype=torch.float32, device=x0.device) for size in sizes
+        ]
     if grad_y.numel():
         tensors = (*map(channels_last, (grad_y, y, x0, x1)), in_float32(gate), in_float32(weight), *of_maps, *of_values)
-        native.cpu.gated_pair_bwd(*map(address, tensors), *_sizes(x0, weight))
+        native.cpu.gated_pair_bwd(_sizes(x0, weight), *map(address, tensors))
     of_maps = [g if g is None else g.contiguous(memory_format=f) for g, f in zip(of_maps, formats, strict=True)]
     return tuple(x0.new_empty(0) if g is None else g.to(x0.dtype) for g in (*of_maps, *of_values))
 

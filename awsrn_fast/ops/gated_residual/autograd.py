@@ -26,10 +26,10 @@ def _fwd_cpu(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_sca
     layout = memory_format(x)
     x, f = x.contiguous(memory_format=layout), f.contiguous(memory_format=layout)
     gate, x_scale, res_scale = in_float32(gate), in_float32(x_scale), in_float32(res_scale)
-    y = torch.empty(x.shape, dtype=x.dtype, memory_format=layout)
-    mean = torch.empty(x.shape[:2], dtype=torch.float32)
+    y = torch.empty_like(x, memory_format=layout)
+    mean = x.new_empty(x.shape[:2], dtype=torch.float32)
     tensors = (x, f, gate, x_scale, res_scale, y, mean)
-    native.cpu.gated_residual_fwd(*map(address, tensors), *_sizes(x, layout))
+    native.cpu.gated_residual_fwd(_sizes(x, layout), *map(address, tensors))
     return y, mean.to(x.dtype)
 
 
@@ -41,7 +41,7 @@ def _fwd_cuda(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_sc
     maps = _maps(x, layout)
     workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
     tensors = (x, f, gate, x_scale, res_scale, y, mean, workspace)
-    native.cuda.gated_residual_fwd(*map(address, tensors), *maps, _cuda.dtype_code(x.dtype), *_cuda.target(x))
+    native.cuda.gated_residual_fwd((maps, *map(address, tensors)), _cuda.dtype_code(x.dtype), _cuda.target(x))
     return y, mean
 
 
@@ -62,7 +62,7 @@ def _bwd_cpu(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of x, f, gate, x_scale, res_scale. One that is not wanted is empty: a schema cannot return None."""
     layout = memory_format(x)
-    dtype = x.dtype
+    dtype, device = x.dtype, x.device
     grads = [
         _gradient_of(tensor, layout) if want else None
         for tensor, want in zip((x, f, gate, x_scale, res_scale), wanted, strict=True)
@@ -75,8 +75,8 @@ def _bwd_cpu(
     grad_mean, gate = in_float32(grad_mean), in_float32(gate)
     x_scale, res_scale = in_float32(x_scale), in_float32(res_scale)
     tensors = (grad_y, grad_mean, x, f, gate, x_scale, res_scale, *grads)
-    native.cpu.gated_residual_bwd(*map(address, tensors), *sizes)
-    return tuple(torch.empty(0, dtype=dtype) if grad is None else grad.to(dtype) for grad in grads)
+    native.cpu.gated_residual_bwd(sizes, *map(address, tensors))
+    return tuple(torch.empty(0, dtype=dtype, device=device) if grad is None else grad.to(dtype) for grad in grads)
 
 
 def _bwd_cuda(
@@ -102,7 +102,7 @@ def _bwd_cuda(
     gate = None if gate is None else gate.contiguous()
     outputs = (grad if want else None for grad, want in zip(grads, wanted, strict=True))
     tensors = (grad_y, grad_mean, x, f, gate, x_scale, res_scale, *outputs, workspace)
-    native.cuda.gated_residual_bwd(*map(address, tensors), *maps, dtype, *target)
+    native.cuda.gated_residual_bwd((maps, *map(address, tensors)), dtype, target)
     return grads
 
 

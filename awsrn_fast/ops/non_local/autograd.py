@@ -41,8 +41,7 @@ def _attend_cpu(qkv: Tensor, height: int, width: int, block: int | None, halo: i
     qkv = qkv.contiguous()
     attended, softmax = _attend_fake(qkv, height, width, block, halo)
     tensors = (qkv, attended, softmax)
-    sizes = _sizes(qkv, height, width, block, halo)
-    native.cpu.non_local_fwd(*map(address, tensors), *sizes, dtype_code(qkv.dtype), torch.get_num_threads())
+    native.cpu.non_local_fwd(_cpu_shape(qkv, height, width, block, halo), *map(address, tensors))
     return attended, softmax
 
 
@@ -65,9 +64,9 @@ def _attend_project_cuda(
     x, b_z = _in_pieces(x), _in_pieces(b_z)
     y = torch.empty_like(x)
     attended, softmax = _attend_fake(qkv, height, width, block, halo) if keep else (None, None)
-    sizes = (x.shape[2], *_sizes(qkv, height, width, block, halo))
-    tensors = (qkv, x, w_z, b_z, y, attended, softmax)
-    native.cuda.non_local_fwd(*map(address, tensors), *sizes, _cuda.dtype_code(qkv.dtype), *_cuda.target(qkv))
+    shape = _sizes(qkv, height, width, block, halo)
+    what = (shape, address(qkv), x.shape[2], *map(address, (x, w_z, b_z, y, attended, softmax)))
+    native.cuda.non_local_fwd(what, _cuda.dtype_code(qkv.dtype), _cuda.target(qkv))
     y = y[..., :c].contiguous()
     if not keep:
         return y, *_attend_project_fake(qkv, y, w_z, b_z, height, width, block, halo, keep)[1:]
@@ -107,8 +106,7 @@ def _attend_bwd_cpu(
     grad, qkv, attended = (tensor.contiguous() for tensor in (grad, qkv, attended))
     grad_qkv = qkv.new_empty(qkv.shape)
     tensors = (grad, qkv, attended, softmax, grad_qkv)
-    sizes = _sizes(qkv, height, width, block, halo)
-    native.cpu.non_local_bwd(*map(address, tensors), *sizes, dtype_code(qkv.dtype), torch.get_num_threads())
+    native.cpu.non_local_bwd(_cpu_shape(qkv, height, width, block, halo), *map(address, tensors))
     return grad_qkv
 
 
@@ -128,7 +126,7 @@ def _attend_bwd_cuda(
     sizes = _sizes(qkv, height, width, block, halo)
     workspace = _cuda.workspace(native.cuda.non_local_workspace(*sizes), qkv)
     tensors = (grad, qkv, attended, softmax, grad_qkv, workspace)
-    native.cuda.non_local_bwd(*map(address, tensors), *sizes, _cuda.dtype_code(qkv.dtype), *_cuda.target(qkv))
+    native.cuda.non_local_bwd((sizes, *map(address, tensors)), _cuda.dtype_code(qkv.dtype), _cuda.target(qkv))
     return grad_qkv.unflatten(2, (3, -1))[..., :d].flatten(2).contiguous()
 
 
@@ -150,6 +148,10 @@ def _sizes(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -
     if block is None or max(height, width) <= block + 2 * halo:
         block, halo = max(height, width, 1), 0
     return qkv.shape[0], height, width, qkv.shape[2] // 3, block, halo
+
+
+def _cpu_shape(qkv: Tensor, height: int, width: int, block: int | None, halo: int) -> tuple[int, ...]:
+    return *_sizes(qkv, height, width, block, halo), dtype_code(qkv.dtype), torch.get_num_threads()
 
 
 def _padded(vectors: Tensor, each: int) -> Tensor:

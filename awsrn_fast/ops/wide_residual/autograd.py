@@ -63,16 +63,16 @@ def _fwd_cpu(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``y``, its mean, and where it is to be kept the residual ``f`` as the backward pass wants it, in NHWC."""
     layout, seen = memory_format(x), channels_last(x)
-    y = torch.empty(x.shape, dtype=x.dtype, memory_format=torch.channels_last)
+    y = torch.empty_like(x, memory_format=torch.channels_last)
     f = torch.empty_like(y) if keep else x.new_empty(0)
-    mean = torch.full(x.shape[:2], float("nan"))
+    mean = x.new_full(x.shape[:2], float("nan"), dtype=torch.float32)
     if y.numel():
         if prepared is not None and prepared.shape != (4 * _prepared_floats(*w1.shape[:2]),):
             raise ValueError("wide_residual: prepared was made from weights of other sizes than w1 and w2")
         weights = (taps(w1), taps(w2)) if prepared is None else (None, None)
         small = map(in_float32, (b1, b2, gate, x_scale, res_scale))
         tensors = (seen, *weights, prepared, *small, y, f if keep else None, mean)
-        native.cpu.wide_residual_fwd(*map(address, tensors), *_sizes(x, w1))
+        native.cpu.wide_residual_fwd(_sizes(x, w1), *map(address, tensors))
     return y.contiguous(memory_format=layout), mean.to(x.dtype), f
 
 
@@ -117,16 +117,17 @@ def _bwd_cpu(
     seen = channels_last(x)
     rest = [want_x, inside, want_gate, want_x_scale, want_res_scale]
     grad_x, grad_f, *others = gated_residual_bwd(grad_y, grad_mean, seen, f, gate, x_scale, res_scale, rest)
-    grads = [torch.zeros(0)] * 4
+    grads = [x.new_empty(0)] * 4
     if inside:
         k, c = w1.shape[:2]
         grad_f, grad_x = channels_last(grad_f), channels_last(grad_x)
         if any(want_weights):
-            grads = [torch.zeros(3, 3, c, k), torch.zeros(k), torch.zeros(3, 3, k, c), torch.zeros(c)]
+            sizes = ((3, 3, c, k), (k,), (3, 3, k, c), (c,))
+            grads = [torch.zeros(size, dtype=torch.float32, device=x.device) for size in sizes]
         if x.numel():
             weights = (taps(w1), in_float32(b1), taps_of_transpose(w1), taps_of_transpose(w2))
             tensors = (seen, grad_f, *weights, grad_x if want_x else None, *(g if g.numel() else None for g in grads))
-            native.cpu.wide_residual_bwd(*map(address, tensors), *_sizes(x, w1))
+            native.cpu.wide_residual_bwd(_sizes(x, w1), *map(address, tensors))
     weights = (w1, b1, w2, b2)
     made = [(from_taps(g, w) if g.dim() == 4 else g.to(w.dtype)) for g, w in zip(grads, weights, strict=True)]
     of_weights = (g if want else x.new_empty(0) for g, want in zip(made, want_weights, strict=True))

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from awsrn_fast import native, ops, use_backend
+from awsrn_fast import ops, use_backend
 from awsrn_fast.ops._cases import TRANSFORMED
 from awsrn_fast.ops.conv3x3.autograd import _bwd_cpu, _fwd_cpu
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
 
 # N, C, wide, H, W: below, at and above a tile of 4, a chunk of 16 tiles and a panel; channels beside whole vectors.
 SHAPES = [
@@ -25,17 +20,6 @@ SHAPES = [
     (1, 16, 32, 9, 141),
     (9, 3, 16, 21, 7),
 ]
-
-
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    native.cpu.poison(True)
-    yield request.param
-    native.cpu.poison(False)
-    native.cpu.set_isa(before)
 
 
 def normal(*size: int, seed: int = 0) -> Tensor:
