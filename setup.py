@@ -1,4 +1,4 @@
-"""Builds the native libraries; everything else about the package is in pyproject.toml, the compiling in csrc/build.py.
+"""Builds the native libraries; the rest of the package is in pyproject.toml, the compiling in csrc/build_native.py.
 
 Environment variables:
     AWSRN_FAST_NATIVE=auto|0|1: the CPU library. auto builds it where a C++ compiler works, 1 insists, 0 leaves it out.

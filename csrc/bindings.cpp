@@ -10,6 +10,7 @@
 #include "cpu/dwpw_attention_call.h"
 #include "cpu/gated_pair_call.h"
 #include "cpu/gated_residual_call.h"
+#include "cpu/linear_call.h"
 #include "cpu/non_local_call.h"
 #include "cpu/wide_residual_call.h"
 
@@ -21,6 +22,8 @@ using namespace awsrn_fast;
   X(gated_residual_bwd) \
   X(dwpw_attention_fwd) \
   X(dwpw_attention_bwd) \
+  X(linear_fwd) \
+  X(linear_grad_weight) \
   X(non_local_fwd) \
   X(non_local_bwd) \
   X(awms_points_size) \

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 import torch
+from rich.markup import escape
 
 import awsrn_fast
 from awsrn_fast import backends, cli, images
@@ -90,10 +91,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     shard = pick_shard(args.shard)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
-        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part)
+        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say)
         todo = [job for job in jobs if job.problem or not (args.resume and os.path.exists(job.target))]
         status = _run(args, todo, _remark(len(jobs) - len(todo), shard))
     return together(status)
+
+
+def _say(text: str) -> None:
+    cli.console.print(escape(cli.printable(text)), soft_wrap=True)
 
 
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:

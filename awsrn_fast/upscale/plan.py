@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import tempfile
+import unicodedata
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from awsrn_fast.errors import UserError
 from awsrn_fast.images import FORMATS
+
+from .walk import LeftOut, images_below
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
 """Suffix that each value of --format writes."""
@@ -30,14 +35,16 @@ def plan(
     format: str | None,
     overwrite: bool,
     part: slice = slice(None),
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[Job]:
     """The jobs, in the order of the inputs and by name within a folder; of these the ``part`` that is wanted.
 
     One file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
     there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
     Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; a file without one of
-    the known suffixes becomes PNG. Within a folder only known suffixes count; hidden files, linked folders, and
-    ``out`` itself where it lies within, are left out. A folder that cannot be looked into is a job with a problem.
+    the known suffixes becomes PNG. Within a folder only known suffixes count; other files and linked folders are left
+    out, which ``say`` is told in a line, and so are hidden files and ``out`` itself where it lies within. A folder
+    that cannot be looked into is a job with a problem.
 
     Raises:
         UserError: a missing input, no image at all, ``out`` unfit, two inputs with the same target, a target that is
@@ -47,13 +54,16 @@ def plan(
     for source in sources:
         if not os.path.exists(source):  # False also for what no file system can hold, where Path raises
             raise UserError(f"no such file or folder: {source}")
-    folder_wanted = len(sources) > 1 or sources[0].is_dir()
+    folder_wanted, left_out = len(sources) > 1 or sources[0].is_dir(), LeftOut()
     if folder_wanted or _names_folder(out):
-        jobs = _into_folder(sources, Path(out), format)
+        jobs = _into_folder(sources, Path(out), format, left_out)
     else:
         jobs = [Job(sources[0], _single_target(Path(out), format))]
     if not jobs:
-        raise UserError(f"no images in {', '.join(map(str, sources))} (looked for {' '.join(FORMATS)})")
+        others = f"; {left_out}" if left_out else ""
+        raise UserError(f"no images in {', '.join(map(str, sources))} (looked for {' '.join(FORMATS)}{others})")
+    if left_out:
+        say(str(left_out))
     jobs = list(dict.fromkeys(jobs))
     _refuse_shared_targets(jobs)
     # Not those of the others, who may be at work.
@@ -85,14 +95,14 @@ def _single_target(out: Path, format: str | None) -> Path:
     return out
 
 
-def _into_folder(sources: list[Path], out: Path, format: str | None) -> list[Job]:
+def _into_folder(sources: list[Path], out: Path, format: str | None, left_out: LeftOut) -> list[Job]:
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"{out} is a file; several images need a folder")
     if out.suffix.lower() in FORMATS and not os.path.isdir(out):
         raise UserError(f"{out} names one image; several images need a folder")
     jobs = []
     for source in sources:
-        files = _images_below(source, out) if source.is_dir() else [(source, Path(source.name), "")]
+        files = images_below(source, out, left_out) if source.is_dir() else [(source, Path(source.name), "")]
         for file, relative, problem in files:
             known = relative.suffix.lower() in FORMATS
             suffix = SUFFIXES[format] if format else relative.suffix if known else ".png"
@@ -100,33 +110,36 @@ def _into_folder(sources: list[Path], out: Path, format: str | None) -> list[Job
     return jobs
 
 
-def _images_below(folder: Path, out: Path) -> Iterator[tuple[Path, Path, str]]:
-    root, skipped = os.path.realpath(folder), os.path.realpath(out)
-    closed: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=closed.append):
-        here = Path(place)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and os.path.realpath(here / f) != skipped)
-        for name in sorted(files):
-            file = here / name
-            if not name.startswith(".") and file.suffix.lower() in FORMATS:
-                yield file, file.relative_to(folder), ""
-    for error in closed:
-        place = Path(error.filename)
-        name = place.relative_to(folder) if os.path.realpath(place) != root else Path(place.name)
-        yield place, name, f"cannot look into the folder: {error.strerror}"
-
-
 def _refuse_shared_targets(jobs: list[Job]) -> None:
-    taken: dict[str, Path] = {}
+    taken: dict[str, Job] = {}
     for job in readable(jobs):
-        # Names that differ in case only are one file on some systems.
-        key = str(job.target).casefold()
-        if key in taken and not _same(taken[key], job.source):
+        # Names that differ in case or in the form of their letters are one file on some disks.
+        key = unicodedata.normalize("NFKC", str(job.target)).casefold()
+        other = taken.setdefault(key, job)
+        if not _same(other.source, job.source) and _one_file(other.target, job.target):
             raise UserError(
-                f"{taken[key]} and {job.source} would both become {job.target}: rename one, leave out --format, "
+                f"{other.source} and {job.source} would both become {job.target}: rename one, leave out --format, "
                 "or upscale them into different folders"
             )
-        taken[key] = job.source
+
+
+def _one_file(first: Path, second: Path) -> bool:
+    """Whether two paths that fold alike are one on the disk that holds them, which only trying tells."""
+    if first == second:
+        return True
+    there = first.parent
+    while not (os.path.isdir(there) and second.is_relative_to(there)):
+        if there == there.parent:
+            return False
+        there = there.parent
+    with suppress(OSError), tempfile.TemporaryDirectory(dir=there, prefix=".") as folder:
+        for path in (first, second):
+            place = folder / path.relative_to(there)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():
+                return True
+            place.touch()
+    return False
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -5,6 +5,7 @@
 #include "cpu/dwpw_attention.h"
 #include "cpu/gated_pair.h"
 #include "cpu/gated_residual.h"
+#include "cpu/linear.h"
 #include "cpu/non_local.h"
 #include "cpu/wide_residual.h"
 
@@ -16,6 +17,8 @@
   X(DwpwAttentionWorkspace, dwpw_attention_bwd_workspace, const DwpwAttentionShape&) \
   X(void, launch_dwpw_attention_fwd, const DwpwAttentionFwd&) \
   X(void, launch_dwpw_attention_bwd, const DwpwAttentionBwd&) \
+  X(void, launch_linear_fwd, const LinearFwd&) \
+  X(void, launch_linear_grad_weight, const LinearGradWeight&) \
   X(void, launch_non_local_fwd, const NonLocalFwd&) \
   X(void, launch_non_local_bwd, const NonLocalBwd&) \
   X(void, launch_awms_prepare, const AwmsWeights&) \

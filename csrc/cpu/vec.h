@@ -4,6 +4,10 @@
 
 #include "cpu/isa.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 // Vectors as wide as the unit's instruction set, on the vector extension of GCC and Clang: operators work lane by
 // lane, and the compiler picks the instructions. Arithmetic is fp32 whatever the storage.
 namespace awsrn_fast::AWSRN_FAST_ISA {
@@ -67,6 +71,21 @@ template <class V, class Lanes>
 inline void store_raw(void* to, V value, Lanes lanes) {
   __builtin_memcpy(to, &value, lanes.count * sizeof(value[0]));
 }
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// Of a number of lanes that is known when the code runs, the copy above is a call of memcpy.
+inline __m256i mask_of(SomeLanes lanes) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes.count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+template <>
+inline Vec load_raw<Vec>(const void* from, SomeLanes lanes) {
+  return (Vec)_mm256_maskload_ps(static_cast<const float*>(from), mask_of(lanes));
+}
+template <>
+inline void store_raw(void* to, Vec value, SomeLanes lanes) {
+  _mm256_maskstore_ps(static_cast<float*>(to), mask_of(lanes), (__m256)value);
+}
+#endif
 
 // Missing lanes read as zero.
 template <class Lanes>

@@ -116,3 +116,54 @@ def test_folder_onto_itself_is_refused_but_another_format_beside_is_not(tree):
     with pytest.raises(UserError, match="would overwrite the input"):
         plan(["in"], "in", None, True)
     assert pairs(["in"], "in", "webp") == [("in/a.png", "in/a.webp"), ("in/sub/b.JPG", "in/sub/b.webp")]
+
+
+@pytest.fixture
+def folding(tmp_path) -> bool:
+    """Whether the disk takes names that differ in case only for one."""
+    (tmp_path / "probe").touch()
+    return (tmp_path / "PROBE").exists()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Straße.png", "Strasse.png"), ("a.png", "A.png"), ("sub/é.png", "sub/e\u0301.png"), ("a/x.png", "A/x.png")],
+)
+def test_names_that_fold_alike_are_two_files_where_the_disk_says_so(tree, folding, names):
+    if folding:
+        pytest.skip("the disk folds names")
+    for name in names:
+        (tree / "in2" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "in2" / name).touch()
+    assert {target for _, target in pairs(["in2"], "out")} == {f"out/{name}" for name in names}
+    assert {path.name for path in tree.iterdir()} == {"in", "in2", "one.png", "two.tif", "probe"}  # nothing stays
+
+
+def test_names_that_fold_alike_are_one_file_where_the_disk_says_so(tree, monkeypatch):
+    for name in ("Straße.png", "Strasse.png"):
+        (tree / "in" / name).touch()
+    monkeypatch.setattr("awsrn_fast.upscale.plan._one_file", lambda first, second: True)
+    with pytest.raises(UserError, match=r"in/Strasse\.png and in/Straße\.png would both become out/Straße\.png"):
+        plan(["in"], "out", None, False)
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".JPE", ".jif", ".dib"])
+def test_other_suffixes_of_known_formats(tree, suffix):
+    (tree / f"in/b{suffix}").touch()
+    assert (f"in/b{suffix}", f"out/b{suffix}") in pairs(["in"], "out")
+
+
+def test_what_a_folder_holds_beside_is_counted_by_suffix(tree):
+    for name in ("b.gif", "sub/c.GIF", "d.jp2", "README", ".e.gif"):
+        (tree / "in" / name).touch()
+    (tree / "in/link").symlink_to(tree / "in/sub")
+    (tree / "in/again").symlink_to(tree / "in")
+    said = []
+    jobs = plan(["in"], "out", None, False, say=said.append)
+    assert len(jobs) == 2
+    assert said == ["left out: 2 .gif, 1 .jp2, 1 .txt, 1 without a suffix, 2 linked folders"]
+    assert plan(["one.png"], "out", None, False, say=said.append) and len(said) == 1
+    (tree / "other").mkdir()
+    (tree / "other/a.gif").touch()
+    with pytest.raises(UserError, match=r"no images in other .*left out: 1 \.gif"):
+        plan(["other"], "out", None, False)

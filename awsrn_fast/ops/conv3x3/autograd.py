@@ -19,14 +19,8 @@ BWD_SCHEMA = f"(Tensor grad_y, {_INPUTS}, bool[] wanted) -> (Tensor, Tensor, Ten
 
 WINOGRAD = "Winograd F(4x4, 3x3), in bf16 with products in 16-bit fixed point where the CPU has VNNI"
 
-LEAST_CHANNELS = 16
-"""Below a vector of input channels the transforms cost more than the products that they save."""
-
-
-def reasons_against(call: backends.Call) -> list[str]:
-    """Why the native kernel cannot run ``call``; empty if it can."""
-    few = call.shape[1] < LEAST_CHANNELS
-    return _native.reasons_against(call) + ([f"fewer than {LEAST_CHANNELS} channels"] if few else [])
+WHOLE_VECTOR = 16
+"""Of several maps, each has a multiple of so many channels."""
 
 
 def prepare(weight: Tensor) -> Tensor | None:
@@ -62,7 +56,7 @@ def _fwd_cpu(
 def _maps(*maps: Tensor | None) -> list[Tensor]:
     """The maps in NHWC; the kernel takes several where each has whole vectors of channels."""
     given = [x for x in maps if x is not None]
-    if len(given) > 1 and any(x.shape[1] % LEAST_CHANNELS for x in given):
+    if len(given) > 1 and any(x.shape[1] % WHOLE_VECTOR for x in given):
         given = [torch.cat(given, dim=1)]
     return [channels_last(x) for x in given]
 
@@ -176,4 +170,4 @@ conv3x3 = define("conv3x3", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
 conv3x3_bwd = define("conv3x3_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
 differentiable(conv3x3, _backward, _setup_context)
 not_differentiable(conv3x3_bwd)
-backends.register("conv3x3", "native", conv3x3, reasons_against, algorithm=WINOGRAD)
+backends.register("conv3x3", "native", conv3x3, _native.reasons_against, algorithm=WINOGRAD)

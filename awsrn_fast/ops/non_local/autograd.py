@@ -1,5 +1,7 @@
-"""``non_local`` for torch.library: PyTorch's own projections around the attention's kernels for CPU and CUDA, whose
-CUDA kernel does the last projection, too (csrc/cuda/non_local.h says why not the first)."""
+"""``non_local`` for torch.library: projections around the attention's kernels for CPU and CUDA. On a CPU they are our
+own (csrc/cpu/linear.h says why); on CUDA the first is PyTorch's (csrc/cuda/non_local.h says why) and the last the
+kernel's.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,7 @@ from awsrn_fast import backends, native
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import laid_out_like
 from awsrn_fast.ops._library import define, define_composite, differentiable, not_differentiable
+from awsrn_fast.ops._linear import linear
 from awsrn_fast.ops._native import address, dtype_code, reasons_against
 
 SCHEMA = (
@@ -200,8 +203,16 @@ def _backward_of_project(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tu
     return grad_qkv, grad if want_x else None, grad_w, grad_b, *[None] * 5
 
 
-def with_projections(attend: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., Tensor]:
-    """``non_local`` around its attention alone, ``(qkv, height, width, block, halo) -> (attended, softmax)``."""
+def _linear_by_pytorch(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> Tensor:
+    y = F.linear(x, weight, bias)
+    return y if residual is None else residual + y
+
+
+def with_projections(
+    attend: Callable[..., tuple[Tensor, Tensor]], linear: Callable[..., Tensor] = _linear_by_pytorch
+) -> Callable[..., Tensor]:
+    """``non_local`` around its attention alone, ``(qkv, height, width, block, halo) -> (attended, softmax)``, and its
+    projections, ``(x, weight, bias, residual) -> W x + b + residual``."""
 
     def non_local(
         x: Tensor,
@@ -217,19 +228,24 @@ def with_projections(attend: Callable[..., tuple[Tensor, Tensor]]) -> Callable[.
         halo: int = 0,
     ) -> Tensor:
         height, width = x.shape[2:]
-        _, qkv = _projected(x, (w_theta, w_phi, w_g), (b_theta, b_phi, b_g))
+        tokens, qkv = _projected(x, (w_theta, w_phi, w_g), (b_theta, b_phi, b_g), linear)
         attended, _ = attend(qkv, height, width, block, halo)
-        z = F.linear(attended, w_z, b_z)
-        return laid_out_like(x + z.transpose(1, 2).reshape(x.shape), x)
+        y = linear(attended, w_z, b_z, tokens)
+        return laid_out_like(y.transpose(1, 2).reshape(x.shape), x)
 
     return non_local
 
 
-def _projected(x: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def _projected(
+    x: Tensor,
+    weights: tuple[Tensor, ...],
+    biases: tuple[Tensor, ...],
+    linear: Callable[..., Tensor] = _linear_by_pytorch,
+) -> tuple[Tensor, Tensor]:
     """``x`` as tokens ``[N, H*W, C]``, and ``qkv``."""
     # Dense, or linear would round a bf16 product before it adds the bias.
     tokens = x.flatten(2).transpose(1, 2).contiguous()
-    return tokens, F.linear(tokens, torch.cat(weights), torch.cat(biases))
+    return tokens, linear(tokens, torch.cat(weights), torch.cat(biases), None)
 
 
 def _non_local_cuda(
@@ -262,7 +278,7 @@ attend_bwd = define(
 differentiable(attend, backward_by(attend_bwd), _setup_context)
 differentiable(attend_project, _backward_of_project, _setup_context_of_project)
 not_differentiable(attend_bwd)
-non_local = define_composite("non_local", SCHEMA, with_projections(attend))
+non_local = define_composite("non_local", SCHEMA, with_projections(attend, linear))
 non_local_cuda = define_composite("non_local_cuda", SCHEMA, _non_local_cuda)
 
 
