@@ -1,4 +1,4 @@
-"""The native awms by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU awms by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from awsrn_fast import native, ops
 from awsrn_fast.ops._cases import TRANSFORMED
-from awsrn_fast.ops._native import address, dtype_code
-from awsrn_fast.ops._native import taps as kernel_taps
+from awsrn_fast.ops._cpu import address, dtype_code
+from awsrn_fast.ops._cpu import taps as kernel_taps
 
 # N, C, O, H, W: maps below, at and above a tile of 12; channels below, at and above a vector; several groups of tiles.
 SHAPES = [

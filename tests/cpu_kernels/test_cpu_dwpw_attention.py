@@ -1,4 +1,4 @@
-"""The native dwpw_attention by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU dwpw_attention by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from awsrn_fast import native
 from awsrn_fast.ops import dwpw_attention
-from awsrn_fast.ops._native import address, addresses, dtype_code
+from awsrn_fast.ops._cpu import address, addresses, dtype_code
 
 # N, C, D, H, W: channels and widths below, at and above a vector; rows in one strip and in several; one pixel; none.
 SHAPES = [

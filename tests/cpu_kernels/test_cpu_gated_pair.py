@@ -1,4 +1,4 @@
-"""The native gated_pair alone: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU gated_pair alone: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
 

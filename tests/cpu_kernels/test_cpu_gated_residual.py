@@ -1,4 +1,4 @@
-"""The native gated_residual by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU gated_residual by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from awsrn_fast import native
 from awsrn_fast.ops import gated_residual
-from awsrn_fast.ops._native import address, dtype_code
+from awsrn_fast.ops._cpu import address, dtype_code
 
 # Channels below, at and above a vector; maps of one value, with a rest, and of several chunks.
 SHAPES = [(1, 1, 1), (2, 5, 91), (1, 32, 2304), (1, 48, 700), (2, 3, 20000), (1, 16, 0), (0, 4, 9)]

@@ -1,4 +1,4 @@
-"""The native non_local's kernel by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU non_local's kernel by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import native
-from awsrn_fast.ops._native import address, dtype_code
+from awsrn_fast.ops._cpu import address, dtype_code
 
 # N, H, W, D, block, halo. One position; fewer and more than a tile; d below, at and beyond a vector, not of four;
 # ragged blocks; a span wider than one axis; a halo larger than its block; blocks of one position.

@@ -12,7 +12,7 @@ from suite import assert_accurate, forward_and_gradients
 
 from awsrn_fast import backends, ops
 
-KERNEL = "native"
+KERNEL = "cpu"
 OPS = sorted(op for op in ops.ROWS if (found := backends.registered(op).get(KERNEL)) and found.run is not None)
 
 

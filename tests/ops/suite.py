@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, ops
-from awsrn_fast.ops._arguments import check
 from awsrn_fast.ops._cases import FLOOR, TRANSFORMED, Case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -27,9 +26,9 @@ def cases_of(op: str) -> list[Case]:
 
 
 def call_of(op: str, arguments: dict[str, Any]) -> backends.Call:
-    dims = importlib.import_module(f"awsrn_fast.ops.{op}").DIMS
-    sizes = check(op, dims, **{name: arguments.get(name) for name in dims})
-    return backends.call_of(arguments[next(iter(dims))], sizes)
+    declared = importlib.import_module(f"awsrn_fast.ops.{op}").OP
+    sizes = declared.check(*(arguments.get(name) for name in declared.arguments))
+    return backends.call_of(arguments[next(iter(declared.arguments))], sizes)
 
 
 def as_tuple(result: Any) -> tuple[Tensor, ...]:

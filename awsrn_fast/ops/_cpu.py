@@ -1,4 +1,4 @@
-"""What the ops' native CPU kernels share: when they can run, and how tensors are handed to them."""
+"""What the ops' CPU kernels share: when they can run, and how tensors are handed to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def reasons_against(call: Call) -> list[str]:
-    """Why the native CPU kernels cannot run ``call``; empty if they can."""
+    """Why the CPU kernels cannot run ``call``; empty if they can."""
     reasons = []
     if native.cpu is None:
         reasons.append(native.cpu_reason)
