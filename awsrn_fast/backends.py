@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 NAMES = ("cpu", "cuda", "triton", "reference")
-FORMER = {"native": "cpu"}
-"""Names that backends had before, which are still taken."""
+_FORMER = {"native": "cpu"}
 
 
 class Call(NamedTuple):
@@ -133,6 +132,11 @@ def call_of(x: torch.Tensor, sizes: dict[str, int] | None = None) -> Call:
     return Call(x.device.type, capability, x.dtype, tuple(x.shape), named)
 
 
+def current_name(backend: str) -> str:
+    """The name of a backend, which may be given by one that it had before."""
+    return _FORMER.get(backend, backend)
+
+
 @contextmanager
 def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
     """Run ops on a named backend: ``use_backend("reference")`` for all, ``use_backend(awms="cpu")`` for one.
@@ -145,7 +149,7 @@ def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
         BackendError: (from the op) the backend cannot run the call; it says why.
     """
     asked = ({_EVERY_OP: name} if name is not None else {}) | by_op
-    asked = {op: FORMER.get(backend, backend) for op, backend in asked.items()}
+    asked = {op: current_name(backend) for op, backend in asked.items()}
     for op, backend in asked.items():
         if op != _EVERY_OP and op not in _TABLE:
             raise ValueError(f"use_backend: no op {op!r}; the ops are {', '.join(sorted(_TABLE))}")

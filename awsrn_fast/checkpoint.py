@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
 
 from .errors import UserError
 from .files import replacing
 from .models import SuperResolution, build
-
-HEADER_KEY = "awsrn_fast"
-NESTED = ("state_dict", "model_state_dict", "params_ema", "params", "model")
-"""Names under which other tools' .pth files keep the state dict."""
-
+from .weights_reader import HEADER_KEY, read_state_dict
 
 BUNDLED = Path(__file__).parent / "weights"
 """Trained weights that come with the package, each with a card (.md) beside it."""
@@ -46,7 +39,12 @@ def save_weights(
         model: a network in its training form.
         training: facts to keep in the header beside the hyper-parameters (iterations, figures, data).
         dtype: of the numbers in the file; float16 halves it.
+
+    Raises:
+        ValueError: the network is fused.
     """
+    if model.is_fused:
+        raise ValueError("save_weights: a fused network has lost its training form; save the one it was fused from")
     header = {"network": model.network, "hyper": model.hyper, "training": dict(training or {})}
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     content = save(tensors, metadata={HEADER_KEY: json.dumps(header)})
@@ -70,10 +68,10 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
     path = Path(path_or_name)
     if str(path_or_name) in bundled_names():
         path = BUNDLED / f"{path_or_name}.safetensors"
-    if not path.is_file():
+    if not os.path.isfile(path):  # False also for what no file system can hold, where Path raises
         names = ", ".join(bundled_names())
         raise UserError(f"no weights file {path}: give a .safetensors or .pth file, or one of {names}")
-    state, header = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    state, header = read_state_dict(path)
     try:
         model = build(state, header.get("hyper"))
     except (ValueError, TypeError) as error:
@@ -84,34 +82,4 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:
     """What :func:`save_weights` wrote beside the weights: network, hyper, training."""
-    return _read_safetensors(Path(path))[1]
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118, not a dict
-            header = json.loads((file.metadata() or {}).get(HEADER_KEY, "{}"))
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read weights {path}: {error}; is the file complete?") from error
-    return state, header
-
-
-def _read_pickle(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot read weights {path}: {error.strerror or error}") from error
-    except (pickle.UnpicklingError, EOFError, RuntimeError, KeyError) as error:
-        # Not torch's own words: they recommend weights_only=False, which lets the file run code.
-        raise UserError(
-            f"cannot read weights {path}: not a file of tensors alone; save model.state_dict() by torch.save, or check "
-            "that the file is complete"
-        ) from error
-    for name in NESTED:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            content = content[name]
-            break
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise UserError(f"{path} does not hold a state dict: save model.state_dict(), not the model or an optimiser")
-    return {str(name): tensor.float() for name, tensor in content.items()}, {}
+    return read_state_dict(Path(path))[1]

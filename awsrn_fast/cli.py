@@ -1,60 +1,93 @@
-"""What the commands ``python -m awsrn_fast.NAME`` share: exit statuses and errors as one line.
+"""What the commands ``python -m awsrn_fast.NAME`` share: exit statuses, signals and errors as one line.
 
 Exit status: 0 all done, 1 some of the work failed, 2 wrong usage, 130 interrupted.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from .errors import RunError, UserError, is_out_of_memory
 from .heap import keep_freed_memory
+from .launcher import speaks
+from .limits import limit_threads
+from .terminal import DataConsole, open_standard_streams, printable, settle_standard_streams
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = DataConsole(stderr=True)
 """Progress, tables and remarks. Standard error, so that standard output stays free for data."""
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+"""Signals that ask a process to end: Ctrl-C, kill and schedulers, a terminal that is closed."""
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's ``main`` and end the process with its status; known failures print one line."""
-    # As Ctrl-C does, so that what is half done is put away on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    open_standard_streams()
+    handle_ending(_interrupt)  # to the very end: a signal that comes twice must not change the exit status
     keep_freed_memory()
     try:
+        limit_threads()
         status = main() or 0
     except UserError as error:
         status = error.status
         # Started by torchrun, every process finds the same mistake in the same command line: say it once.
-        if status == RunError.status or os.environ.get("RANK", "0") == "0":
+        if status == RunError.status or speaks():
             complain(str(error))
     except KeyboardInterrupt:
         status = 130
         complain("interrupted")
     except OSError as error:
         status = 1
-        complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         status = 1
         complain(f"out of memory ({_first_line(error)}): take a smaller tile, patch, batch or image")
+    failure = settle_standard_streams()
+    if failure is not None and not status:
+        status = 1
+        complain(f"cannot write to standard output: {failure.strerror}")
     sys.exit(status)
+
+
+def handle_ending(handler: Callable) -> dict[int, Any]:
+    """Have ``handler`` called for each signal of :data:`ENDING`; returns what handled them before.
+
+    A hangup that is ignored, as under nohup, stays so.
+    """
+    before = {number: signal.getsignal(number) for number in ENDING}
+    if before.get(getattr(signal, "SIGHUP", None)) == signal.SIG_IGN:
+        del before[signal.SIGHUP]
+    for number in before:
+        signal.signal(number, handler)
+    return before
 
 
 def complain(message: str) -> None:
     """Print what went wrong, one line on standard error."""
-    console.print(f"[bold red]error:[/] {escape(printable(message))}")
+    console.print(labelled("error", message, "bold red"))
 
 
-def printable(text: str) -> str:
-    """``text`` in one line: names of files may hold line breaks, terminal codes and bytes that are no text."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def labelled(label: str, message: str, style: str) -> Text:
+    """A line that begins with a coloured word."""
+    return Text.assemble((f"{label}:", style), " ", printable(message))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End as Ctrl-C does, so that what is half done is put away on the way out, undisturbed.
+
+    A closed terminal, a scheduler and torchrun send their signals more than once; only a second Ctrl-C means it.
+    """
+    for other in ENDING:
+        if other != signal.SIGINT and signal.getsignal(other) == _interrupt:
+            signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _first_line(error: BaseException) -> str:

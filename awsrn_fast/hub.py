@@ -30,10 +30,12 @@ class HubMixin(
         """A copy of ``model`` that can be pushed: ``HubImprovedAWSRN.of(awsrn_fast.load(...)).push_to_hub(...)``.
 
         Raises:
-            UserError: ``model`` is of the other network.
+            UserError: ``model`` is of the other network, or fused.
         """
         if model.network != cls.network:
             raise UserError(f"the weights are of the network {model.network!r}, {cls.__name__} is {cls.network!r}")
+        if model.is_fused:
+            raise UserError("a fused network has lost its training form: give the one it was fused from")
         copy = cls(**model.hyper)
         copy.load_state_dict(model.state_dict())
         return copy.eval()

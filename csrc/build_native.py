@@ -30,7 +30,9 @@ AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512d
 AVX512_BF16_FLAGS = [*AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni"]  # no CPU has the first without the second
 X86_ISAS = {"avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS, "avx512_bf16": AVX512_BF16_FLAGS}
 # constexpr functions of csrc/common are for both sides.
-NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr"]
+# -lineinfo: profilers show the source's lines; it changes no instruction.
+NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-lineinfo"]
+# Later ones (Blackwell: 10.0, 12.0) get the last one's PTX, which the driver compiles at the first use.
 DEFAULT_ARCHS = "7.5;8.0;8.6;8.9;9.0"
 DEFAULT_CUDA = Path("/usr/local/cuda")
 
@@ -238,14 +240,17 @@ def write_ninja(path: Path, outputs: dict[str, Path], libraries: list[Library]) 
     def words(command: list[str]) -> str:
         return shlex.join(command).replace("$", "$$")
 
-    escape = ninja_syntax.escape_path
-    with open(path, "w") as file:
+    def name(target: Path) -> str:
+        # Relative, so that a checkout may lie below any name at all; Writer.build escapes spaces, but no dollars.
+        return ninja_syntax.escape(os.path.relpath(target, path.parent.resolve()))
+
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         writer = ninja_syntax.Writer(file, width=1000)
         writer.rule("compile", "$compiler -c $in -o $out -MD -MF $out.d", depfile="$out.d", deps="gcc")
         writer.rule("link", "$compiler $in -o $out $flags")
         for library in libraries:
-            objects = [escape(name) for _, name, _ in library.units]
-            for unit, (source, _, command) in zip(objects, library.units, strict=True):
-                writer.build(unit, "compile", escape(str(source)), variables={"compiler": words(command)})
+            objects = [unit for _, unit, _ in library.units]
+            for source, unit, command in library.units:
+                writer.build(unit, "compile", name(source), variables={"compiler": words(command)})
             variables = {"compiler": words(library.compiler), "flags": words(library.link_flags)}
-            writer.build(escape(str(outputs[library.name])), "link", objects, variables=variables)
+            writer.build(name(outputs[library.name]), "link", objects, variables=variables)

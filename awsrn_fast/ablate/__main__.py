@@ -1,5 +1,4 @@
-from awsrn_fast.ablate.command import main
-from awsrn_fast.cli import run
+from awsrn_fast.commands import run_module
 
 if __name__ == "__main__":
-    run(main)
+    run_module("ablate")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
+from awsrn_fast.commands import spelled
 from awsrn_fast.errors import UserError
 from awsrn_fast.train.command import main as train
 from awsrn_fast.train.state import has_state
@@ -18,17 +19,17 @@ from .summary import Outcome, read_outcome, write_plot, write_table
 
 EPILOG = """
 Options that are not listed here go to the trainer, the same for every row: --data, --variant, --scale, --iterations,
---lr and so on (python -m awsrn_fast.train --help). Rows that are done are not run again, and an interrupted row goes
+--lr and so on ({train} --help). Rows that are done are not run again, and an interrupted row goes
 on, so the same command finishes what was stopped.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's own arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.ablate",
+    p = Parser(
+        "ablate",
         description="Train the rows of a plan at equal iterations and seeds, and compare them.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(train=spelled("train")),
         allow_abbrev=False,
     )
     p.add_argument("--plan", choices=PLANS, default="mpts", help="what is compared (default: %(default)s)")
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for row, fields in PLANS[args.plan].items():
         for seed in args.seeds:
             folder = args.out / args.plan / f"{_file_name(row)}-seed{seed}"
-            console.print(f"[bold]{row}[/], seed {seed}, in {folder}")
+            console.print(f"{row}, seed {seed}, in {folder}", style="bold")
             status = _run(folder, fields | {"seed": seed}, shared)
             if status:
                 return status

@@ -1,8 +1,4 @@
-"""``python -m awsrn_fast.compare``: one picture of what several networks make of an image."""
+from awsrn_fast.commands import run_module
 
-from __future__ import annotations
-
-from awsrn_fast.cli import run
-from awsrn_fast.compare.command import main
-
-run(main)
+if __name__ == "__main__":
+    run_module("compare")

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import awsrn_fast
+from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
+from awsrn_fast.commands import spelled
 from awsrn_fast.data import crop_to_multiple, downscale, read_rgb, upscale
 from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
@@ -24,16 +26,16 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 EPILOG = """
 The crops are enlarged by whole factors without smoothing. Without --crop they are taken where the first network
 differs most from bicubic: the places that flatter or embarrass it most, not typical ones. PSNR and SSIM (with --hr) are
-of the whole image, as python -m awsrn_fast.evaluate takes them. Exit status: 0 done, 1 failed, 2 wrong usage.
+of the whole image, as {evaluate} takes them. Exit status: 0 done, 1 failed, 2 wrong usage.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.compare",
+    p = Parser(
+        "compare",
         description="Draw one picture of an image as bicubic and several networks enlarge it.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(evaluate=spelled("evaluate")),
     )
     p.add_argument("image", type=Path, metavar="IMAGE", help="what is enlarged; with --hr the large original")
     p.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=f"picture: {', '.join(SUFFIXES)}")

@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -67,6 +68,10 @@ class Photos(Sequence[Photo]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    @overload
+    def __getitem__(self, index: int) -> Photo: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Photo]: ...
     def __getitem__(self, index: int | slice) -> Photo | list[Photo]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]

@@ -17,7 +17,7 @@ from awsrn_fast.errors import RunError, UserError
 
 Split = Literal["train", "valid"]
 
-_PARTS = {"DIV2K_train_HR": "train", "train": "train", "DIV2K_valid_HR": "valid", "valid": "valid"}
+_PARTS: dict[str, Split] = {"DIV2K_train_HR": "train", "train": "train", "DIV2K_valid_HR": "valid", "valid": "valid"}
 """Folder names that say which split the images below are for."""
 _HR_ONLY = ("HR", "DIV2K_train_HR", "DIV2K_valid_HR")
 """Where a folder has one of these, its other subfolders hold LR copies or something else."""

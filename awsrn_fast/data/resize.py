@@ -8,6 +8,7 @@ follow it to the bit: kernel a = -0.5, widened by the scale when shrinking, rows
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def _cubic(distance: np.ndarray, unit: int) -> np.ndarray:
 
 def _shrink_rows(image: np.ndarray, scale: int) -> np.ndarray:
     # The border at x8 is how those files were made, not MATLAB's default.
-    border = "edge" if scale == 8 else "symmetric"
+    border: Literal["edge", "symmetric"] = "edge" if scale == 8 else "symmetric"
     reach = (3 * scale + 1) // 2
     offsets = np.arange(-reach, scale + reach)
     weights = _cubic(2 * offsets + 1 - scale, 2 * scale)
@@ -92,7 +93,10 @@ def _enlarge_rows(image: np.ndarray, scale: int) -> np.ndarray:
     for phase in range(scale):
         # Output pixel i * scale + phase lies (2 * phase + 1 - scale) / (2 * scale) pixels below input pixel i.
         weights = _cubic((2 * phase + 1 - scale) - 2 * scale * np.arange(-2, 3), 2 * scale)
-        total = sum(padded[tap : tap + rows] * np.int32(weight) for tap, weight in enumerate(weights) if weight)
+        total = np.zeros(image.shape, np.int32)
+        for tap, weight in enumerate(weights):
+            if weight:
+                total += padded[tap : tap + rows] * np.int32(weight)
         out[:, phase] = _round(total, int(weights.sum()))
     return out.reshape(rows * scale, *image.shape[1:])
 

@@ -1,6 +1,4 @@
-from __future__ import annotations
+from awsrn_fast.commands import run_module
 
-from awsrn_fast.cli import run
-from awsrn_fast.evaluate.command import main
-
-run(main)
+if __name__ == "__main__":
+    run_module("evaluate")

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from rich.markup import escape
 
 import awsrn_fast
+from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
 from awsrn_fast.data import upscale
 from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
@@ -35,11 +35,9 @@ be used (the figures are of the others), 2 wrong usage (nothing done), 130 inter
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.evaluate", description="Measure a network on benchmark sets.", epilog=EPILOG
-    )
+    p = Parser("evaluate", description="Measure a network on benchmark sets.", epilog=EPILOG)
     p.add_argument(
         "weights",
         nargs="*",
@@ -97,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args.weights,) = args.weights
     methods, scale = _methods(args)
     results, failures = measure(sets, methods, scale, args.save_images)
-    console.print(results.table(f"{escape(args.weights)}, x{scale}"))
+    console.print(results.table(f"{args.weights}, x{scale}"))
     if args.json:
         write_text(args.json, results.json())
     if args.csv:
@@ -120,7 +118,7 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
     if args.scale not in (None, scale):
         raise UserError(f"{args.weights} is for x{scale}: it cannot be measured with --scale {args.scale}")
     network = place(model)
-    methods = {"": partial(super_resolve, network)}
+    methods: dict[str, Method] = {"": partial(super_resolve, network)}
     if args.self_ensemble:
         methods[ENSEMBLE] = partial(super_resolve, SelfEnsemble(network))
     return methods, scale

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from rich.table import Table
@@ -72,7 +73,7 @@ def measure_cost(
     generator = torch.Generator().manual_seed(0)
     size = (1, 3, HEIGHT // scale, WIDTH // scale)
     image = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
-    memory = {name: most_taken(lambda network=network: network(image)) for name, network in placed.items()}
+    memory = {name: most_taken(partial(network, image)) for name, network in placed.items()}
     seconds: dict[str, list[float]] = {name: [] for name in placed}
     for _ in range(TURNS):
         for name, network in placed.items():

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from awsrn_fast.cli import console, is_out_of_memory
+from awsrn_fast.cli import console, is_out_of_memory, printable
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.metrics import score
@@ -28,12 +27,12 @@ def measure(
     """The scores, and a line for each image that could not be used."""
     results = Results([image_set.name + ending for ending in methods for image_set in sets])
     failures = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=sum(len(image_set.files) for image_set in sets))
         for image_set in sets:
             for image in image_set.files:
-                progress.update(task, description=escape(f"{image_set.name} {image}"))
+                progress.update(task, description=printable(f"{image_set.name} {image}"))
                 try:
                     pictures = _measure_one(image_set, image, methods, scale, results)
                 except UserError as error:
@@ -65,7 +64,9 @@ def _measure_one(
 
 def _save(pictures: dict[Path, np.ndarray], folder: Path | None) -> None:
     # Not an image's own failure: where one cannot be written, no other can either, so the command ends.
-    for name, picture in pictures.items() if folder else ():
+    if folder is None:
+        return
+    for name, picture in pictures.items():
         with replacing(folder / name) as beside:
             Image.fromarray(picture).save(beside)
 
@@ -75,4 +76,4 @@ def complain_about(failures: Sequence[str], sets: Sequence[ImageSet]) -> None:
     if failures:
         console.print(f"{len(failures)} of {sum(len(s.files) for s in sets)} images could not be used:")
         for line in failures:
-            console.print(f"  {escape(line)}", soft_wrap=True)
+            console.print(f"  {line}")

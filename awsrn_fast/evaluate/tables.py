@@ -128,7 +128,8 @@ def _pictures(folder: Path, image_set: ImageSet, methods: Mapping[str, Method], 
         for name in image:
             lr, hr = image_set.pair(name, scale)
             made = {title.split(" (")[0]: method(lr) for title, method in methods.items()}
-            boxes = sharpest_differences(*list(made.values())[:2], 2, 80, scale)
+            interpolated, enlarged = list(made.values())[:2]
+            boxes = sharpest_differences(interpolated, enlarged, 2, 80, scale)
             file = folder / f"{image_set.name}-x{scale}-{kind}.png"
             with replacing(file) as beside:
                 comparison(hr, boxes, panels(lr, made, hr, scale)).save(beside)

@@ -1,8 +1,4 @@
-"""``python -m awsrn_fast.export``: a network as ONNX, .pt2 or safetensors."""
+from awsrn_fast.commands import run_module
 
-from __future__ import annotations
-
-from awsrn_fast.cli import run
-from awsrn_fast.export.command import main
-
-run(main)
+if __name__ == "__main__":
+    run_module("export")

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import awsrn_fast
+from awsrn_fast.arguments import Parser
 from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.cli import console
 from awsrn_fast.errors import UserError
@@ -27,11 +28,9 @@ RGB in [0, 1], of any size, and hold plain PyTorch's operators. Exit status: 0 d
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.export", description="Write a network in a form that others load.", epilog=EPILOG
-    )
+    p = Parser("export", description="Write a network in a form that others load.", epilog=EPILOG)
     p.add_argument("weights", help="weights file (.safetensors, or .pth of the public code) or a bundled name")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"one of {', '.join(WRITERS)}")
     p.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
@@ -54,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = awsrn_fast.load(args.weights)
     write(model, args)
     facts = model.facts
-    console.print(f"{args.out}: {facts.variant} x{facts.scale}, {args.out.stat().st_size / 1e6:.2f} MB", markup=False)
+    console.print(f"{args.out}: {facts.variant} x{facts.scale}, {args.out.stat().st_size / 1e6:.2f} MB")
     return 0
 
 

@@ -11,7 +11,6 @@ import torch
 
 from awsrn_fast import backends
 from awsrn_fast.models import SuperResolution
-from awsrn_fast.nn import AWMS, AWRU
 
 from .attention import BlockNonLocal, GlobalNonLocal
 
@@ -27,10 +26,7 @@ INPUT, OUTPUT = "image", "upscaled"
 
 def exportable(model: SuperResolution, clamp: bool = True) -> SuperResolution:
     """The fused form with every part in a form that does not depend on the image's size."""
-    fused = model.cpu().fuse(clamp)
-    for module in fused.modules():
-        if isinstance(module, AWRU | AWMS):
-            module.prepared = None  # weights for this machine's kernels, which the reference has no use for
+    fused = model.fuse(clamp).to("cpu", torch.float32)
     if fused.facts.non_local:
         fused.non_local = (GlobalNonLocal if fused.facts.block is None else BlockNonLocal)(fused.non_local)
     return fused
@@ -40,7 +36,7 @@ def torch_program(model: SuperResolution, clamp: bool = True) -> ExportedProgram
     """``model`` by torch.export: fp32, plain PyTorch operators (the reference backend), height and width dynamic.
 
     Args:
-        model: a network in its training form; it stays as it is.
+        model: a network, fused or not; it stays as it is.
         clamp: limit the output to [0, 1].
     """
     sides = {axis: torch.export.Dim(name, min=1, max=LARGEST_SIDE) for axis, name in ((2, "height"), (3, "width"))}

@@ -1,7 +1,4 @@
-from __future__ import annotations
-
-from awsrn_fast.cli import run
-from awsrn_fast.fit.command import main
+from awsrn_fast.commands import run_module
 
 if __name__ == "__main__":
-    run(main)
+    run_module("fit")

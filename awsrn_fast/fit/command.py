@@ -7,15 +7,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from awsrn_fast import cli
+from awsrn_fast.arguments import Parser, real, whole
+from awsrn_fast.commands import spelled
 from awsrn_fast.devices import DTYPES
 from awsrn_fast.errors import UserError
 from awsrn_fast.memory import ASSUMED, REASONS, Assumptions, Network, Target, parse_size, show_size
 from awsrn_fast.models import SCALES, VARIANTS
+from awsrn_fast.terminal import DataConsole
 
 from .answer import Question, Row, answer
 from .cards import DRIVER_SHARE, find_card
@@ -32,7 +34,7 @@ the card's. Exit status: 0, or 2 for wrong usage.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what fits. Returns 0; raises UserError on wrong usage."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     device, name, capability, memory = _device(options)
     dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16" if capability >= (8, 0) else "float16")
     if device == "cpu" and dtype == "float16":
@@ -56,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.fit",
+def parser() -> Parser:
+    p = Parser(
+        "fit",
         description="Predict the peak memory of training and upscaling, and the largest batch, patch and tile that fit "
         "in a card's memory.",
         epilog=EPILOG,
@@ -75,14 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--dtype", choices=tuple(DTYPES),
                    help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
                         "with --memory, float32 on a CPU)")  # fmt: skip
-    p.add_argument("--batch", type=_positive, default=16, metavar="B", help="samples of a step (default: %(default)s)")
-    p.add_argument("--patch", type=_positive, default=48, metavar="P", help="LR patch side (default: %(default)s)")
-    p.add_argument("--tile", type=_positive, default=512, metavar="T",
+    p.add_argument("--batch", type=whole(1), default=16, metavar="B", help="samples of a step (default: %(default)s)")
+    p.add_argument("--patch", type=whole(1), default=48, metavar="P", help="LR patch side (default: %(default)s)")
+    p.add_argument("--tile", type=whole(1), default=512, metavar="T",
                    help="side of the tiles of large images, LR pixels (default: %(default)s)")  # fmt: skip
     p.add_argument("--context", metavar="SIZE", help=_assumption_help("context"))
     p.add_argument("--workspace", metavar="SIZE", help=_assumption_help("workspace"))
-    p.add_argument("--scratch", type=_share, metavar="X", help=_assumption_help("scratch") + ", in largest tensors")
-    p.add_argument("--fragmentation", type=_share, metavar="X", help=_assumption_help("fragmentation") + ", as a share")
+    p.add_argument("--scratch", type=real(0), metavar="X", help=_assumption_help("scratch") + ", in largest tensors")
+    p.add_argument(
+        "--fragmentation", type=real(0), metavar="X", help=_assumption_help("fragmentation") + ", as a share"
+    )
     p.add_argument("--json", action="store_true", help="print JSON instead of a table; sizes in bytes")
     return p
 
@@ -115,7 +119,7 @@ def _command(question: Question, rows: list[Row], dtype: str) -> str:
         return ""
     extra = "" if chosen is plain else " --checkpoint-activations true"
     return (
-        f"python -m awsrn_fast.train --variant {question.network.variant} --scale {question.network.scale} "
+        f"{spelled('train')} --variant {question.network.variant} --scale {question.network.scale} "
         f"--dtype {dtype} --curriculum false --patch {question.patch} --batch {batch}{extra}"
     )
 
@@ -132,7 +136,7 @@ def _as_dict(question: Question, rows: list[Row], name: str, dtype: str, command
 
 
 def _print(question: Question, rows: list[Row], name: str, dtype: str, command: str) -> None:
-    console = Console(highlight=False, soft_wrap=True)  # standard output: the table is this command's data
+    console = DataConsole()  # standard output: the table is this command's data
     network = question.network
     sizes = [f"{question.batch} patches of {question.patch}"] * 2 + [f"tiles of {question.tile}"]
     table = Table(
@@ -141,7 +145,7 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
     )
     table.add_column("")
     for row in rows:
-        table.add_column(row.name.replace(", ", ",\n"), justify="right")
+        table.add_column(Text(row.name.replace(", ", ",\n")), justify="right")
     lines = {
         "at": sizes,
         "tensors at the peak": [show_size(row.need.allocated) for row in rows],
@@ -149,7 +153,7 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
         "workspace": [show_size(row.need.workspace) for row in rows],
         "context": [show_size(row.need.context) for row in rows],
         "in all": [show_size(row.need.total) for row in rows],
-        "fits": ["[green]yes[/]" if row.fits else "[red]no[/]" for row in rows],
+        "fits": [Text("yes", "green") if row.fits else Text("no", "red") for row in rows],
         "largest batch": [_largest(row, "batch") for row in rows],
         "largest patch": [_largest(row, "patch") for row in rows],
         "largest tile": [_largest(row, "tile") for row in rows],
@@ -172,8 +176,12 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
         "fragmentation": f"{assumed.fragmentation:.0%} of the tensors",
     }
     for key, value in values.items():
-        console.print(escape(f"  {key} {value}: {REASONS[question.target.device][key]}"))
-    console.print(f"\n{command}" if command else "\n[red]nothing fits: take a smaller --patch or --variant[/]")
+        console.print(f"  {key} {value}: {REASONS[question.target.device][key]}")
+    console.print()
+    if command:
+        console.print(command)
+    else:
+        console.print("nothing fits: take a smaller --patch or --variant", style="red")
 
 
 def _largest(row: Row, size: str) -> str:
@@ -182,19 +190,3 @@ def _largest(row: Row, size: str) -> str:
 
 def _assumption_help(name: str) -> str:
     return f"assume this {name} instead; see the reasons below the table"
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
-    return value

@@ -1,12 +1,16 @@
-"""Orientation, colour profile and EXIF: what of them goes on to the larger image, and how."""
+"""Orientation, colour profile, EXIF and what else a file says: what of them goes on to the larger image, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from .extras import SUBJECT, Resolution
 from .picture import Header
 from .windows import DECODING
 
@@ -20,15 +24,46 @@ _UPRIGHT = {
     8: lambda a: np.rot90(a),
 }
 _BASE = ExifTags.Base
-# The rest of the main directory describes the old file's own layout, and a MakerNote points to offsets in it.
-_LARGEST = 65000
-_KEPT = (_BASE.ImageDescription, _BASE.Make, _BASE.Model, _BASE.Software, _BASE.DateTime, _BASE.Artist,
-         _BASE.Copyright)  # fmt: skip
+LONGEST = 65000
+"""Bytes of a JPEG's segment, and the most that its fields count."""
+_KEPT = {
+    _BASE.ProcessingSoftware, _BASE.DocumentName, _BASE.ImageDescription, _BASE.Make, _BASE.Model, _BASE.PageName,
+    _BASE.Software, _BASE.DateTime, _BASE.Artist, _BASE.HostComputer, _BASE.Rating, _BASE.RatingPercent,
+    _BASE.Copyright, _BASE.XPTitle, _BASE.XPComment, _BASE.XPAuthor, _BASE.XPKeywords, _BASE.XPSubject,
+}  # fmt: skip
+# The rest of a main directory describes the file's own layout, or is kept by other means.
+_LAYOUT = {
+    *range(254, 260), 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293,
+    297, 317, 320, *range(322, 331), 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 32995, 32996, 32997,
+    32998, 37679, 50674,
+}  # fmt: skip
+_ELSEWHERE = {
+    282, 283, 296, 700, 33723, 34675, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, 33550, 33922, 34264, 34735, 34736,
+    34737, 42112, 42113,
+}  # fmt: skip
+_UNITS = {1: "", 2: "inch", 3: "cm"}
+_TURN = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])")
+
+
+def exif_of(data: bytes | None, xmp: bytes | None = None) -> Image.Exif:
+    """EXIF from its bytes; the orientation from XMP where EXIF has none."""
+    exif = Image.Exif()
+    if data:
+        exif.load(data)
+    turn = None if xmp is None or _BASE.Orientation in exif else _TURN.search(xmp)
+    if turn:
+        exif[_BASE.Orientation] = int(turn[1])
+    return exif
 
 
 def upright(exif: Image.Exif | None) -> Callable[[np.ndarray], np.ndarray] | None:
     """How to turn ``[H, W, ...]`` so that it stands upright; None: it does."""
     return None if exif is None else _UPRIGHT.get(exif.get(_BASE.Orientation, 1))
+
+
+def swaps_sides(exif: Image.Exif | None) -> bool:
+    """Whether turning it upright makes rows of columns."""
+    return exif is not None and exif.get(_BASE.Orientation, 1) in (5, 6, 7, 8)
 
 
 def fitting_profile(icc: bytes | None, gray: bool) -> tuple[bytes | None, tuple[str, ...]]:
@@ -40,38 +75,77 @@ def fitting_profile(icc: bytes | None, gray: bool) -> tuple[bytes | None, tuple[
     return None, (f"colour profile ({name}) does not fit the pixels and is left out",)
 
 
+def resolution_of(tags: Mapping[int, object]) -> Resolution | None:
+    """From EXIF's or TIFF's tags; None: there is none, or it is damaged."""
+    try:
+        x, y = float(tags[_BASE.XResolution]), float(tags[_BASE.YResolution])
+        unit = _UNITS[tags.get(_BASE.ResolutionUnit, 2)]
+    except (KeyError, TypeError, ValueError, ArithmeticError):
+        return None
+    return Resolution(x, y, unit) if 0 < x < 2**31 and 0 < y < 2**31 else None
+
+
 def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[str, ...]]:
-    """The part of an image's EXIF that still holds for a larger one, or a note why there is none."""
-    exif = Image.Exif()
+    """The part of an image's EXIF that still holds for a larger one, and notes of what does not."""
+    exif, left = Image.Exif(), []
     if source is None:
         return None, ()
     try:
-        for tag in _KEPT:
-            if tag in source and not _tells_the_size(source[tag]):
-                exif[tag] = source[tag]
+        for tag in list(source):
+            if tag in _KEPT:
+                value, lost = _fitting(source[tag]) if tag == _BASE.ImageDescription else (source[tag], ())
+                left += lost
+                if value:
+                    exif[tag] = value
+            elif tag not in _LAYOUT and tag not in _ELSEWHERE:
+                left.append(ExifTags.TAGS.get(tag, f"tag {tag}"))
         for tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-            values = {key: value for key, value in source.get_ifd(tag).items() if key != _BASE.MakerNote}
+            values = dict(source.get_ifd(tag))
+            # A maker's note points to offsets in the file.
+            left += ["MakerNote"] if values.pop(_BASE.MakerNote, None) else []
+            if ExifTags.IFD.Interop in values:
+                values[ExifTags.IFD.Interop] = dict(source.get_ifd(ExifTags.IFD.Interop))
+            if upright(source) is not None:
+                left += [name for key, name in SUBJECT.items() if values.pop(key, None)]
             if values:
                 exif[tag] = values
+        if source.get_ifd(ExifTags.IFD.IFD1):
+            left.append("thumbnail")
         size = len(exif.tobytes())
     except DECODING as error:
         return None, (f"EXIF is damaged and left out ({error})",)
-    if size > _LARGEST:
+    if size > LONGEST:
         return None, (f"EXIF of {size} bytes is too long for JPEG and left out",)
-    return (exif if len(exif) else None), ()
+    return (exif if len(exif) else None), ((f"tags left out: {', '.join(left)}",) if left else ())
 
 
-def _tells_the_size(value: object) -> bool:
-    """Descriptions by which tifffile, ImageJ and OME's readers lay out the pixels: not those of another size."""
-    return isinstance(value, str) and (value.startswith(('{"shape"', "ImageJ=")) or "<OME " in value[:2000])
+def _fitting(value: object) -> tuple[object, tuple[str, ...]]:
+    """A description without that by which tifffile's, ImageJ's and OME's readers lay out pixels, and what else goes."""
+    if not isinstance(value, str):
+        return value, ()
+    if value.startswith("ImageJ="):
+        return "".join(f"{line}\n" for line in value.splitlines() if line.split("=")[0] in _IMAGEJ), ()
+    if value.startswith('{"shape"'):
+        with suppress(ValueError):
+            if set(json.loads(value)) <= {"shape", "axes"}:
+                return "", ()
+        return "", ("tifffile's description",)
+    return ("", ("OME's description",)) if "<OME " in value[:2000] else (value, ())
 
 
-def exif_for(header: Header) -> Image.Exif | None:
-    """EXIF of the file to write: with the new size, upright."""
-    if header.exif is None:
+_IMAGEJ = ("ImageJ", "unit", "yunit", "min", "max", "cf", "c0", "c1", "vunit")
+"""What ImageJ says of how numbers and pixels are measured."""
+
+
+def exif_for(header: Header, format: str) -> Image.Exif | None:
+    """EXIF of the file to write: with the new size, upright; the resolution where the format has no other place."""
+    exif, resolution = Image.Exif(), header.extras.resolution
+    exif.update(dict(header.exif or {}))
+    if resolution is not None and (len(exif) or format in ("WEBP", "AVIF", "HEIF")):
+        exif[_BASE.XResolution], exif[_BASE.YResolution] = resolution.per("inch" if resolution.unit else "")
+        exif[_BASE.ResolutionUnit] = 2 if resolution.unit else 1
+    if not len(exif):
         return None
-    exif = Image.Exif()
-    exif.update(dict(header.exif))
     details = dict(exif.get(ExifTags.IFD.Exif, {}))
     for tag, value in ((_BASE.ExifImageWidth, header.width), (_BASE.ExifImageHeight, header.height)):
         if tag in details:
@@ -80,3 +154,54 @@ def exif_for(header: Header) -> Image.Exif | None:
         exif[ExifTags.IFD.Exif] = details
     exif[_BASE.Orientation] = 1
     return exif
+
+
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_METADATA = {"colour profile", "EXIF", "resolution", "XMP"}
+_KEPT_BY = {
+    "PNG": _METADATA | {"comment", "texts"},
+    "TIFF": _METADATA | {"IPTC", "georeference", "GDAL metadata"},
+    "JPEG": _METADATA | {"IPTC", "comment"},
+    "WEBP": _METADATA,
+    "AVIF": _METADATA,
+    "HEIF": _METADATA,
+    "BMP": {"resolution"},
+}
+
+
+def not_kept(header: Header, format: str) -> tuple[str, ...]:
+    """What is known of an image and has no place in a file of ``format``, as a remark; nothing: all is kept."""
+    lost = [what for what in _said(header, format) if what not in _KEPT_BY[format]]
+    if format == "JPEG":
+        lost += _too_long_for_jpeg(header)
+    return (f"{format} keeps no {', no '.join(lost)}",) if lost else ()
+
+
+def _said(header: Header, format: str) -> Iterator[str]:
+    extras = header.extras
+    yield from (name for name, value in (
+        ("colour profile", header.icc), ("EXIF", header.exif), ("georeference", header.geo), ("XMP", extras.xmp),
+        ("IPTC", extras.iptc), ("comment", extras.comment), ("GDAL metadata", extras.gdal),
+    ) if value)  # fmt: skip
+    resolution = extras.resolution
+    if resolution is not None and (resolution.unit or resolution.x != resolution.y):
+        yield "resolution"
+    if any(name in _TEXTS for name, _ in extras.chunks):
+        yield "texts"
+    names = dict.fromkeys(name.decode("ascii", "replace") for name, _ in extras.chunks if name not in _TEXTS)
+    if names and format != "PNG":
+        yield ", ".join(names)
+
+
+def _too_long_for_jpeg(header: Header) -> Iterator[str]:
+    extras, resolution = header.extras, header.extras.resolution
+    if extras.xmp and len(extras.xmp) > LONGEST:
+        yield f"XMP of {len(extras.xmp)} bytes"
+    if extras.iptc and len(extras.iptc) > LONGEST:
+        yield f"IPTC of {len(extras.iptc)} bytes"
+    if extras.comment and len(extras.comment) > LONGEST:
+        yield f"comment of {len(extras.comment)} bytes"
+    if resolution is not None and not resolution.unit and resolution.x != resolution.y:
+        yield "ratio of a pixel's sides"
+    elif resolution is not None and resolution.unit and max(resolution.per("inch")) > LONGEST:
+        yield "resolution of so many pixels an inch"

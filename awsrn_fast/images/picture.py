@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
+from .extras import Extras, scaled_exif
 from .geo import Georeference
 
 FORMATS = {
@@ -22,7 +24,14 @@ FORMATS = {
     ".bmp": "BMP",
     ".dib": "BMP",
 }
-"""Formats by file suffix (in lower case)."""
+"""Formats by file suffix (in lower case), as far as the libraries here read and write them."""
+if features.check("avif"):
+    FORMATS[".avif"] = "AVIF"
+with suppress(ImportError):
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    FORMATS |= {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,10 @@ class Samples:
     high: float
     missing: float | None = None
     """The number that means no data, NaN included; None: there is data everywhere."""
+    avoided: float | None = None
+    """The number that would mean no data, so that no value may become it."""
+    white_is_zero: bool = False
+    """Whether the file shows the smallest number as white; the numbers stay."""
 
     @property
     def depth(self) -> int:
@@ -68,10 +81,13 @@ class Samples:
 
     def from_unit(self, values: np.ndarray) -> np.ndarray:
         """Values, clipped to [0, 1], as numbers for a file; rounded once where these are whole."""
-        if self.missing is not None:
-            numbers = replace(self, missing=None).from_unit(values[..., :-1])
-            if self.dtype.kind != "f":
-                numbers[numbers == self.missing] += 1  # a value that is there
+        if self.missing is not None or self.avoided is not None:
+            plain = replace(self, missing=None, avoided=None)
+            numbers = plain.from_unit(values if self.missing is None else values[..., :-1])
+            for number in {self.missing, self.avoided} - {None}:
+                numbers[numbers == number] = self._beside(number)
+            if self.missing is None:
+                return numbers
             return np.where(values[..., -1:] < 0.5, self.dtype.type(self.missing), numbers)
         values = np.clip(values, 0, 1)
         if self.natural:
@@ -79,15 +95,26 @@ class Samples:
         numbers = np.clip(self.low + values.astype(np.float64) * (self.high - self.low), self.low, self.high)
         return (np.rint(numbers) if self.dtype.kind in "iu" else numbers).astype(self.dtype)
 
+    def _beside(self, number: float) -> float:
+        """The next number of the type."""
+        if self.dtype.kind == "f":
+            return np.nextafter(self.dtype.type(number), self.dtype.type(0 if number else 1))
+        return number - 1 if number == np.iinfo(self.dtype).max else number + 1
+
 
 def is_there(values: np.ndarray, missing: float | None) -> np.ndarray:
     """Which of a file's numbers are finite and do not mean no data."""
     there = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-    if missing is not None:
-        there &= values != missing
-    return there
+    if missing is None:
+        return there
+    if values.dtype.kind == "f" and abs(missing) > _HUGE:
+        # Programs write such numbers with different numbers of digits, and none is a measurement.
+        bound = values.dtype.type(abs(missing) * (1 - 1e-5))
+        return there & (values < bound if missing > 0 else values > -bound)
+    return there & (values != missing)
 
 
+_HUGE = 1e37
 BYTES = Samples(np.dtype(np.uint8), 0, 255)
 WORDS = Samples(np.dtype(np.uint16), 0, 65535)
 
@@ -102,8 +129,14 @@ class About:
     """Of GeoTIFF, for the image's own size."""
     exif: Image.Exif | None = None
     """Without the orientation, which is applied on reading."""
+    extras: Extras = field(default_factory=Extras)
+    """For the image's own size."""
     format: str = "PNG"
     """Pillow's name of the file's format."""
+    lossless: bool = False
+    """Of WebP: whether the file is lossless."""
+    quality: int | None = None
+    """Of JPEG: about what an encoder was told, from its quantisation tables."""
     notes: tuple[str, ...] = ()
     """What could not be kept as it was in the file, in plain words."""
 
@@ -114,7 +147,7 @@ class About:
 
     def about(self) -> dict[str, object]:
         """These fields, to make another header or picture of."""
-        return {field.name: getattr(self, field.name) for field in fields(About)}
+        return {each.name: getattr(self, each.name) for each in fields(About)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +171,9 @@ class Header(About):
 
     def scaled(self, scale: int) -> Header:
         """The header of the image that is ``scale`` times as large."""
-        about = self.about() | {"geo": None if self.geo is None else self.geo.scaled(scale)}
+        geo = None if self.geo is None else self.geo.scaled(scale)
+        exif = None if self.exif is None else scaled_exif(self.exif, scale)
+        about = self.about() | {"geo": geo, "exif": exif, "extras": self.extras.scaled(scale)}
         return Header(scale * self.height, scale * self.width, self.gray, self.alpha, **about)
 
 

@@ -6,77 +6,36 @@ freed of their filters by Pillow's decoder, a block of rows at a time with the r
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from .picture import BYTES, WORDS, Header, Samples
+from .extras import xmp_of
+from .picture import WORDS, Header
+from .png_chunks import SIGNATURE
 from .windows import Reader, plainly
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 2**22
 """Bytes of rows that are decoded or encoded at a time; at least one row."""
 _PIECE = 2**20
 # Pillow's modes and raw modes with pixels of that many bytes; what is wider comes as high and low bytes.
-_DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}
+DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-_PALETTE = 3
 _UP = 2
-_LARGEST_EXIF = 2**24
-
-
-class Facts(NamedTuple):
-    """What Pillow does not tell of a PNG."""
-
-    samples: Samples
-    gray: bool
-    alpha: bool
-    in_rows: bool
-    """Whether ``PngRows`` reads it: 8 or 16 bits, not interlaced, without palette and transparent colour."""
-    late_exif: bytes
-    """EXIF that follows the pixels, or nothing."""
-    parts: list[tuple[int, int]]
-    """Offset and length of the data of each IDAT."""
-
-
-def facts(path: Path) -> Facts:
-    """From the chunks of a file that begins as PNG. Raises ValueError or struct.error where it ends early."""
-    with open(path, "rb") as file:
-        file.seek(8 + 8)
-        _, _, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
-        end, at, parts, plain, late_exif = os.fstat(file.fileno()).st_size, len(_SIGNATURE), [], True, b""
-        while at < end:
-            file.seek(at)
-            head = file.read(8)
-            length, name = struct.unpack(">I4s", head.ljust(8, b"\xff"))
-            if at + 12 + length > end:
-                raise ValueError("the file ends early")
-            if name == b"IDAT":
-                parts.append((at + 8, length))
-            elif name == b"eXIf" and parts and length < _LARGEST_EXIF:
-                late_exif = b"Exif\0\0" + file.read(length)
-            elif name in (b"PLTE", b"tRNS"):
-                plain = plain and name == b"PLTE" and kind != _PALETTE  # else a mere suggestion
-            elif name == b"IEND":
-                break
-            at += 12 + length
-    in_rows = plain and depth >= 8 and not interlaced and kind != _PALETTE
-    return Facts(WORDS if depth == 16 else BYTES, kind in (0, 4), kind in (4, 6), in_rows, late_exif, parts)
 
 
 class PngRows(Reader):
-    """Windows of a PNG that ``Facts.in_rows`` allows.
+    """Windows of a PNG that ``Facts.in_rows`` allows; ``parts`` are offset and length of each IDAT's data.
 
     Keeps the rows from the last window's top on, so windows that overlap are decoded once.
     """
 
-    def __init__(self, path: Path, header: Header, facts: Facts):
-        self.header, self._path, self._parts = header, path, facts.parts
+    def __init__(self, path: Path, header: Header, parts: list[tuple[int, int]]):
+        self.header, self._path, self._parts = header, path, parts
         self._pixel = header.planes * header.samples.dtype.itemsize
         self._file = open(path, "rb")  # noqa: SIM115 - closed with the reader
         row = header.width * self._pixel
@@ -128,7 +87,7 @@ class PngRows(Reader):
         rows[0, 0], rows[0, 1:] = 0, self._above
         self._fill(memoryview(rows[1:]).cast("B"))
         stream = zlib.compress(rows, 0)  # only to be in the form that the decoder takes
-        raw_modes = _DECODERS[self._pixel]
+        raw_modes = DECODERS[self._pixel]
         size, mode = (self.header.width, 1 + count), raw_modes[0].split(";")[0]
         bytes_ = [np.asarray(Image.frombytes(mode, size, stream, "zip", raw)) for raw in raw_modes]
         plain = (np.stack(bytes_, axis=-1) if len(bytes_) > 1 else bytes_[0]).reshape(1 + count, -1)
@@ -168,10 +127,13 @@ class PngWriter:
         self._file, self._header = file, header
         self._deflate = zlib.compressobj(6)
         kind = _COLOR_TYPES[header.planes]
-        file.write(_SIGNATURE)
+        file.write(SIGNATURE)
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", header.width, header.height, header.depth, kind, 0, 0, 0))
         if header.icc:
             self._chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(header.icc))
+        for name, data in header.extras.chunks:
+            self._chunk(name, data)
+        self._extras(header)
         if exif:
             self._chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
         self._above: np.ndarray | None = None
@@ -191,6 +153,18 @@ class PngWriter:
         """Write what remains."""
         self._data(self._deflate.flush())
         self._chunk(b"IEND", b"")
+
+    def _extras(self, header: Header) -> None:
+        extras = header.extras
+        if extras.resolution is not None:
+            unit = "m" if extras.resolution.unit else ""
+            x, y = (min(max(round(value), 1), 2**31 - 1) for value in extras.resolution.per(unit))
+            self._chunk(b"pHYs", struct.pack(">IIB", x, y, unit == "m"))
+        if extras.xmp:
+            packet = zlib.compress(xmp_of(extras.xmp, *header.size))
+            self._chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packet)
+        if extras.comment:
+            self._chunk(b"tEXt", b"Comment\0" + extras.comment.replace(b"\0", b" "))
 
     def _data(self, data: bytes) -> None:
         if data:

@@ -14,19 +14,18 @@ from pathlib import Path
 from threading import Lock
 
 import numpy as np
-import png
-from PIL import Image, ImageCms, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from awsrn_fast.errors import RunError
 
-from . import png_rows, tiff_windows
-from .metadata import fitting_profile, portable_exif, upright
+from . import deep, jpeg, kinds, png_chunks, png_rows, png_whole, tiff_windows
+from .extras import Extras, tells_of_other_pictures
+from .metadata import exif_of, fitting_profile, portable_exif, resolution_of, swaps_sides, upright
 from .picture import BYTES, FORMATS, WORDS, Header, Picture
 from .windows import Decoded, Reader, check_memory, check_size, plainly
 
 MAX_PIXELS = 10**9
 _PILLOWS_LIMIT = Lock()
-_OTHER_TIFF = "this kind of TIFF is read by the extra: pip install 'awsrn_fast[tiff]'"
 _AS_PARTS = "save it as PNG (not interlaced) or as TIFF in strips or tiles, which are read part by part"
 
 
@@ -35,7 +34,11 @@ def pixels(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> int:
     path = Path(path)
     _check_file(path)
     with plainly(path):
-        if tiff_windows.installed() and tiff_windows.is_tiff(path):
+        if png_chunks.is_png(path):
+            facts = png_chunks.facts(path)
+            check_size(path, facts.height, facts.width, max_pixels)
+            return facts.height * facts.width
+        if tiff_windows.is_tiff(path):
             return tiff_windows.pixels(path, max_pixels)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damage; ``reader`` tells of it
@@ -50,6 +53,8 @@ def format_inside(path: str | os.PathLike) -> str:
     with plainly(path):
         if tiff_windows.is_tiff(path):
             return "TIFF"
+        if png_chunks.is_png(path):
+            return "PNG"
     with _opened(path, sys.maxsize) as image:
         return _known(image.format)
 
@@ -63,8 +68,8 @@ def read(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
 def reader(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, memory_limit: int | None = None) -> Reader:
     """Open one image to read windows of it; the contents decide the format, not the suffix.
 
-    PNG and TIFF come in parts; what cannot (JPEG, WebP, BMP, palettes, interlaced PNG, turned images) is decoded whole,
-    if it is predicted to fit ``memory_limit`` bytes.
+    PNG and TIFF come in parts; what cannot (JPEG, WebP, BMP, AVIF, palettes, interlaced PNG, turned images) is decoded
+    whole, if it is predicted to fit ``memory_limit`` bytes.
 
     Raises:
         RunError: not readable, damaged, animated, more than ``max_pixels`` or than ``memory_limit`` allows, or of a
@@ -74,7 +79,11 @@ def reader(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, memory_limit: 
     _check_file(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = _windows_of_tiff(path, max_pixels, memory_limit) or _by_pillow(path, max_pixels, memory_limit)
+        found = (
+            _png(path, max_pixels, memory_limit)
+            or _windows_of_tiff(path, max_pixels, memory_limit)
+            or _by_pillow(path, max_pixels, memory_limit)
+        )
     notes = tuple(dict.fromkeys(str(warning.message) for warning in caught))
     found.header = replace(found.header, notes=found.header.notes + notes)
     return found
@@ -88,9 +97,34 @@ def _check_file(path: Path) -> None:
         raise RunError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a device, pipe or socket'}, not a file")
 
 
+def _png(path: Path, max_pixels: int, memory_limit: int | None) -> Reader | None:
+    with plainly(path):
+        if not png_chunks.is_png(path):
+            return None
+        facts = png_chunks.facts(path)
+        check_size(path, facts.height, facts.width, max_pixels)
+        if facts.frames > 1:
+            raise _several(path, facts.frames, "animated frames")
+        header = Header(facts.height, facts.width, facts.gray, facts.alpha, samples=facts.samples,
+                        extras=facts.extras, notes=facts.notes)  # fmt: skip
+        header, exif = _with_exif(header, facts.icc, facts.exif)
+        if facts.in_rows and upright(exif) is None:
+            return png_rows.PngRows(path, header, facts.parts)
+        size = 8 * (1 + (facts.depth == 16)) * facts.width * facts.height
+        check_memory(path, size + sum(length for _, length in facts.parts), memory_limit, _AS_PARTS)
+        numbers = png_whole.decode(path, facts)
+        if facts.depth == 1 or facts.kind == png_chunks.PALETTE:
+            name = "palette" if facts.kind == png_chunks.PALETTE else "1 bit"
+            header = replace(header, notes=(f"{name} converted to {_MODES[header.planes]}", *header.notes))
+        return _turned(header, numbers, exif)
+
+
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
 def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> Reader | None:
     with plainly(path):
-        if not (tiff_windows.installed() and tiff_windows.is_tiff(path)):
+        if not tiff_windows.is_tiff(path):
             return None
     found = tiff_windows.open_windows(path, max_pixels)
     if found is None:
@@ -104,7 +138,7 @@ def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> R
         if turn is None:
             return found
         with plainly(path), found:
-            return _turned(found.header, found.numbers(0, found.header.height, 0, found.header.width), turn)
+            return _turned(found.header, found.numbers(0, found.header.height, 0, found.header.width), exif)
     except BaseException:
         found.close()
         raise
@@ -113,30 +147,58 @@ def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> R
 def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
     with _opened(path, max_pixels) as image:
         _refuse_what_would_lose(path, image)
-        if image.format == "PNG":
-            facts = png_rows.facts(path)
-            if facts.late_exif:
-                image.info.setdefault("exif", facts.late_exif)
-            # Not image.getexif(), which decodes the image to look behind it.
-            exif = Image.Image.getexif(image)
-            if facts.in_rows and upright(exif) is None:
-                header = Header(image.height, image.width, facts.gray, facts.alpha, samples=facts.samples)
-                return png_rows.PngRows(path, _with_metadata(header, image.info.get("icc_profile"), exif), facts)
-            sixteen = facts.samples == WORDS
-        else:
-            exif, sixteen = image.getexif(), image.mode.startswith("I;16")
+        boxes = kinds.boxes_of(path) if image.format in ("AVIF", "HEIF") else None
+        sixteen = boxes is not None and boxes.bits > 8
         # Pillow's own copy and ours.
         check_memory(path, 8 * (1 + sixteen) * image.width * image.height, memory_limit, _AS_PARTS)
+        facts, mask = tiff_windows.facts_of(path) if image.format == "TIFF" else (None, None)
+        exif = image.getexif()
+        extras, notes = _extras_of(path, image, boxes)
         image.load()
-        numbers, icc, notes = _sixteen_bit(path, image) if sixteen else _eight_bit(image)
+        numbers, icc, more = deep.decode(path, image, boxes.bits) if sixteen else _eight_bit(image)
+        if mask is not None and numbers.shape[2] in (1, 3):
+            numbers = np.concatenate((numbers, mask[..., None] * np.uint8(255)), axis=-1)
+            more += (tiff_windows.MASKED,)
         height, width, planes = numbers.shape
         header = Header(height, width, planes < 3, planes in (2, 4), samples=WORDS if sixteen else BYTES,
-                        format=_known(image.format), notes=notes)  # fmt: skip
-        return _turned(_with_metadata(header, icc, exif), numbers, upright(exif))
+                        format=_known(image.format), extras=extras, notes=more + notes)  # fmt: skip
+        if image.format == "WEBP":
+            header = replace(header, lossless=kinds.is_lossless_webp(path))
+        elif header.format == "JPEG":
+            header = replace(header, quality=jpeg.quality_of(image.quantization))
+        if facts is not None:
+            header = replace(header, geo=facts.geo, extras=facts.extras, notes=header.notes + facts.notes)
+        return _turned(_with_metadata(header, icc, exif), numbers, exif)
+
+
+def _extras_of(path: Path, image: Image.Image, boxes: kinds.Boxes | None) -> tuple[Extras, tuple[str, ...]]:
+    if _known(image.format) == "JPEG":
+        return jpeg.extras_of(path, image)
+    xmp, notes = image.info.get("xmp"), ()
+    if boxes is not None and boxes.gain_map:
+        notes = ("HDR gain map is left out: the result is the standard picture",)
+    if xmp and tells_of_other_pictures(xmp):
+        xmp, notes = None, (*notes, "XMP that describes other pictures in the file is left out")
+    dpi = image.info.get("dpi") if image.format == "BMP" else None
+    resolution = resolution_of({282: dpi[0], 283: dpi[1]}) if dpi else resolution_of(dict(image.getexif()))
+    chunks = ((b"cICP", boxes.cicp),) if boxes is not None and boxes.cicp else ()
+    return Extras(resolution, xmp or None, chunks=chunks), notes
 
 
 def _known(format: str) -> str:
     return "JPEG" if format == "MPO" else format
+
+
+def _with_exif(header: Header, icc: bytes | None, data: bytes) -> tuple[Header, Image.Exif | None]:
+    """With metadata of a PNG; the EXIF as it is in the file, None where it is damaged."""
+    try:
+        exif = exif_of(data, header.extras.xmp)
+    except (SyntaxError, ValueError, OSError) as error:
+        return _with_metadata(replace(header, notes=(*header.notes, f"EXIF is damaged and left out ({error})")), icc,
+                              None), None  # fmt: skip
+    if header.extras.resolution is None:
+        header = replace(header, extras=replace(header.extras, resolution=resolution_of(dict(exif))))
+    return _with_metadata(header, icc, exif), exif
 
 
 def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -> Header:
@@ -145,27 +207,22 @@ def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -
     return replace(header, icc=icc, exif=kept, notes=header.notes + about_icc + about_exif)
 
 
-def _turned(header: Header, numbers: np.ndarray, turn: Callable[[np.ndarray], np.ndarray] | None) -> Decoded:
+def _turned(header: Header, numbers: np.ndarray, exif: Image.Exif | None) -> Decoded:
+    turn: Callable[[np.ndarray], np.ndarray] | None = upright(exif)
     if turn is not None:
         numbers = turn(numbers)
         if header.geo is not None:
             header = replace(header, geo=None, notes=(*header.notes, "georeference of a turned image is left out"))
+        if swaps_sides(exif) and header.extras.resolution is not None:
+            header = replace(header, extras=replace(header.extras, resolution=header.extras.resolution.turned()))
     return Decoded(replace(header, height=numbers.shape[0], width=numbers.shape[1]), numbers)
 
 
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[Image.Image]:
-    with plainly(path):
-        try:
-            image = _without_limit(path)
-        except UnidentifiedImageError as error:
-            if not tiff_windows.is_tiff(path):
-                raise
-            reason = "damaged, or a kind of TIFF that is not supported"
-            raise RunError(f"{path}: {reason if tiff_windows.installed() else _OTHER_TIFF}") from error
-        with image:
-            check_size(path, image.height, image.width, max_pixels)
-            yield image
+    with plainly(path), _without_limit(path) as image:
+        check_size(path, image.height, image.width, max_pixels)
+        yield image
 
 
 def _without_limit(path: Path) -> Image.Image:
@@ -173,48 +230,51 @@ def _without_limit(path: Path) -> Image.Image:
     with _PILLOWS_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path, formats=sorted(set(FORMATS.values())))
+            return Image.open(path, formats=sorted(set(FORMATS.values()) - {"PNG"}))
+        except UnidentifiedImageError as error:
+            raise RunError(f"{path}: {_unknown(path)}") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
+def _unknown(path: Path) -> str:
+    """Why no decoder takes the file."""
+    if path.stat().st_size == 0:
+        return "the file is empty"
+    kind, known = kinds.kind_of(path), ", ".join(kinds.READ)
+    if kind is None:
+        return f"not an image of a known format ({known})"
+    if kind not in kinds.READ:
+        return f"{kind}, which is not read here; save it as one of {known}"
+    if kind in ("AVIF", "HEIF") and kind not in FORMATS.values():
+        return f"{kind}, which is read with {'Pillow 11.3 or newer' if kind == 'AVIF' else 'the package pillow-heif'}"
+    bits = kinds.jpeg_precision(path) if kind == "JPEG" else None
+    if bits not in (None, 8):
+        return f"a JPEG with {bits} bits a sample, which is not read here; save it as 16-bit PNG"
+    return f"a {kind} that is damaged or of a kind that is not supported"
+
+
+def _several(path: Path, count: int, kind: str) -> RunError:
+    return RunError(f"{path}: {count} {kind}; only single images are upscaled, so save them one by one")
+
+
 def _refuse_what_would_lose(path: Path, image: Image.Image) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
-        kind = "pages" if image.format == "TIFF" else "animated frames"
-        raise RunError(f"{path}: {frames} {kind}; only single images are upscaled, so save them one by one")
+    frames = 1 if image.format in ("MPO", "TIFF", "HEIF") else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise _several(path, frames, "animated frames")
     if image.format == "TIFF":
-        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))
-        unsigned = set(image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,))) == {1}
-        if max(bits) > 8 and not (tuple(bits) == (16,) and unsigned):
-            kind = "" if unsigned else "signed or floating "
-            what = f"TIFF with {len(bits)} {kind}samples of {max(bits)} bits"
-            if tiff_windows.installed():
-                raise RunError(f"{path}: {what} is not supported; save it as 16-bit PNG")
-            raise RunError(f"{path}: {what}; {_OTHER_TIFF}")
-    if image.mode == "LAB" or (image.mode in ("F", "I") and image.format != "PNG"):
+        bits = image.tag_v2.get(258, (1,))
+        if max(bits) > 8:
+            raise RunError(
+                f"{path}: TIFF with {len(bits)} samples of {max(bits)} bits is not supported; save it as 16-bit PNG"
+            )
+    if image.mode in ("LAB", "F", "I"):
         raise RunError(f"{path}: images of Pillow's mode {image.mode} are not supported; save it as 16-bit PNG")
-
-
-def _sixteen_bit(path: Path, image: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:
-    notes = ()
-    if image.format == "PNG":
-        with open(path, "rb") as file:
-            width, height, rows, info = png.Reader(file=file).asDirect()
-            numbers = np.empty((height, width * info["planes"]), np.uint16)
-            for index, row in enumerate(rows):
-                numbers[index] = row
-        numbers = numbers.reshape(height, width, info["planes"])
-    else:
-        numbers = np.asarray(image).astype(np.uint16)[..., None]
-        if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-            numbers, notes = 65535 - numbers, (tiff_windows.INVERTED,)
-    return numbers, image.info.get("icc_profile"), notes
 
 
 def _eight_bit(image: Image.Image) -> tuple[np.ndarray, bytes | None, tuple[str, ...]]:
     icc, notes = image.info.get("icc_profile"), []
-    if image.format == "MPO":
+    if image.format == "MPO" or (image.format == "HEIF" and getattr(image, "n_frames", 1) > 1):
         notes.append("only the first of several pictures in the file is used")
     if image.mode == "CMYK":
         image, icc, note = _rgb_from_cmyk(image, icc)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import struct
 import zlib
+from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from . import geo
+from .extras import xmp_of
 from .picture import Header
 
 _STRIP = 2**18
 """Bytes of a strip before compression; at least one row."""
 _LARGEST_CLASSIC = 2**32 - 2**26
 """Bytes that classic TIFF's 32-bit offsets reach, less some for directory and incompressible strips."""
-_SHORT, _LONG, _UNDEFINED, _LONG8, _ASCII, _DOUBLE = 3, 4, 7, 16, 2, 12
-_FORMATS = {_SHORT: "H", _LONG: "I", _LONG8: "Q", _DOUBLE: "d"}
+_SHORT, _LONG, _UNDEFINED, _LONG8, _ASCII, _DOUBLE, _BYTE, _RATIONAL = 3, 4, 7, 16, 2, 12, 1, 5
+_FORMATS = {_SHORT: "H", _LONG: "I", _LONG8: "Q", _DOUBLE: "d", _RATIONAL: "I"}
 _SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 _SUB_DIRECTORIES = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 _DEFLATE, _HORIZONTAL = 8, 2
 _UNASSOCIATED = 2
-_NODATA = 42113
+_XMP, _IPTC, _GDAL, _NODATA = 700, 33723, 42112, 42113
+_UNITS = {"": 1, "inch": 2, "cm": 3}
 
 
 class TiffWriter:
@@ -84,7 +87,7 @@ class TiffWriter:
             257: (_LONG, [header.height]),
             258: (_SHORT, [header.depth] * planes),
             259: (_SHORT, [_DEFLATE]),
-            262: (_SHORT, [1 if header.gray else 2]),
+            262: (_SHORT, [2 if not header.gray else 0 if header.samples.white_is_zero else 1]),
             273: (_LONG8 if self._big else _LONG, [offset for offset, _ in self._strips]),
             274: (_SHORT, [1]),
             277: (_SHORT, [planes]),
@@ -96,8 +99,7 @@ class TiffWriter:
         }
         if header.alpha:
             fields[338] = (_SHORT, [_UNASSOCIATED])
-        if header.samples.missing is not None:
-            fields[_NODATA] = (_ASCII, str(header.samples.missing).encode() + b"\0")
+        fields |= _of_extras(header)
         if header.geo is not None:
             fields |= {tag: (kind, list(values)) for tag, kind, values in _of_place(header.geo) if values}
             if header.geo.text:
@@ -106,8 +108,14 @@ class TiffWriter:
             fields[34675] = (_UNDEFINED, header.icc)
         tags = {} if self._exif is None else dict(self._exif)
         for tag, value in tags.items():
-            if tag not in fields and isinstance(value, str):
+            if tag in fields or tag in (282, 283, 296):
+                continue
+            if isinstance(value, str):
                 fields[tag] = (_ASCII, value.encode() + b"\0")
+            elif isinstance(value, bytes):
+                fields[tag] = (_BYTE, value)
+            elif isinstance(value, int) and 0 <= value < 2**16:
+                fields[tag] = (_SHORT, [value])
         groups = {tag: tags[tag] for tag in _SUB_DIRECTORIES if tag in tags}
         return self._packed(fields, groups, at)
 
@@ -127,7 +135,7 @@ class TiffWriter:
                 data = struct.pack(f"<{len(values)}{_FORMATS[kind]}", *values)
             else:
                 data = values
-            directory += struct.pack(entry, tag, kind, len(values))
+            directory += struct.pack(entry, tag, kind, len(values) // (2 if kind == _RATIONAL else 1))
             if len(data) <= inline:
                 directory += data.ljust(inline, b"\0")
             else:
@@ -142,6 +150,30 @@ class TiffWriter:
         for key, value in values.items():
             directory[key] = value
         return directory.tobytes(at)
+
+
+def _of_extras(header: Header) -> dict[int, tuple[int, object]]:
+    fields: dict[int, tuple[int, object]] = {}
+    extras, missing = header.extras, header.samples.missing
+    if extras.resolution is not None:
+        unit = {"m": "cm"}.get(extras.resolution.unit, extras.resolution.unit)
+        x, y = extras.resolution.per(unit)
+        fields |= {282: (_RATIONAL, _ratio(x)), 283: (_RATIONAL, _ratio(y)), 296: (_SHORT, [_UNITS[unit]])}
+    if extras.xmp:
+        fields[_XMP] = (_BYTE, xmp_of(extras.xmp, *header.size))
+    if extras.iptc:
+        fields[_IPTC] = (_UNDEFINED, extras.iptc)
+    if extras.gdal:
+        fields[_GDAL] = (_ASCII, extras.gdal.encode() + b"\0")
+    nodata = extras.nodata or (None if missing is None else str(missing))
+    if nodata:
+        fields[_NODATA] = (_ASCII, nodata.encode() + b"\0")
+    return fields
+
+
+def _ratio(number: float) -> list[int]:
+    near = Fraction(number).limit_denominator(10**6)
+    return [min(near.numerator, 2**32 - 1), near.denominator]
 
 
 def _of_place(place: geo.Georeference) -> list[tuple[int, int, tuple]]:

@@ -1,15 +1,13 @@
-"""TIFF and BigTIFF in windows: strips and tiles, 8 and 16 bits, signed and floating samples (extra: tiff)."""
+"""TIFF and BigTIFF in windows: strips and tiles, 8 and 16 bits, signed and floating samples."""
 
 from __future__ import annotations
 
-import importlib.util
-import logging
 import math
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import BinaryIO
 
 import numpy as np
@@ -17,8 +15,8 @@ from PIL import Image
 
 from awsrn_fast.errors import RunError
 
-from .geo import DIRECTORY, DOUBLES, PIXEL_SCALE, TEXT, TIEPOINTS, TRANSFORMATION, Georeference, georeference
 from .picture import BYTES, WORDS, Header, Samples, is_there
+from .tiff_facts import TiffFacts, facts_of_file, mask_of, nodata_number, tifffile
 from .windows import Reader, check_size, plainly
 
 _KEPT = 2**26
@@ -27,10 +25,11 @@ _SCANNED = 2**24
 """Bytes that are looked at at a time where the range of the data is wanted."""
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
-_REDUCED = 1
+_EXACT = 2**53
+"""Whole numbers up to here are exact in double precision."""
 _LARGEST_CHUNK = 2**24
 """Pixels of a strip or tile that may be more than the image has."""
-_NODATA = 42113
+MASKED = "the mask becomes transparency"
 INVERTED = "white as 0 turned into black as 0"
 
 
@@ -51,27 +50,19 @@ def exif_of(file: BinaryIO) -> Image.Exif:
     return exif
 
 
-def installed() -> bool:
-    """Whether the extra is there."""
-    return importlib.util.find_spec("tifffile") is not None
-
-
-def _tifffile() -> ModuleType:
-    import tifffile
-
-    # What it logs about damaged files would go to the terminal; what matters is raised.
-    logger = logging.getLogger("tifffile")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    return tifffile
-
-
 def pixels(path: Path, max_pixels: int) -> int:
     """Height times width. Raises RunError for more than ``max_pixels``."""
-    with _tifffile().TiffFile(path) as file:
+    with tifffile().TiffFile(path) as file:
         page = file.pages[0]
         check_size(path, page.imagelength, page.imagewidth, max_pixels)
         return page.imagelength * page.imagewidth
+
+
+def facts_of(path: Path) -> tuple[TiffFacts, np.ndarray | None]:
+    """Of a file whose pixels are read by others, with its mask."""
+    with plainly(path), tifffile().TiffFile(path) as file:
+        facts = facts_of_file(path, file)
+        return facts, None if facts.mask is None else mask_of(facts.mask)
 
 
 def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
@@ -81,15 +72,15 @@ def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
         RunError: several pages, too many pixels, bands that are not colours, values that are not finite.
     """
     with plainly(path):
-        file = _tifffile().TiffFile(path)
+        file = tifffile().TiffFile(path)
         try:
             page = file.pages[0]
             check_size(path, page.imagelength, page.imagewidth, max_pixels)
-            notes = _of_other_pages(path, file)
+            facts = facts_of_file(path, file)
             if not _is_array_of_colors(page):
                 file.close()
                 return None
-            return TiffWindows(path, file, notes)
+            return TiffWindows(path, file, facts)
         except BaseException:
             file.close()
             raise
@@ -98,22 +89,19 @@ def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
 class TiffWindows(Reader):
     """Windows of a TIFF with one gray or colour image, in the file's own orientation."""
 
-    def __init__(self, path: Path, file: object, notes: tuple[str, ...]):
+    def __init__(self, path: Path, file: object, facts: TiffFacts):
         self._path, self._file = path, file
         self._page = page = file.pages[0]
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept_bytes = 0
         self._bands = page.samplesperpixel
-        self._inverted = page.photometric == _MIN_IS_WHITE and page.dtype.kind == "u"
-        self.icc = page.iccprofile
-        alpha, self._premultiplied, more = self._alpha()
-        geo = self._georeference()
-        if geo is None and page.tags.get(PIXEL_SCALE):
-            more += ("georeference is damaged and left out",)
+        white_is_zero = page.photometric == _MIN_IS_WHITE
+        self._inverted = white_is_zero and page.dtype in (BYTES.dtype, WORDS.dtype)
+        self.icc, self._mask = page.iccprofile, None  # page of a mask, and once it is read its array
+        self._colors, alpha, self._premultiplied, more = self._alpha()
         if self._inverted:
             more += (INVERTED,)
-        self._nodata = page.nodata if page.tags.get(_NODATA) else None
-        self._planes = (1 if page.photometric != _RGB else 3) + alpha
+        self._planes = self._colors + alpha
         self._height, self._width = page.imagelength, page.imagewidth
         self.whole = self._size(self._height)
         """Bytes of the whole image as in the file."""
@@ -121,14 +109,28 @@ class TiffWindows(Reader):
             raise RunError(f"{path}: damaged, its tiles are larger than the image")
         in_parts = page.is_final and page.planarconfig == 1
         self.resident = 0 if in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
-        samples = self._samples()
+        dtype, extras = np.dtype(page.dtype).newbyteorder("="), facts.extras
+        self._nodata = nodata_number(extras.nodata, dtype)
+        self._absent = 0 if self._nodata is None else self._nodata
+        if self._inverted and self._nodata is not None:
+            self._nodata = np.iinfo(dtype).max - self._nodata
+            extras = replace(extras, nodata=str(self._nodata))
+        samples = replace(self._samples(dtype), white_is_zero=white_is_zero and not self._inverted)
         if samples.missing is not None:
             alpha = True
             more += ("values that mean no data or are not finite are filled from around, and left out again",)
         elif samples.natural and self._nodata is not None:
             more += (f"{self._nodata}, which means no data, is taken as a colour",)
-        self.header = Header(self._height, self._width, self._planes < 3, alpha, samples=samples, geo=geo,
-                             format="TIFF", notes=notes + more)  # fmt: skip
+        if facts.mask is not None:
+            if samples.natural and not alpha:
+                self._mask, alpha = facts.mask, True
+                self._planes += 1
+                self.resident += self._height * self._width
+                more += (MASKED,)
+            else:
+                more += ("the mask in the file is left out",)
+        self.header = Header(self._height, self._width, self._colors == 1, alpha, samples=samples, geo=facts.geo,
+                             format="TIFF", extras=extras, notes=facts.notes + more)  # fmt: skip
 
     def close(self) -> None:
         self._file.close()
@@ -144,17 +146,25 @@ class TiffWindows(Reader):
     def numbers(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """Pixels as in the file, [h, w, planes] of its dtype."""
         page = self._page
-        out = np.empty((bottom - top, right - left, self._planes), page.dtype)
+        stored = self._planes - (self._mask is not None)
+        out = np.empty((bottom - top, right - left, stored), page.dtype)
         if page.is_final and page.planarconfig == 1:
-            out[...] = self._plain_rows(top, bottom)[:, left:right, : self._planes]
+            out[...] = self._plain_rows(top, bottom)[:, left:right, :stored]
         else:
             for plane, y, x, segment in self._segments(top, bottom, left, right):
                 rows = slice(max(y, top) - top, min(y + segment.shape[0], bottom) - top)
                 columns = slice(max(x, left) - left, min(x + segment.shape[1], right) - left)
                 part = segment[max(top - y, 0) : bottom - y, max(left - x, 0) : right - x]
                 planes = slice(plane, plane + 1) if page.planarconfig == 2 else slice(None)
-                out[rows, columns, planes] = part[..., : self._planes]
-        return np.iinfo(page.dtype).max - out if self._inverted else out
+                out[rows, columns, planes] = part[..., :stored]
+        if self._inverted:  # not alpha
+            out[..., : self._colors] = np.iinfo(page.dtype).max - out[..., : self._colors]
+        if self._mask is None:
+            return out
+        if not isinstance(self._mask, np.ndarray):
+            self._mask = mask_of(self._mask)
+        seen = self._mask[top:bottom, left:right, None] * page.dtype.type(np.iinfo(page.dtype).max)
+        return np.concatenate((out, seen), axis=-1)
 
     def _plain_rows(self, top: int, bottom: int) -> np.ndarray:
         page, width = self._page, self._width
@@ -170,7 +180,8 @@ class TiffWindows(Reader):
     def _segments(self, top: int, bottom: int, left: int, right: int) -> Iterator[tuple[int, int, int, np.ndarray]]:
         height, width = self._chunk()
         down, across = -(-self._height // height), -(-self._width // width)
-        for plane in range(self._planes if self._page.planarconfig == 2 else 1):
+        stored = self._planes - (self._mask is not None)
+        for plane in range(stored if self._page.planarconfig == 2 else 1):
             for row in range(top // height, -(-bottom // height)):
                 for column in range(left // width, -(-right // width)):
                     index = (plane * down + row) * across + column
@@ -183,12 +194,12 @@ class TiffWindows(Reader):
         page, file = self._page, self._file.filehandle
         offset, count = page.dataoffsets[index], page.databytecounts[index]
         file.seek(offset)
-        data = file.read(count) if count else None
+        data = file.read(count) if count and offset else None
         if data is not None and len(data) < count:
             raise ValueError("the image data ends early")
         decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
-        # A strip or tile that is not in the file has the value 0.
-        segment = np.zeros(shape[1:], page.dtype) if decoded is None else decoded[0]
+        # A strip or tile that is not in the file has no data, or is 0.
+        segment = np.full(shape[1:], self._absent, page.dtype) if decoded is None else decoded[0]
         self._kept[index] = segment
         self._kept_bytes += segment.nbytes
         while self._kept_bytes > _KEPT and len(self._kept) > 1:
@@ -204,38 +215,38 @@ class TiffWindows(Reader):
     def _size(self, rows: int) -> int:
         return rows * self._width * self._bands * self._page.dtype.itemsize
 
-    def _alpha(self) -> tuple[bool, bool, tuple[str, ...]]:
-        """Whether the last band is alpha, whether colours are multiplied with it, and what to say."""
-        page = self._page
-        more = self._bands - (3 if page.photometric == _RGB else 1)
+    def _alpha(self) -> tuple[int, bool, bool, tuple[str, ...]]:
+        """Number of colours, whether alpha follows, whether colours are multiplied with it, and what to say."""
+        page, kinds, notes = self._page, [int(kind) for kind in self._page.extrasamples], ()
+        colors = 3 if page.photometric == _RGB else 1
+        more = self._bands - colors
+        kinds = [_UNSPECIFIED] * (more - len(kinds)) + kinds
+        # What GDAL writes of red, green and blue with 16 bits.
+        if colors == 1 and more >= 2 and kinds[:2] == [_UNSPECIFIED] * 2 and (more == 2 or kinds[2] != _UNSPECIFIED):
+            colors, more, kinds = 3, more - 2, kinds[2:]
+            notes = ("bands 1, 2, 3, of which the file does not say what they are, are taken as red, green, blue",)
         if more == 0:
-            return False, False, ()
+            return colors, False, False, notes
         if more > 1:
             raise RunError(f"{self._path}: {self._bands} bands; save one band (or red, green and blue) a file")
-        kind = int(page.extrasamples[-1]) if page.extrasamples else _UNSPECIFIED
-        if kind == _UNSPECIFIED:
-            return False, False, (f"band {self._bands}, of which the file does not say what it is, is left out",)
+        if kinds[-1] == _UNSPECIFIED:
+            unknown = f"band {self._bands}, of which the file does not say what it is, is left out"
+            return colors, False, False, (*notes, unknown)
         if page.dtype not in (BYTES.dtype, WORDS.dtype):
             raise RunError(f"{self._path}: alpha with samples of {page.dtype}; save it with 8 or 16 bits")
-        return True, kind == _PREMULTIPLIED, ()
+        return colors, True, kinds[-1] == _PREMULTIPLIED, notes
 
-    def _georeference(self) -> Georeference | None:
-        names = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES, TEXT)
+    def _samples(self, dtype: np.dtype) -> Samples:
+        measured = self._planes == 1 and (dtype != BYTES.dtype or self._nodata is not None)
+        if dtype in (BYTES.dtype, WORDS.dtype) and not measured:
+            return BYTES if dtype == BYTES.dtype else WORDS
         with plainly(self._path):
-            tags = {name: tag.value for name in names if (tag := self._page.tags.get(name))}
-        try:
-            return georeference(tags)
-        except TypeError:  # a single number in place of several
-            return None
-
-    def _samples(self) -> Samples:
-        dtype = np.dtype(self._page.dtype).newbyteorder("=")
-        if dtype == BYTES.dtype:
-            return BYTES
-        if dtype == WORDS.dtype and self._planes > 1:
-            return WORDS
-        with plainly(self._path):
-            return Samples(dtype, *self._range())
+            low, high, missing = self._range()
+        if dtype == BYTES.dtype:  # gray levels, of which one means no data
+            return replace(BYTES, missing=missing, avoided=self._nodata)
+        if dtype.itemsize == 8 and dtype.kind in "iu" and max(-low, high) >= _EXACT:
+            raise RunError(f"{self._path}: numbers up to {max(-low, high):g} have more digits than can be kept")
+        return Samples(dtype, low, high, missing, self._nodata)
 
     def _range(self) -> tuple[float, float, float | None]:
         """The smallest and the largest value, and that of what is missing, if anything is."""
@@ -254,16 +265,9 @@ class TiffWindows(Reader):
         return float(low), float(high), (np.nan if self._nodata is None else self._nodata) if missing else None
 
 
-def _of_other_pages(path: Path, file: object) -> tuple[str, ...]:
-    others = [page for page in file.pages[1:] if not page.subfiletype & _REDUCED]
-    if others:
-        raise RunError(f"{path}: {1 + len(others)} pages; only single images are upscaled, so save them one by one")
-    return ("smaller copies in the file are left out",) if len(file.pages) > 1 else ()
-
-
 def _is_array_of_colors(page: object) -> bool:
     """Samples that are gray values or red, green and blue; palettes, CMYK, JPEG's colours and bits are Pillow's."""
     if page.dtype is None or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
         return False
     whole_bytes = page.bitspersample == 8 * page.dtype.itemsize
-    return whole_bytes and page.dtype.kind in "iuf" and page.imagedepth == 1
+    return whole_bytes and page.dtype.kind in "iuf"

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import png
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from awsrn_fast.errors import RunError
 
@@ -19,7 +18,7 @@ from .picture import Header, Picture
 
 # Decoders raise any of these on damaged data.
 DECODING = (OSError, SyntaxError, ValueError, TypeError, AttributeError, IndexError, KeyError, EOFError,
-            ArithmeticError, RuntimeError, struct.error, zlib.error, png.Error,
+            ArithmeticError, RuntimeError, struct.error, zlib.error,
             Image.DecompressionBombError)  # fmt: skip
 
 
@@ -100,10 +99,8 @@ def plainly(path: Path) -> Iterator[None]:
         yield
     except RunError:
         raise
-    except UnidentifiedImageError as error:
-        empty = path.stat().st_size == 0
-        what = "the file is empty" if empty else "not an image of a known format (PNG, JPEG, WebP, TIFF, BMP)"
-        raise RunError(f"{path}: {what}") from error
+    except ImportError as error:
+        raise RunError(f"{path}: this kind of file is read with the package {error.name}: install it") from error
     except MemoryError as error:
         raise RunError(f"{path}: damaged, or decoding it takes more memory than there is") from error
     except DECODING as error:

@@ -17,13 +17,16 @@ from PIL import Image
 from awsrn_fast.errors import RunError
 from awsrn_fast.files import replacing
 
-from .metadata import exif_for
+from .extras import xmp_of
+from .jpeg import iptc_segment
+from .metadata import LONGEST, exif_for
 from .picture import BYTES, FORMATS, WORDS, Header, Picture
 from .png_rows import PngWriter
 from .tiff_rows import TiffWriter
 
 # JPEG's fields reach 65,535, but libjpeg stops at 65,500.
-_LARGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "BMP": 2**31 - 1, "TIFF": 2**31 - 1, "PNG": 2**31 - 1}
+_LARGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "BMP": 2**31 - 1, "TIFF": 2**31 - 1, "PNG": 2**31 - 1, "AVIF": 65535,
+                 "HEIF": 16383}  # fmt: skip
 _LARGEST_BMP = 2**32 - 1
 _BLOCK = 2**22
 """Bytes of float values that are rounded at a time; at least one row."""
@@ -47,13 +50,13 @@ def check_writable(path: str | os.PathLike, header: Header) -> None:
         raise RunError(f"cannot write {path}: {format} cannot keep the image's values ({kind}); write TIFF instead")
     if header.alpha and format in ("JPEG", "BMP"):
         raise RunError(f"cannot write {path}: {format} keeps no alpha; write PNG, WebP or TIFF instead")
-    if header.depth == 16 and format in ("JPEG", "BMP", "WEBP"):
+    if header.depth == 16 and format not in ("PNG", "TIFF"):
         raise RunError(
             f"cannot write {path}: {format} has 8 bits a sample, the image has 16; write PNG or TIFF instead"
         )
 
 
-def write(path: str | os.PathLike, picture: Picture, quality: int = 95) -> None:
+def write(path: str | os.PathLike, picture: Picture, quality: int | None = None) -> None:
     """Write ``picture``; the rest as in ``writer``."""
     with writer(path, picture.header, quality) as file:
         step = max(1, _BLOCK // (4 * picture.header.width * picture.header.planes))
@@ -69,12 +72,13 @@ class Rows(Protocol):
 
 
 @contextmanager
-def writer(path: str | os.PathLike, header: Header, quality: int = 95) -> Iterator[Rows]:
+def writer(path: str | os.PathLike, header: Header, quality: int | None = None) -> Iterator[Rows]:
     """Write an image as its rows come, in the format of the suffix of ``path``, whole or not at all.
 
-    PNG and TIFF are written as they come; JPEG, WebP and BMP are kept, with the depth of the file, until all rows are
-    there. WebP has no gray (written as RGB) and is lossless at quality 100; BMP keeps neither profile nor EXIF.
-    TIFF of more than 4 GB becomes BigTIFF.
+    PNG and TIFF are written as they come; JPEG, WebP, AVIF and BMP are kept, with the depth of the file, until all rows
+    are there. WebP has no gray (written as RGB) and is lossless at quality 100, or where ``quality`` (95) is not given
+    and the header's ``lossless`` is true. What the format keeps no place for is named by ``not_kept``. TIFF of more
+    than 4 GB becomes BigTIFF.
 
     Raises:
         RunError: the format cannot hold the image, or the file cannot be written.
@@ -82,7 +86,8 @@ def writer(path: str | os.PathLike, header: Header, quality: int = 95) -> Iterat
     """
     path = Path(path)
     check_writable(path, header)
-    format, exif = format_of(path), exif_for(header)
+    format = format_of(path)
+    exif = exif_for(header, format)
     with replacing(path) as beside, open(beside, "wb") as file:
         if format == "PNG":
             encoder = PngWriter(file, header, None if exif is None else exif.tobytes())
@@ -135,16 +140,10 @@ class _Rounded:
 class _Kept:
     """Formats that Pillow writes from a whole image."""
 
-    def __init__(self, file: BinaryIO, header: Header, format: str, quality: int, exif: Image.Exif | None):
+    def __init__(self, file: BinaryIO, header: Header, format: str, quality: int | None, exif: Image.Exif | None):
         self._file, self._format = file, format
         self._numbers = np.empty((*header.size, header.planes), np.uint8)
-        self._options: dict[str, object] = {"icc_profile": header.icc}
-        if exif is not None:
-            self._options["exif"] = exif.tobytes()
-        if format == "JPEG":
-            self._options |= {"quality": quality, "subsampling": 0}
-        elif format == "WEBP":
-            self._options |= {"quality": quality, "lossless": quality == 100, "exact": True}
+        self._options = _options(header, format, quality, exif)
         self._row = 0
 
     def write(self, numbers: np.ndarray) -> None:
@@ -157,3 +156,29 @@ class _Kept:
         data = io.BytesIO()
         image.save(data, format=self._format, **self._options)
         self._file.write(data.getbuffer())
+
+
+def _options(header: Header, format: str, quality: int | None, exif: Image.Exif | None) -> dict[str, object]:
+    """Of Pillow's encoder."""
+    extras, options = header.extras, {"icc_profile": header.icc, "quality": quality or 95}
+    if exif is not None:
+        options["exif"] = exif.tobytes()
+    if extras.xmp and (format != "JPEG" or len(extras.xmp) <= LONGEST):
+        options["xmp"] = xmp_of(extras.xmp, *header.size)
+    if format in ("JPEG", "BMP") and extras.resolution is not None and extras.resolution.unit:
+        dpi = extras.resolution.per("inch")
+        if format == "BMP" or max(dpi) <= LONGEST:
+            options["dpi"] = tuple(max(1, round(value)) for value in dpi) if format == "JPEG" else dpi
+    if format == "JPEG":
+        options["subsampling"] = 0
+        if extras.iptc and len(extras.iptc) <= LONGEST:
+            options["extra"] = iptc_segment(extras.iptc)
+        if extras.comment and len(extras.comment) <= LONGEST:
+            options["comment"] = extras.comment
+    elif format == "WEBP":
+        options |= {"lossless": quality == 100 or (quality is None and header.lossless), "exact": True}
+    elif format == "AVIF":
+        options["subsampling"] = "4:0:0" if header.gray else "4:4:4"
+    elif format == "HEIF":
+        options["chroma"] = 444
+    return options

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from awsrn_fast.errors import RunError
+
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
 from .local import with_local_means
@@ -49,6 +51,8 @@ def upscale(
     placed = Placed(network, model.mean.device, dtype, as_it_is=True)
     large = []
     for each in planes:
+        if top == 1 and not np.isfinite(each).all():
+            raise RunError("upscale: the image has values that are not finite (NaN or infinity): fill them first")
         unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
         side = tile
         if tile is None:

@@ -6,7 +6,6 @@ scaled otherwise than its neighbours. So gates are found once and then held: con
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -52,7 +51,8 @@ def pooled(network: nn.Module) -> dict[str, ChannelAttention]:
 
 def sharing(network: nn.Module, instead: Mapping[str, nn.Module], _prefix: str = "") -> nn.Module:
     """A copy of the network with some modules replaced by name; it shares all tensors, and has hooks of its own."""
-    twin = copy.copy(network)
+    twin = object.__new__(type(network))
+    twin.__dict__ = network.__dict__.copy()  # not copy.copy, which leaves out the weights that kernels prepared
     for table in ("_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks"):
         setattr(twin, table, getattr(network, table).copy())
     twin._modules = {}

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from awsrn_fast import limits
 from awsrn_fast.errors import RunError
 from awsrn_fast.heap import give_back
 
@@ -23,15 +24,6 @@ OVERHEAD = 96 * 2**20
 """Bytes that no formula here knows of: buffers of kernels, readers and writers, what malloc keeps."""
 _SHARE = 0.75
 """Of the memory that is free, without a limit."""
-
-
-def available() -> int | None:
-    """Bytes that can be had without swapping; None where the system does not tell (not Linux)."""
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
-    except OSError:
-        return None
-    return 1024 * int(found[1]) if found else None
 
 
 def resident() -> int:
@@ -83,7 +75,7 @@ def free(limit: int | None) -> int | None:
     """Bytes that may still be taken: up to the limit, or a share of what is free; None: not known."""
     if limit is not None:
         return limit - resident()
-    have = available()
+    have = limits.memory()
     return None if have is None else round(_SHARE * have)
 
 

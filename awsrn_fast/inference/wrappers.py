@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWMS, WNConv2d
+from awsrn_fast.nn import AWMS, Prepared, WNConv2d
 
 from .gates import sharing
 
@@ -32,7 +32,8 @@ class Placed(nn.Module):
     Args:
         model: network ``[N, 3, H, W] -> [N, 3, sH, sW]`` with ``facts``.
         device: where to put it.
-        dtype: torch.float32, or bfloat16 or float16 through autocast: sums stay fp32, weights are rounded once.
+        dtype: torch.float32, or bfloat16 or float16 through autocast: sums stay fp32. Weights are rounded here, once:
+            make another after they change. Those that are not in fp32 are cast to it.
         as_it_is: the model is on the device; touch nothing of it, since others may be using it.
     """
 
@@ -50,7 +51,13 @@ class Placed(nn.Module):
             )
         self.device, self.dtype = torch.device(device), dtype
         self.model = model if as_it_is else model.to(self.device, memory_format=torch.channels_last)
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        if any(t.is_floating_point() and t.dtype != torch.float32 for t in tensors):
+            self.model = with_weights_in(self.model, torch.float32, (nn.Module,))
         if dtype != torch.float32:
+            if self.device.type == "cpu":
+                with torch.no_grad():  # once as it is: kernels prepare the weights that are not rounded yet
+                    self.model(torch.zeros(1, 3, 1, 1, dtype=torch.float32, device="cpu"))
             self.model = with_weights_in(self.model, dtype)
         self.facts = model.facts
 
@@ -71,19 +78,32 @@ class Placed(nn.Module):
             yield
 
 
-def with_weights_in(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the network whose weights are what autocast would make of them at every call; it shares the rest.
+def with_weights_in(
+    network: nn.Module, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, WNConv2d, AWMS)
+) -> nn.Module:
+    """A copy of the network whose weights are cast once, as autocast would cast them at every call; it shares the rest.
 
-    Weights that are computed at every call, by weight norm, stay as they are.
+    Weights that are computed at every call, by weight norm, stay as they are unless all are cast.
+
+    Args:
+        network: which.
+        dtype: of the copy's weights; what kernels prepared from the network's own weights stays in use if it is lower.
+        kinds: modules whose weights are cast.
     """
     twin = sharing(network, {})
+    lower = dtype != torch.float32
     for module in twin.modules():
-        if not isinstance(module, (nn.Conv2d, nn.Linear, WNConv2d, AWMS)) or hasattr(module, "weight_g"):
+        if not isinstance(module, kinds) or (lower and hasattr(module, "weight_g")):
             continue
         for name, weight in module._parameters.items():
-            module._parameters[name] = None if weight is None else nn.Parameter(weight.detach().to(dtype), False)
+            if weight is not None and weight.is_floating_point():
+                module._parameters[name] = nn.Parameter(weight.detach().to(dtype), False)
         for name, weight in module._buffers.items():
             module._buffers[name] = weight.to(dtype) if weight is not None and weight.is_floating_point() else weight
+    if lower:
+        for module in twin.modules():
+            if isinstance(module, Prepared) and module.prepared is not None:
+                module.mark_prepared()
     return twin
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from awsrn_fast.arguments import Parser
 from awsrn_fast.models import facts_table
+from awsrn_fast.terminal import DataConsole
 
 from .report import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.models:
         facts = facts_table()
         if options.json:
@@ -34,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.info",
+def parser() -> Parser:
+    parser = Parser(
+        "info",
         description="Print versions, native libraries, instruction set, GPUs, and for each op the backend that would "
         "run and why the others would not. Put its output into bug reports.",
     )
@@ -49,12 +48,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print_report(facts: dict[str, Any]) -> None:
     # Standard output, unlike the other commands' progress: the report is this command's data.
-    console = Console(highlight=False, soft_wrap=True)
+    console = DataConsole()
 
     def section(title: str, lines: Iterable[str]) -> None:
-        console.print(f"[bold]{title}[/]")
+        console.print(title, style="bold")
         for line in lines:
-            console.print("  " + escape(line))
+            console.print(f"  {line}")
 
     section("Versions", (f"{name} {version or '-'}" for name, version in facts["versions"].items()))
     section("Native libraries", (_library_line(name, facts["native"][name]) for name in facts["native"]))
@@ -91,4 +90,4 @@ def _print_models(facts: Iterable[Any]) -> None:
     for each in facts:
         costs = (f"{count / 1e9:.1f} G" for count in (each.mult_adds, each.mult_adds_merged))
         table.add_row(each.variant, f"x{each.scale}", f"{each.parameters:,}", *costs)
-    Console().print(table)
+    DataConsole().print(table)

@@ -64,7 +64,7 @@ class GeneratorLoss(nn.Module):
         parts: dict[str, Tensor] = {}
         if stage.pixel:
             parts["pixel"] = F.l1_loss(output.float(), target.float())
-        if stage.perceptual:
+        if stage.perceptual and self.perceptual is not None:
             parts["perceptual"] = self.perceptual(output, target)
         if stage.adversarial:
             if fake is None:

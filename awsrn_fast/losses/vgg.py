@@ -54,6 +54,9 @@ class VGG19Features(nn.Module):
         UserError: a layer that VGG19 has not; a file that is missing, cut short or holds something else.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, path: str | os.PathLike, layers: Iterable[str]) -> None:
         super().__init__()
         self.layers = frozenset(layers)
@@ -160,8 +163,9 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _fill(convolution: nn.Conv2d, state: Mapping[str, Tensor], index: int) -> None:
-    for part, own in (("weight", convolution.weight), ("bias", convolution.bias)):
+def _fill(convolution: nn.Module, state: Mapping[str, Tensor], index: int) -> None:
+    for part in ("weight", "bias"):
+        own = convolution.get_parameter(part)
         name = f"features.{index}.{part}"
         tensor = state.get(name)
         if not isinstance(tensor, Tensor):

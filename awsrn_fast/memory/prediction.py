@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from awsrn_fast import backends
 from awsrn_fast.inference import Placed
 from awsrn_fast.models import SuperResolution, create
+from awsrn_fast.nn import Prepared
 
 from .tracking import Tracker
 
@@ -160,6 +161,7 @@ def predict_inference(network: Network, target: Target, height: int, width: int,
         batch: pictures at once.
     """
     placed = Placed(network.create().eval().fuse(), "cpu", target.dtype)
+    placed(torch.zeros(1, 3, 1, 1, dtype=torch.float32))  # kernels prepare weights at the first call
     with _tracking(target) as tracker:
         _emptied(placed)
         weights = tracker.live
@@ -176,9 +178,15 @@ def _emptied(model: nn.Module) -> nn.Module:
         for table in (module._parameters, module._buffers):
             for name, old in table.items():
                 if old is not None:
-                    new = torch.empty_strided(old.shape, old.stride(), dtype=old.dtype)
+                    new = _like(old)
                     table[name] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        if isinstance(module, Prepared) and module.made_from is not None:
+            module.made_from = tuple(map(_like, module.made_from))
     return model
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
 
 
 @contextmanager

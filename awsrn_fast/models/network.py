@@ -14,7 +14,9 @@ from awsrn_fast.inference.array import Picture, upscale
 from awsrn_fast.nn import AWMS, AWRU, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
 
 from .facts import Facts, describe
+from .inputs import check_input, warn_of_values
 
+NOT_TRAINABLE = "a fused network does not train, most of its weights are constants: train the one it was fused from"
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
@@ -24,6 +26,7 @@ class SuperResolution(nn.Module):
     The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.
     """
 
+    mean: Tensor
     network: str
     hyper: dict[str, Any]
     """The constructor's arguments; what is needed to build the network again."""
@@ -39,6 +42,8 @@ class SuperResolution(nn.Module):
         """What the weights file said of their training; :attr:`facts` shows it."""
         self.checkpointing = False
         """In training keep only what goes into each LFB and compute the rest of it again in the backward pass."""
+        self.warned: set[str] = set()
+        """What was already warned of, see :func:`warn_of_values`."""
         self.register_buffer("mean", torch.tensor(RGB_MEAN), persistent=False)
         self.head = nn.ModuleDict({"0": WNConv2d(3, channels, 3)})
         self.body = nn.ModuleList(body)
@@ -69,11 +74,14 @@ class SuperResolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Upscale ``x [N, 3, H, W]``, RGB in [0, 1], to ``[N, 3, scale*H, scale*W]``; not clamped unless fused so.
 
+        Values far outside of [0, 1], NaN and infinity are warned of once for each network.
+
         Raises:
-            ValueError: not a batch of RGB images.
+            TypeError: not a tensor, whole numbers, or another dtype than the network's.
+            ValueError: not a batch of RGB images, or on another device than the network.
         """
-        if x.dim() != 4 or x.shape[1] != 3:
-            raise ValueError(f"{type(self).__name__}: x must be RGB [N, 3, H, W] in [0, 1], got shape {list(x.shape)}")
+        check_input(type(self).__name__, x, self.mean)
+        warn_of_values(x, self.warned)
         x = 2 * (x - self.mean[:, None, None])
         options = {"out_scale": 0.5, "out_shift": self.mean, "clamp": self.clamp, "out_dtype": self.out_dtype}
         return self.tail(self.features(x), self.skip["0"](x), **options)
@@ -126,15 +134,46 @@ class SuperResolution(nn.Module):
             out_dtype: ``torch.uint8`` makes it 8-bit in that store, 0 to 255 and a quarter of the bytes;
                 :meth:`upscale` needs the None of floating point, since it corrects colours before it rounds.
 
-        Outputs agree with this form within fp32 rounding (and the clamp, and 8 bits).
+        Outputs agree with this form within fp32 rounding (and the clamp, and 8 bits). Of a fused network it is a copy
+        with this clamp and dtype. The weights may change afterwards, also by ``load_state_dict`` from either form.
+
+        Raises:
+            ValueError: another ``out_dtype``.
         """
-        fused = copy.deepcopy(self).eval().requires_grad_(False)
+        if out_dtype not in (None, torch.uint8):
+            raise ValueError(f"fuse: out_dtype must be None or torch.uint8, got {out_dtype}")
+        fused = copy.deepcopy(self)
         fused.clamp, fused.out_dtype = clamp, out_dtype
-        # WNConv2d last: the others make theirs from its weight norm.
+        # AWMS first: it merges its branches before they are folded one by one.
         for kind in (AWMS, AWRU, WNConv2d):
             for module in [m for m in fused.modules() if isinstance(m, kind)]:
                 module.fold()
-        return fused
+        return fused.eval().requires_grad_(False)
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether :meth:`fuse` made this network."""
+        return self.tail.is_folded
+
+    def train(self, mode: bool = True) -> SuperResolution:
+        """As of :class:`torch.nn.Module`.
+
+        Raises:
+            RuntimeError: a fused network is to train.
+        """
+        if mode and self.is_fused:
+            raise RuntimeError(NOT_TRAINABLE)
+        return super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> SuperResolution:
+        """As of :class:`torch.nn.Module`; gradients of the input need it of no network.
+
+        Raises:
+            RuntimeError: a fused network is to have gradients of its weights.
+        """
+        if requires_grad and self.is_fused:
+            raise RuntimeError(NOT_TRAINABLE)
+        return super().requires_grad_(requires_grad)
 
 
 class AWSRN(SuperResolution):

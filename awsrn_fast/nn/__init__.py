@@ -5,6 +5,7 @@ from __future__ import annotations
 from .attention import ChannelAttention, DWPWAttention, NonLocal
 from .awms import AWMS
 from .conv import Scale, WNConv2d
+from .prepared import Prepared
 from .residual import AWRU, LFB, LRFU, ConcatLRFU
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ConcatLRFU",
     "DWPWAttention",
     "NonLocal",
+    "Prepared",
     "Scale",
     "WNConv2d",
 ]

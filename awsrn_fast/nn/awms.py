@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from awsrn_fast import ops
 
-from .conv import Scale, WNConv2d
+from .conv import DIRECTION, FOLDED_INTO_TRAINING, GAIN, Scale, WNConv2d, weight_norm
+from .prepared import Prepared
 
 
-class AWMS(nn.Module):
+class AWMS(Prepared):
     """Parallel convolutions of several sizes, weighted and summed, then PixelShuffle.
 
     The branches are linear, so they are computed as one convolution with the kernel ``sum_k alpha_k pad(W_k)``, in
@@ -29,29 +33,31 @@ class AWMS(nn.Module):
         for k in self.kernels:
             self.add_module(f"tail_k{k}", WNConv2d(channels, 3 * scale**2, k))
             self.add_module(f"scale_k{k}", Scale(1 / len(kernels)))
-        self.register_buffer("prepared", None, persistent=False)
 
     def merged(self) -> tuple[Tensor, Tensor]:
         """Weight ``[3 * scale**2, C, K, K]`` and bias of the one convolution that equals all branches."""
-        if "weight" in self._buffers:
+        if self.is_folded:
             return self.weight, self.bias
-        weight = bias = 0
-        for k in self.kernels:
-            branch, alpha = getattr(self, f"tail_k{k}"), getattr(self, f"scale_k{k}").scale
-            margin = (self.kernels[-1] - k) // 2
-            weight = weight + F.pad(alpha * branch.weight(), (margin,) * 4)
-            bias = bias + alpha * branch.bias
-        return weight, bias
+        branches = [(getattr(self, f"tail_k{k}"), getattr(self, f"scale_k{k}").scale) for k in self.kernels]
+        return merge([(branch.weight(), branch.bias, alpha) for branch, alpha in branches])
 
     def fold(self) -> None:
-        """Keep the merged convolution alone, also as this machine's kernels take it: same output, no training."""
+        """Keep the merged convolution alone: same output, no training."""
+        if self.is_folded:
+            return
         weight, bias = (t.detach() for t in self.merged())
         for k in self.kernels:
             delattr(self, f"tail_k{k}")
             delattr(self, f"scale_k{k}")
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        self.register_buffer("prepared", ops.awms.prepare(weight), persistent=False)
+        self.is_folded = True
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return self.merged()[:1]
+
+    def prepare(self, weight: Tensor) -> Tensor | None:
+        return ops.awms.prepare(weight)
 
     def forward(
         self,
@@ -64,4 +70,30 @@ class AWMS(nn.Module):
     ) -> Tensor:
         """``x [N, C, H, W]``, ``skip [N, 3 * scale**2, H, W]`` -> ``[N, 3, scale*H, scale*W]``."""
         weight, bias = self.merged()
-        return ops.awms(x, weight, bias, skip, self.scale, out_scale, out_shift, clamp, out_dtype, self.prepared)
+        options = (self.scale, out_scale, out_shift, clamp, out_dtype)
+        return ops.awms(x, weight, bias, skip, *options, self.prepared_weights())
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Branches are merged on the way into a folded form; the other way they are refused."""
+        names = [
+            [f"{prefix}tail_k{k}.{name}" for name in (GAIN, DIRECTION, "bias")] + [f"{prefix}scale_k{k}.scale"]
+            for k in self.kernels
+        ]
+        if self.is_folded and all(name in state for branch in names for name in branch):
+            parts = [[state.pop(name) for name in branch] for branch in names]
+            merged = merge([(weight_norm(gain, direction), bias, alpha) for gain, direction, bias, alpha in parts])
+            state[f"{prefix}weight"], state[f"{prefix}bias"] = merged
+        elif not self.is_folded and f"{prefix}weight" in state:
+            rest[-1].append(f"{prefix}weight: {FOLDED_INTO_TRAINING}")
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def merge(branches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the one convolution ``sum_k alpha_k pad(W_k)``, from (W_k, bias, alpha_k) by growing k."""
+    largest = branches[-1][0].shape[-1]
+    weight = bias = 0
+    for own, own_bias, alpha in branches:
+        margin = (largest - own.shape[-1]) // 2
+        weight = weight + F.pad(alpha * own, (margin,) * 4)
+        bias = bias + alpha * own_bias
+    return weight, bias

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from awsrn_fast import ops
 
+from .prepared import Prepared
 
-class WNConv2d(nn.Module):
+GAIN, DIRECTION, FOLDED = "weight_g", "weight_v", "folded"
+"""Weights in a state dict: the two of weight norm in the training form, the one that they make in the folded form."""
+FOLDED_INTO_TRAINING = "a fused network's weights do not fit the training form; load those that it was fused from"
+
+
+class WNConv2d(Prepared):
     """Square 'same' convolution with weight norm, ``weight = g * v / ||v||`` per output channel.
 
     Parameters are named as torch's old ``weight_norm`` names them (``weight_g``, ``weight_v``, ``bias``), since the
@@ -25,29 +34,45 @@ class WNConv2d(nn.Module):
         self.weight_g = nn.Parameter(_norm(plain.weight.detach()))
         self.weight_v = nn.Parameter(plain.weight.detach())
         self.bias = nn.Parameter(plain.bias.detach())
-        self.register_buffer("prepared", None, persistent=False)
 
     def weight(self) -> Tensor:
         """``[out_channels, in_channels, K, K]``, as the convolution uses it."""
-        if "folded" in self._buffers:
+        if self.is_folded:
             return self.folded
-        return self.weight_v * (self.weight_g / _norm(self.weight_v))
+        return weight_norm(self.weight_g, self.weight_v)
 
     def fold(self) -> None:
         """Replace gain and direction by the weight itself: same output, nothing to compute per call, no training."""
+        if self.is_folded:
+            return
         weight = self.weight().detach()
+        _without_parametrizations(self)
         del self.weight_g, self.weight_v
-        self.register_buffer("folded", weight)
-        if weight.shape[-1] == 3:
-            self.register_buffer("prepared", ops.conv3x3.prepare(weight), persistent=False)
+        self.register_buffer(FOLDED, weight)
+        self.is_folded = True
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return (self.weight(),)
+
+    def prepare(self, weight: Tensor) -> Tensor | None:
+        return ops.conv3x3.prepare(weight) if weight.shape[-1] == 3 else None
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """``x [N, C, H, W]``; to a 3x3 convolution up to three ``others`` that follow it, as if concatenated."""
         weight = self.weight()
         if weight.shape[-1] == 3:
             x1, x2, x3 = (*others, None, None, None)[:3]
-            return ops.conv3x3(x, weight, self.bias, x1, x2, x3, self.prepared)
+            return ops.conv3x3(x, weight, self.bias, x1, x2, x3, self.prepared_weights())
         return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Weights in the training form are folded on the way into a folded one; the other way they are refused."""
+        if self.is_folded and {prefix + GAIN, prefix + DIRECTION} <= state.keys():
+            gain, direction = state.pop(prefix + GAIN), state.pop(prefix + DIRECTION)
+            state[prefix + FOLDED] = weight_norm(gain, direction)
+        elif not self.is_folded and prefix + FOLDED in state:
+            rest[-1].append(f"{prefix}{FOLDED}: {FOLDED_INTO_TRAINING}")
+        super()._load_from_state_dict(state, prefix, *rest)
 
 
 class Scale(nn.Module):
@@ -56,6 +81,25 @@ class Scale(nn.Module):
     def __init__(self, value: float) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor([float(value)]))
+
+
+def _without_parametrizations(module: nn.Module) -> None:
+    """Replace parametrized parameters by their values.
+
+    Not by torch's remove_parametrizations, which changes the class that a deep copy shares with its original.
+    """
+    if not parametrize.is_parametrized(module):
+        return
+    values = {name: getattr(module, name).detach() for name in module.parametrizations}
+    module.__class__ = module.__class__.__bases__[0]
+    del module.parametrizations
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
+
+
+def weight_norm(gain: Tensor, direction: Tensor) -> Tensor:
+    """``[out_channels, in_channels, K, K]`` from its two parts, ``g [out_channels, 1, 1, 1]`` and ``v``."""
+    return direction * (gain / _norm(direction))
 
 
 def _norm(weight: Tensor) -> Tensor:

@@ -13,11 +13,12 @@ from awsrn_fast import ops
 
 from .attention import ChannelAttention
 from .conv import Scale, WNConv2d
+from .prepared import Prepared
 
 Gap = Literal["input", "residual"]
 
 
-class AWRU(nn.Module):
+class AWRU(Prepared):
     """Adaptive weighted residual unit: ``x_scale * x + res_scale * gate * conv3(relu(conv3(x)))``.
 
     Args:
@@ -35,7 +36,6 @@ class AWRU(nn.Module):
         self.x_scale = Scale(1)
         self.res_scale = Scale(2 if gate else 1)
         self.gate = ChannelAttention(channels, neutral=True) if gate else None
-        self.register_buffer("prepared", None, persistent=False)
 
     def forward(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """``x [N, C, H, W]`` and its mean ``[N, C]`` -> the unit's output and its mean."""
@@ -46,12 +46,19 @@ class AWRU(nn.Module):
             return ops.gated_residual(x, f, self.gate(f.mean(dim=(2, 3))), *scales)
         gate = None if self.gate is None else self.gate(mean)
         weights = first.weight(), first.bias, second.weight(), second.bias
-        return ops.wide_residual(x, *weights, gate, *scales, self.prepared)
+        return ops.wide_residual(x, *weights, gate, *scales, self.prepared_weights())
 
     def fold(self) -> None:
-        """Prepare the weights for the kernels of this machine, once instead of at every call; no training after it."""
-        prepared = ops.wide_residual.prepare(self.body["0"].weight(), self.body["2"].weight())
-        self.register_buffer("prepared", prepared, persistent=False)
+        """Fold both convolutions: same output, no training."""
+        for conv in self.body.values():
+            conv.fold()
+        self.is_folded = True
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return self.body["0"].weight(), self.body["2"].weight()
+
+    def prepare(self, w1: Tensor, w2: Tensor) -> Tensor | None:
+        return ops.wide_residual.prepare(w1, w2)
 
 
 class ConcatLRFU(WNConv2d):

@@ -100,6 +100,11 @@ class Op:
         """The sizes by the dimensions' names; raises what :func:`awsrn_fast.ops._arguments.check` does."""
         return check(self.name, self.tensors, arguments)
 
+    def call_of(self, **arguments: Any) -> choice.Call:
+        """What the choice of a backend depends on; what is left out is None."""
+        given = tuple(arguments.get(key) for key in self.arguments)
+        return choice.call_of(given[0], self.check(*given))
+
     def run(self, sizes: dict[str, int], *arguments: Any) -> Any:
         """Run the op on the backend that the arguments and their sizes choose."""
         given = autocast(self.tensors, arguments)

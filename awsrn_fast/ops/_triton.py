@@ -15,6 +15,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from math import prod
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -50,6 +51,11 @@ def launches(function: str, adapted: Callable[..., Any]) -> dict[str, Callable[.
             return run()(*arguments)
 
     return dict.fromkeys(("cuda", "xpu", *(("cpu",) if INTERPRETED else ())), launch)
+
+
+def limits() -> ModuleType:
+    """What the kernels hold at most."""
+    return importlib.import_module("awsrn_fast.kernels.limits")
 
 
 def reasons_against(call: Call) -> list[str]:

@@ -1,8 +1,4 @@
-"""``python -m awsrn_fast.prune``: a network without the branches that contribute little."""
+from awsrn_fast.commands import run_module
 
-from __future__ import annotations
-
-from awsrn_fast.cli import run
-from awsrn_fast.prune.command import main
-
-run(main)
+if __name__ == "__main__":
+    run_module("prune")

@@ -22,6 +22,8 @@ def contributions(model: SuperResolution, images: Iterable[Tensor]) -> dict[int,
         model: in its training form, on the images' device.
         images: LR, ``[1, 3, H, W]`` in [0, 1], at least one.
     """
+    if model.is_fused:
+        raise ValueError("contributions: a fused network has no branches any more; give the one it was fused from")
     sums = dict.fromkeys(model.tail.kernels, 0.0)
     for image in images:
         features = model.features(2 * (image - model.mean[:, None, None]))

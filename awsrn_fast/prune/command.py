@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,8 +12,10 @@ from rich.table import Table
 from torch import Tensor
 
 import awsrn_fast
+from awsrn_fast.arguments import Parser, real
 from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.cli import console
+from awsrn_fast.commands import spelled
 from awsrn_fast.data import crop_to_multiple, downscale, find_images, read_rgb, sample_folder
 from awsrn_fast.errors import UserError
 from awsrn_fast.inference import Placed
@@ -30,10 +31,10 @@ result with the command that is printed at the end.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.prune",
+    p = Parser(
+        "prune",
         description="Remove branches of the reconstruction (AWMS) that contribute little.",
         epilog=EPILOG,
     )
@@ -42,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", nargs="+", metavar="DIR", default=[str(sample_folder() / "valid")],
                    help="folders of HR images to measure on, not those of the test (default: two embedded "
                         "photographs)")  # fmt: skip
-    p.add_argument("--below", type=_share, default=0.05, metavar="SHARE",
+    p.add_argument("--below", type=real(0, 1), default=0.05, metavar="SHARE",
                    help="remove branches whose share is below this, 0 to 1 (default: %(default)s)")  # fmt: skip
     return p
 
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kernels = " ".join(map(str, pruned.tail.kernels))
     console.print(f"written: {args.out}; fine-tune it with", soft_wrap=True)
     console.print(
-        f"  python -m awsrn_fast.train --variant {model.facts.variant} --scale {model.scale} --kernels {kernels} "
+        f"  {spelled('train')} --variant {model.facts.variant} --scale {model.scale} --kernels {kernels} "
         f"--init {args.out} --data ...",
         soft_wrap=True,
     )
@@ -110,13 +111,3 @@ def _say_what_it_saves(model: SuperResolution, pruned: SuperResolution, pairs: S
 def _psnr(model: SuperResolution, pairs: Sequence) -> float:
     network = Placed(model.fuse())
     return fmean(score(super_resolve(network, lr), hr, model.scale).psnr for lr, hr in pairs)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a number is needed, not {text!r}") from None
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be 0 to 1, got {text}")
-    return value

@@ -7,14 +7,16 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser
 
+from awsrn_fast.arguments import wrong_usage
 from awsrn_fast.checkpoint import load
 from awsrn_fast.cli import console
+from awsrn_fast.commands import spelled
 from awsrn_fast.config import PRESETS, Config, difference, stage_defaults
 from awsrn_fast.data import Photos
 from awsrn_fast.devices import pick_device, pick_dtype
@@ -27,6 +29,7 @@ from .budget import Budget
 from .distributed import World, joined, local_device
 from .loader import open_training, open_validation
 from .opponent import Opponent
+from .options import early_parser, parser
 from .schedule import phases
 from .state import NAME, PREVIOUS, Learner, has_state, read_state
 from .step import Step
@@ -87,14 +90,14 @@ def read_config(arguments: list[str]) -> Config:
     Raises:
         UserError: an option that is out of range, or one that a resumed run cannot change.
     """
-    known, _ = _early_parser().parse_known_args(arguments)
-    parser = _parser()
+    known, _ = early_parser().parse_known_args(arguments)
+    fresh = parser()
     if known.preset in PRESETS:
-        parser.set_defaults(PRESETS[known.preset])
-    named = _parsed(parser, arguments)
+        fresh.set_defaults(PRESETS[known.preset])
+    named = _parsed(fresh, arguments)
     if not known.resume:
-        parser.set_defaults(stage_defaults(named.stage, named.scale))
-        return _checked(parser, arguments)
+        fresh.set_defaults(stage_defaults(named.stage, named.scale))
+        return _checked(fresh, arguments)
     path = Path(named.run_folder, "config.yaml")
     if not path.is_file():
         raise UserError(f"no run to resume in {named.run_folder}: there is no {path}; name it by --out")
@@ -102,7 +105,7 @@ def read_config(arguments: list[str]) -> Config:
         before = Config(**{k: _frozen(v) for k, v in yaml.safe_load(path.read_text(encoding="utf-8")).items()})
     except (TypeError, AttributeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
-    resumed = _parser()
+    resumed = parser()
     resumed.set_defaults(yaml.safe_load(_as_yaml(before)))
     config = _checked(resumed, arguments)
     changed = difference(before, config)
@@ -110,23 +113,23 @@ def read_config(arguments: list[str]) -> Config:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UserError(f"{path.parent} was started with another {options}: a resumed run keeps its own; leave it out")
     if config.iterations != before.iterations:
-        console.print("[yellow]other --iterations than before: learning rate and phases follow the new number[/]")
+        console.print("other --iterations than before: learning rate and phases follow the new number", style="yellow")
     return config
 
 
-def _checked(parser: ArgumentParser, arguments: list[str]) -> Config:
-    config = _parsed(parser, arguments)
+def _checked(options: ArgumentParser, arguments: list[str]) -> Config:
+    config = _parsed(options, arguments)
     config.check()
     return config
 
 
-def _parsed(parser: ArgumentParser, arguments: list[str]) -> Config:
+def _parsed(options: ArgumentParser, arguments: list[str]) -> Config:
     try:
-        values = parser.parse_args(arguments).as_dict()
+        values = options.parse_args(arguments).as_dict()
     except argparse.ArgumentError as error:
         reason = re.sub(r'Parser key "(\w+)": ', r"--\1: ", " ".join(str(error).split()))
         reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
-        raise UserError(f"{reason} (python -m awsrn_fast.train --help lists the options)") from error
+        raise UserError(wrong_usage(reason, spelled("train"))) from error
     return Config(**{field.name: _frozen(values[field.name]) for field in dataclasses.fields(Config)})
 
 
@@ -183,7 +186,7 @@ def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
     if not world.is_first:
         return
     for line in differences:
-        console.print(f"[yellow]not the machine that wrote the state, results may differ in bits: {line}[/]")
+        console.print(f"not the machine that wrote the state, results may differ in bits: {line}", style="yellow")
     console.print(f"going on from iteration {learner.iteration} of {path}")
 
 
@@ -200,14 +203,15 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
     learner, bicubic = trainer.learner, trainer.validator.bicubic
     if learner.skipped or learner.overflows:
         console.print(
-            f"[yellow]{learner.skipped} steps were skipped for a loss or gradient that was not finite, "
-            f"{learner.overflows} by the gradient scaler[/]"
+            f"{learner.skipped} steps were skipped for a loss or gradient that was not finite, "
+            f"{learner.overflows} by the gradient scaler",
+            style="yellow",
         )
     console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
     if not finished:
         console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
         return
-    verdict = "better than" if learner.best > bicubic else "NOT better than"
+    verdict = "above" if learner.best > bicubic else "below"
     console.print(
         f"best validation PSNR {learner.best:.2f} dB, {abs(learner.best - bicubic):.2f} dB {verdict} bicubic "
         f"({bicubic:.2f} dB); weights: {folder / 'best.safetensors'}, pictures: {folder / 'samples'}"
@@ -217,32 +221,3 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
             f"stage {trainer.config.stage} trains for looks, which PSNR does not measure: its result is "
             f"{folder / 'last.safetensors'}"
         )
-
-
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="python -m awsrn_fast.train",
-        description="Train AWSRN or its improved form. Without options: improved-s x4 on the embedded photographs.",
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="YAML file with options; the command line comes after it")
-    parser.add_argument("--preset", choices=PRESETS, help="defaults by name: quick ends in a few minutes on a CPU")
-    types = get_type_hints(Config)
-    for field in dataclasses.fields(Config):
-        option, text, metavar = "--" + field.name.replace("_", "-"), field.metadata["help"], field.metadata["metavar"]
-        if field.name in ("resume", "rewind"):
-            parser.add_argument(option, action="store_true", help=text)
-        elif isinstance(field.default, tuple):
-            kind = get_args(types[field.name])[0]
-            parser.add_argument(option, nargs="+", type=kind, default=list(field.default), metavar=metavar, help=text)
-        else:
-            parser.add_argument(option, type=types[field.name], default=field.default, help=text)
-    return parser
-
-
-def _early_parser() -> argparse.ArgumentParser:
-    """Reads the two options that decide on the defaults of all others."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--preset")
-    parser.add_argument("--resume", action="store_true")
-    return parser

@@ -14,10 +14,13 @@ from torch import Tensor
 
 from awsrn_fast.cli import complain
 from awsrn_fast.errors import RunError, UserError
+from awsrn_fast.launcher import Place, place
 
 # Longer than any validation on the first process; a process that dies is noticed at once all the same: torchrun ends
 # the others, and gloo sees the connection close.
 TIMEOUT = timedelta(minutes=30)
+# For all to be there: without the others, such as with another job's variables, nobody waits for half an hour.
+GATHERING = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -66,22 +69,34 @@ class World:
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[World]:
     """The world that torchrun's environment variables describe; one process without them."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    here = place()
+    if here.size == 1:
         yield World()
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    _join(here, "nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(dist.get_rank(), size)
+        yield World(here.rank, here.size)
     finally:
         dist.destroy_process_group()
 
 
+def _join(here: Place, backend: str) -> None:
+    try:
+        store, _, _ = next(dist.rendezvous("env://", here.rank, here.size, timeout=GATHERING))
+        dist.init_process_group(backend, store=store, rank=here.rank, world_size=here.size, timeout=TIMEOUT)
+    except (RuntimeError, OSError) as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise UserError(
+            f"process {here.rank} of {here.size} met no others at {where} ({str(error).splitlines()[0]}): start with "
+            "torchrun, or unset WORLD_SIZE if it is left over from another job"
+        ) from error
+
+
 def local_device(name: str) -> str:
     """The device of this process: with several on a machine, each takes a GPU of its own."""
-    local = os.environ.get("LOCAL_RANK")
+    local = place().local
     automatic = name == "cuda" or (name == "auto" and torch.cuda.is_available())
     return f"cuda:{local}" if local is not None and automatic else name
 

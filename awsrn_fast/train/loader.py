@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from awsrn_fast.cli import console
+from awsrn_fast.cli import ENDING, console, labelled
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, sample_folder
 
@@ -51,6 +52,7 @@ def batches(
         sampler=range(start, config.iterations),
         num_workers=automatic if config.workers < 0 else config.workers,
         pin_memory=device.type == "cuda",
+        worker_init_fn=_outlast_signals,
         generator=torch.Generator(),  # of its own: it would draw from the global one, which a resumed run restores
     )
     for pair in _ahead(iter(loader)):
@@ -68,6 +70,12 @@ def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
         while (item := coming.popleft().result()) is not None:
             coming.append(pool.submit(next, source, None))
             yield item
+
+
+def _outlast_signals(worker: int) -> None:
+    """Leave it to the run to end its workers: a signal to the whole group must not take its last samples."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Batches(Dataset):
@@ -100,7 +108,7 @@ def _open(folders: tuple[str, ...], config: Config, split: str | None, world: Wo
     for line in photos.remarks:
         console.print(line)
     for line in photos.skipped:
-        console.print(f"[yellow]skipped:[/] {line}")
+        console.print(labelled("skipped", line, "yellow"))
     if photos.skipped:
         console.print(f"{len(photos.skipped)} of {len(photos.skipped) + len(photos)} images skipped")
     return photos

@@ -43,8 +43,8 @@ class Opponent:
         lines = [f"loss: {self.stage}, VGG at {', '.join(self.layers)} by {self.norm}"]
         if self.vgg_sha256 != SHA256:
             lines.append(
-                f"[yellow]{self.vgg_weights} are not torchvision's published VGG19 weights (SHA-256 "
-                f"{self.vgg_sha256}, not {SHA256}): results cannot be compared with others'[/]"
+                f"{self.vgg_weights} are not torchvision's published VGG19 weights (SHA-256 "
+                f"{self.vgg_sha256}, not {SHA256}): results cannot be compared with others'"
             )
         return lines
 

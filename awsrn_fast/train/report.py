@@ -49,10 +49,10 @@ class Metrics:
 def progress_bar(visible: bool) -> Progress:
     """The bar of a run: iterations, PSNR, loss, learning rate, images/s, time left."""
     return Progress(
-        TextColumn("[bold]{task.description}"),
+        TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeRemainingColumn(),
         console=console,
         disable=not (visible and console.is_terminal),

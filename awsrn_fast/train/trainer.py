@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from awsrn_fast.checkpoint import save_weights
-from awsrn_fast.cli import console
+from awsrn_fast.cli import console, handle_ending
 from awsrn_fast.config import Config
 from awsrn_fast.data import Photos
 from awsrn_fast.errors import RunError
@@ -30,6 +30,9 @@ from .validation import Validator
 
 SHOWN = ("perceptual", "adversarial", "discriminator")
 """Of losses.csv, what has a place in the progress line."""
+
+PATIENCE = 2.0
+"""Seconds within which a second SIGINT is torchrun's copy of the first."""
 
 GIVE_UP_AFTER = 50
 """Steps in a row without a finite loss that end the run."""
@@ -72,7 +75,7 @@ class Trainer:
         """Share of the time that was spent waiting for data."""
 
     def run(self) -> bool:
-        """Train to the last iteration; False if Ctrl-C or SIGTERM ended it before, with everything saved."""
+        """Train to the last iteration; False if a signal to end came before, with everything saved."""
         config, learner = self.config, self.learner
         images, since = 0, time.perf_counter()
         with contextlib.ExitStack() as stack:
@@ -127,7 +130,7 @@ class Trainer:
     def _skip(self) -> None:
         self.learner.skipped += 1
         self.failures += 1
-        self._say(f"[yellow]step {self.learner.iteration}: loss or gradient is not finite; step skipped[/]")
+        self._say(f"step {self.learner.iteration}: loss or gradient is not finite; step skipped", style="yellow")
         if self.failures >= GIVE_UP_AFTER:
             raise RunError(
                 f"{self.failures} steps in a row without a finite loss, up to step {self.learner.iteration} (the last "
@@ -183,29 +186,33 @@ class Trainer:
         facts["stage"] = self.config.stage
         save_weights(self.folder / name, learner.averaged, training=facts)
 
-    def _say(self, message: str) -> None:
+    def _say(self, message: str, style: str = "") -> None:
         if self.world.is_first:
-            console.print(message)
+            console.print(message, style=style)
 
 
 @contextlib.contextmanager
-def _interruption(world: World) -> Iterator[list[int]]:
-    """A list that is no longer empty once Ctrl-C or SIGTERM came; the second one ends the process at once."""
-    received: list[int] = []
+def _interruption(world: World) -> Iterator[list[float]]:
+    """A list that is no longer empty once Ctrl-C came, SIGTERM or SIGHUP; a second Ctrl-C ends the process at once.
+
+    The same signal may come more than once: from the terminal and its shell, from a scheduler and torchrun.
+    """
+    received: list[float] = []
 
     def note(number: int, frame) -> None:
-        if received:
+        if received and number == signal.SIGINT and time.monotonic() - received[0] > PATIENCE:
             raise KeyboardInterrupt
-        received.append(number)
-        if world.is_first:
-            console.print("stopping after this step, with a checkpoint; once more to stop at once")
+        if not received:
+            received.append(time.monotonic())
+            if world.is_first:
+                console.print("stopping after this step, with a checkpoint; Ctrl-C once more to stop at once")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = handle_ending(note)
     try:
         yield received
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -10,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awsrn_fast import backends, cli, ops
+from awsrn_fast.arguments import Parser
 from awsrn_fast.devices import DTYPES
 from awsrn_fast.errors import UserError
 
@@ -31,7 +30,7 @@ wrong usage.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tune what the options say. Returns the exit status; raises UserError on wrong usage."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     if importlib.util.find_spec("triton") is None:
         raise UserError("tune is for the Triton kernels, and Triton is not installed: pip install triton")
     if not options.dry_run and not torch.cuda.is_available():
@@ -61,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _tune(tasks, options.out or _tuned.users_folder() / _tuned.file_name(gpu.name), gpu)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     rows = [op for op in ops.ROWS if "triton" in backends.registered(op)]
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.tune",
+    p = Parser(
+        "tune",
         description="Find the fastest tiles of the Triton kernels on this GPU and write them down for later runs.",
         epilog=EPILOG,
     )
@@ -102,7 +101,7 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
     file = File(path, gpu)
     todo = [task for task in tasks if not file.has(task)]
     if len(todo) < len(tasks):
-        cli.console.print(escape(f"{len(tasks) - len(todo)} of {len(tasks)} problems are in {path} already"))
+        cli.console.print(f"{len(tasks) - len(todo)} of {len(tasks)} problems are in {path} already")
     wrong = 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=cli.console, transient=True) as progress:
@@ -113,8 +112,8 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
 
         for task, found in tune(todo, file, torch.device("cuda"), timer, lambda: progress.advance(bar)):
             wrong += isinstance(found, Wrong)
-            cli.console.print(escape(_line(task, found)))
-    cli.console.print(escape(f"written: {path}"))
+            cli.console.print(_line(task, found))
+    cli.console.print(f"written: {path}")
     return 1 if wrong else 0
 
 

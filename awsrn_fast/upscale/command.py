@@ -11,6 +11,8 @@ from rich.markup import escape
 
 import awsrn_fast
 from awsrn_fast import backends, cli, images
+from awsrn_fast.arguments import Parser, whole
+from awsrn_fast.commands import spelled
 from awsrn_fast.devices import DTYPES, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
@@ -28,17 +30,17 @@ DEFAULT_WEIGHTS = "improved-s-x4"
 EPILOG = """
 Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
 Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
-Formats: PNG, JPEG, WebP, TIFF, BMP. Measurements (TIFF with one channel of 16 bits, signed or floating samples) keep
-their range of values. Exit status: 0 all done, 1 some images failed (the others are done), 2 wrong
-usage (nothing done), 130 interrupted. No file is ever left half-written.
+Formats: PNG, JPEG, WebP, TIFF, BMP, AVIF, and HEIC with the package pillow-heif. Resolution (pixels an inch) grows with
+the picture, XMP, IPTC and texts are kept where the format has a place for them; what is left out is said. Measurements
+(TIFF with one channel of 16 bits, signed or floating samples) keep their range of values. Exit status: 0 all done, 1
+some images failed (the others are done), 2 wrong usage (nothing done), 130 interrupted. No file is ever left
+half-written.
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command's arguments."""
-    p = argparse.ArgumentParser(
-        prog="python -m awsrn_fast.upscale", description="Upscale image files with a trained network.", epilog=EPILOG
-    )
+    p = Parser("upscale", description="Upscale image files with a trained network.", epilog=EPILOG)
     p.add_argument("inputs", nargs="+", metavar="IN",
                    help="image files, or folders (with all that lies below, but not linked folders); - is standard "
                         "input")  # fmt: skip
@@ -54,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--memory-limit", type=parse_size, metavar="SIZE",
                    help="what the process may hold, such as 2GB; images that take more go through in tiles (default: "
                         "three quarters of what is free)")  # fmt: skip
-    p.add_argument("--tile", type=_not_negative, metavar="N",
+    p.add_argument("--tile", type=whole(0), metavar="N",
                    help="side of a tile in input pixels, 0: never tile; images of up to NxN pixels go through whole "
                         "(default: as large as the memory allows)")  # fmt: skip
     p.add_argument("--stats", choices=("frozen", "exact", "local"), default="frozen",
@@ -68,8 +70,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--dtype", choices=tuple(DTYPES), default="float32",
                    help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
                         "less precise: differences of a gray level (default: %(default)s)")  # fmt: skip
-    p.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto",
-                   help="kernels to run on (default: the best of each op; see python -m awsrn_fast.info)")  # fmt: skip
+    p.add_argument("--backend", type=backends.current_name, choices=("auto", *backends.NAMES), default="auto",
+                   help="kernels to run on (default: the best of each op; "
+                        f"see {spelled('info')})")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",
                    help="average over 8 flips and quarter turns: a little better, 8 times the work")  # fmt: skip
     exists = p.add_mutually_exclusive_group()
@@ -79,9 +82,10 @@ def parser() -> argparse.ArgumentParser:
                    help="do the I-th of N parts of the images, so that N processes or machines share the work; "
                         "torchrun's processes do this by themselves")  # fmt: skip
     p.add_argument("--format", choices=sorted(SUFFIXES), help="write this format (default: that of each input)")
-    p.add_argument("--quality", type=_quality, default=95, metavar="Q",
-                   help="of JPEG and WebP, 1 to 100; WebP is lossless at 100 (default: %(default)s)")  # fmt: skip
-    p.add_argument("--max-pixels", type=_positive, default=images.MAX_PIXELS, metavar="N",
+    p.add_argument("--quality", type=whole(1, 100), metavar="Q",
+                   help="of JPEG, WebP and AVIF, 1 to 100; WebP is lossless at 100 (default: 95, and lossless WebP "
+                        "stays lossless)")  # fmt: skip
+    p.add_argument("--max-pixels", type=whole(1), default=images.MAX_PIXELS, metavar="N",
                    help="refuse inputs with more pixels than this (default: %(default)s)")  # fmt: skip
     return p
 
@@ -149,26 +153,3 @@ def _pixels_or_none(job: Job, max_pixels: int) -> int:
         return images.pixels(job.source, max_pixels)
     except RunError:
         return 0  # reported when its turn comes
-
-
-def _not_negative(text: str) -> int:
-    return _number(text, 0)
-
-
-def _positive(text: str) -> int:
-    return _number(text, 1)
-
-
-def _quality(text: str) -> int:
-    return _number(text, 1, 100)
-
-
-def _number(text: str, low: int, high: int | None = None) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"a whole number is needed, not {text!r}") from None
-    if value < low or (high is not None and value > high):
-        limits = f"at least {low}" if high is None else f"{low} to {high}"
-        raise argparse.ArgumentTypeError(f"must be {limits}, got {value}")
-    return value

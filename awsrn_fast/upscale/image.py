@@ -19,6 +19,11 @@ from awsrn_fast.memory import show_size
 
 from .plan import Job
 
+ARTEFACTS_BELOW = 80
+"""Quality of a JPEG below which its artefacts are seen in the result."""
+FOR_ARTEFACTS = ""
+"""Name of the bundled weights that take them away; empty: there are none."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,7 +37,7 @@ class Settings:
         ceiling: bytes that the process may hold in all; None: not known.
         max_pixels: refuse larger images.
         self_ensemble: average over flips and turns.
-        quality: of JPEG and WebP.
+        quality: of JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
     """
 
     tile: int | None = None
@@ -41,7 +46,7 @@ class Settings:
     ceiling: int | None = None
     max_pixels: int = images.MAX_PIXELS
     self_ensemble: bool = False
-    quality: int = 95
+    quality: int | None = None
 
 
 class _Pixels:
@@ -127,10 +132,9 @@ def _tile(header: images.Header, placed: Placed, settings: Settings, room: int |
 def _remarks(job: Job, header: images.Header) -> tuple[str, ...]:
     format = images.FORMATS[job.target.suffix.lower()]
     remarks = list(header.notes)
-    if format != header.format:
+    if images.FORMATS.get(job.source.suffix.lower(), header.format) != header.format:
         remarks.append(f"{header.format} inside, written as {format}")
-    if format == "BMP" and header.icc:
-        remarks.append("BMP keeps no colour profile")
-    if format != "TIFF" and header.geo is not None:
-        remarks.append(f"{format} keeps no georeference")
-    return tuple(remarks)
+    if header.quality is not None and header.quality < ARTEFACTS_BELOW:
+        weights = f": {FOR_ARTEFACTS} is trained for that" if FOR_ARTEFACTS else ""
+        remarks.append(f"JPEG of quality {header.quality}, whose artefacts are enlarged too{weights}")
+    return (*remarks, *images.not_kept(header, format))

@@ -25,13 +25,16 @@ def piped(inputs: Sequence[str], out: str, format: str | None) -> Iterator[tuple
     Its format is ``format``, or that of the input.
 
     Raises:
-        UserError: ``-`` beside other inputs, or an image for a terminal.
+        UserError: ``-`` beside other inputs or of a closed stream, or an image for a terminal.
         RunError: standard output does not take it.
     """
     if PIPE in inputs and len(inputs) > 1:
         raise UserError("- is standard input, which holds one image: give no other input beside it")
     if out == PIPE and (len(inputs) > 1 or Path(inputs[0]).is_dir()):
         raise UserError("-o - is standard output, which takes one image: give a folder for several")
+    for name, stream, used in (("input", sys.stdin, PIPE in inputs), ("output", sys.stdout, out == PIPE)):
+        if used and stream is None:
+            raise UserError(f"- is standard {name}, which is closed: give the name of a file")
     if out == PIPE and sys.stdout.isatty():
         raise UserError("-o - would write an image to the terminal: send it to a file or another program")
     if PIPE not in (*inputs, out):

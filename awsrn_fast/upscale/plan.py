@@ -15,7 +15,9 @@ from awsrn_fast.images import FORMATS
 
 from .walk import LeftOut, images_below
 
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp"}
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif",
+            "heic": ".heic"}  # fmt: skip
+SUFFIXES = {name: suffix for name, suffix in SUFFIXES.items() if suffix in FORMATS}
 """Suffix that each value of --format writes."""
 
 

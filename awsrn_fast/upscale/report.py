@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from awsrn_fast.cli import printable
+from awsrn_fast.cli import labelled, printable
+from awsrn_fast.launcher import speaks
 
 from .plan import Job
 
@@ -50,7 +49,7 @@ class Report:
             TimeRemainingColumn(),
             console=console,
             # Of torchrun's processes on one terminal only the first draws.
-            disable=not console.is_terminal or os.environ.get("RANK", "0") != "0",
+            disable=not console.is_terminal or not speaks(),
             transient=True,
         )
         self._task = self._bar.add_task("", total=sum(sizes), area=scale**2, images=f"0/{len(sizes)} images")
@@ -97,7 +96,7 @@ class Report:
         good = len(self.sizes) - len(self.failures)
         self.console.print(f"{good} of {len(self.sizes)} images upscaled x{self.scale} in {seconds:.1f} s{self.remark}")
         for message in self.failures:
-            self.console.print(f"[bold red]failed:[/] {escape(printable(message))}", soft_wrap=True)
+            self.console.print(labelled("failed", message, "bold red"))
         return 1 if self.failures else 0
 
     def _left(self) -> str:
@@ -114,4 +113,4 @@ class Report:
         self._bar.update(
             self._task, completed=sum(self.sizes[: self._index]), images=f"{self._index}/{len(self.sizes)} images"
         )
-        self.console.print(escape(printable(f"[{self._index}/{len(self.sizes)}] {text}")), style=style, soft_wrap=True)
+        self.console.print(f"[{self._index}/{len(self.sizes)}] {text}", style=style)

@@ -12,6 +12,7 @@ import torch
 
 from awsrn_fast.devices import pick_device
 from awsrn_fast.errors import UserError
+from awsrn_fast.launcher import place
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def pick_shard(text: str | None) -> Shard:
         UserError: another form, or both torchrun and ``text``.
     """
     if text is None:
-        return Shard(int(os.environ["RANK"]) + 1, int(os.environ["WORLD_SIZE"])) if _by_torchrun() else Shard()
+        return Shard(place().rank + 1, place().size) if _by_torchrun() else Shard()
     if _by_torchrun():
         raise UserError("--shard is for other schedulers: torchrun's processes share the images by themselves")
     found = re.fullmatch(r"(\d+)/(\d+)", text)
@@ -48,8 +49,8 @@ def pick_shard(text: str | None) -> Shard:
 
 def pick_own_device(name: str) -> torch.device:
     """As ``pick_device``; for ``auto`` under torchrun each process of a machine takes a GPU of its own."""
-    if name == "auto" and _by_torchrun() and torch.cuda.is_available():
-        name = f"cuda:{int(os.environ['LOCAL_RANK']) % torch.cuda.device_count()}"
+    if name == "auto" and _by_torchrun() and place().local is not None and torch.cuda.is_available():
+        name = f"cuda:{place().local % torch.cuda.device_count()}"
     return pick_device(name)
 
 
@@ -61,7 +62,7 @@ def together(status: int) -> int:
     """
     if not _by_torchrun():
         return status
-    rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, count = place().rank, place().size
     store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(minutes=5)))
     store.set(f"awsrn_fast/upscale/{rank}", str(status))
     keys = [f"awsrn_fast/upscale/{other}" for other in range(count)]
@@ -72,4 +73,4 @@ def together(status: int) -> int:
 
 
 def _by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ and "RANK" in os.environ
+    return "TORCHELASTIC_RUN_ID" in os.environ and place().size > 1

@@ -1,6 +1,8 @@
 // How gated_residual's work is cut.
 #pragma once
 
+#include <vector>
+
 #include "cpu/call.h"
 
 namespace awsrn_fast {
@@ -25,7 +27,7 @@ inline void gated_residual_bwd(GatedResidualBwd call) {
   AWSRN_FAST_CHECK(call.x || empty || !call.grad_x_scale, "gated_residual: grad_x_scale needs x");
   AWSRN_FAST_CHECK(call.f || empty || !(call.grad_gate || call.grad_res_scale),
                    "gated_residual: grad_gate, grad_res_scale need f");
-  const Buffer partial(2 * call.shape.n * call.shape.c * call.shape.chunks);
+  std::vector<double> partial(2 * call.shape.n * call.shape.c * call.shape.chunks);
   call.partial = partial.data();
   kernels().launch_gated_residual_bwd(call);
 }

@@ -32,7 +32,7 @@ inline void non_local_bwd(NonLocalBwd call) {
   const std::int64_t span = s.block + 2 * s.halo, keys = std::min(span, s.h) * std::min(span, s.w);
   const std::int64_t queries = std::min(s.block, s.h) * std::min(s.block, s.w);
   const std::int64_t rows = s.rows ? blocks * padded(queries, s.rows) : 0;
-  const Buffer packed(rows * 2 * s.wide), statistics(rows * 2), scratch(s.threads * s.scratch);
+  const Buffer packed(rows * 2 * s.wide), statistics(rows * kNonLocalStatistics), scratch(s.threads * s.scratch);
   const Buffer partial_keys(blocks * keys * 2 * s.d), partial_queries(blocks * s.groups * queries * s.wide);
   call.queries = packed.data();
   call.statistics = statistics.data();

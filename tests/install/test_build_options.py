@@ -174,3 +174,22 @@ def test_nothing_is_shared_between_instruction_sets(build: ModuleType, tmp_path:
         assert all(f"awsrn_fast::{widest}::" in symbol for symbol in symbols), (source, symbols)
         checked += 1
     assert checked == len(list((ROOT / "csrc/cpu").glob("*.cpp")))
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "$HOME", "a$ b", "it's", 'say "x"', "grün", "a:b", "a#b|c", "semi;&colon", "a\\b"]
+)
+def test_a_checkout_below_any_name_builds(tmp_path: Path, build: ModuleType, monkeypatch, name: str) -> None:
+    root = tmp_path / name / "src"
+    (root / "csrc").mkdir(parents=True)
+    (root / "csrc/header.h").write_text("#define ANSWER 42\n")
+    (root / "csrc/unit.cpp").write_text('#include "header.h"\nint answer() { return ANSWER; }\n')
+    monkeypatch.setattr(build, "CSRC", root / "csrc")
+    monkeypatch.setattr(build, "SOURCE_ID", ROOT / "awsrn_fast/source_id.py")
+    library = build.Library(build.CPU)
+    library.compiler, library.link_flags = build.find_compiler(), ["-shared"]
+    library.add(root / "csrc/unit.cpp", [*library.compiler, "-fPIC", f"-I{root / 'csrc'}"])
+    output = root / "build/lib/out put.so"
+    for _ in range(2):  # the second time with the dependencies that the compiler wrote down
+        build.build(root / "build/native", {library.name: output}, [library])
+    assert output.is_file()

@@ -99,5 +99,5 @@ def test_the_strongest_branch_stays(model, tmp_path):
 def test_wrong_usage(tmp_path):
     with pytest.raises(UserError, match=r"\.safetensors"):
         main(["improved-s-x4", "-o", str(tmp_path / "out.pth")])
-    with pytest.raises(SystemExit):
+    with pytest.raises(UserError, match="--below: must be 0 to 1, got 5"):
         main(["improved-s-x4", "-o", str(tmp_path / "out.safetensors"), "--below", "5"])

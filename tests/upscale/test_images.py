@@ -207,7 +207,7 @@ def encoded(format: str, **options) -> bytes:
     [
         (b"", "the file is empty"),
         (b"just text", "not an image of a known format"),
-        (encoded("GIF"), "not an image of a known format"),
+        (encoded("GIF"), "GIF, which is not read here; save it as one of PNG"),
         (encoded("PNG")[:2000], "damaged or not supported"),
         (encoded("JPEG")[:1000], "damaged or not supported"),
         (encoded("WEBP")[:1000], "damaged or not supported"),

@@ -78,7 +78,9 @@ def test_shard_of_another_form_is_wrong_usage(text):
 
 def test_torchrun_gives_the_shard(monkeypatch):
     assert pick_shard(None) == Shard(1, 1) and pick_shard("2/3") == Shard(2, 3)
-    for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("RANK", "2"), ("WORLD_SIZE", "4")):
+    launcher = {"TORCHELASTIC_RUN_ID": "x", "RANK": "2", "WORLD_SIZE": "4"}
+    launcher |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for name, value in launcher.items():
         monkeypatch.setenv(name, value)
     assert pick_shard(None) == Shard(3, 4)
     with pytest.raises(UserError, match="torchrun's processes share the images by themselves"):

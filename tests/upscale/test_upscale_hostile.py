@@ -66,7 +66,7 @@ HOSTILE = {
     "empty": (b"", "the file is empty"),
     "cut": (png(40, 40, bytes(121 * 40))[:-40], "damaged or not supported"),
     "few": (png(40, 40, bytes(121 * 20)), "damaged or not supported"),
-    "none": (png(0, 5, b""), "not an image of a known format"),
+    "none": (png(0, 5, b""), "no pixels"),
     "bomb": (png(100_000, 100_000, bytes(10**6)), "100000x100000 is more than 1000000000 pixels"),
     "wide": (png(2**31 - 1, 2**31 - 1, b"\0"), "more than 1000000000 pixels"),
     "tiff": (tiff_of(2**31, 2**31), "more than 1000000000 pixels|damaged"),
@@ -75,7 +75,7 @@ HOSTILE = {
     "animated": (animation("PNG"), "2 animated frames"),
     "webp": (animation("WEBP"), "2 animated frames"),
     "pages": (animation("TIFF"), "2 pages"),
-    "gif": (animation("GIF"), "not an image of a known format"),
+    "gif": (animation("GIF"), "GIF, which is not read here"),
 }
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._op import PREPARED, Op
 
-from . import cpu
+from . import cpu, cuda
 from .reference import reference
 
 OP = Op(
     "conv3x3",
-    {"cpu": cpu},
+    {"cpu": cpu, "cuda": cuda},
     x="N C H W",
     weight="O I 3 3",
     bias="O",
@@ -24,6 +25,14 @@ OP = Op(
     joined=("x", "x1", "x2", "x3"),
     reference=reference,
 )
+
+
+def prepare(weight: Tensor) -> Tensor | None:
+    """``[O, C, 3, 3]`` as the kernel for its device takes it, for maps of its dtype; None: there is none.
+
+    The bytes mean nothing to PyTorch, so that a cast of a module leaves them as they are.
+    """
+    return prepare_cuda(weight) if weight.device.type == "cuda" else cpu.prepare(weight)
 
 
 def conv3x3(
@@ -64,4 +73,4 @@ def conv3x3(
 
 
 conv3x3.reference = reference
-conv3x3.prepare = cpu.prepare
+conv3x3.prepare = prepare

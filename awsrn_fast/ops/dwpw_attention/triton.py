@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from awsrn_fast.backends import Call
-from awsrn_fast.kernels.limits import dwpw_attention_channels
-from awsrn_fast.ops._triton import reasons_against_products
+from awsrn_fast.ops._triton import limits, reasons_against_products
 
 from .limits import too_many_channels
 
@@ -12,5 +11,5 @@ fwd, bwd = "dwpw_attention.dwpw_attention_fwd", "dwpw_attention.dwpw_attention_b
 
 
 def reasons_against(call: Call) -> list[str]:
-    reasons = too_many_channels(call, dwpw_attention_channels(call.dtype))
+    reasons = too_many_channels(call, limits().dwpw_attention_channels(call.dtype))
     return reasons_against_products(call) + [f"{why} in {str(call.dtype).removeprefix('torch.')}" for why in reasons]

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from awsrn_fast.ops._op import Op
 
-from . import cpu
+from . import cpu, cuda
 from .reference import reference
 
 OP = Op(
     "gated_pair",
-    {"cpu": cpu},
+    {"cpu": cpu, "cuda": cuda},
     x0="N C H W",
     x1="N C H W",
     gate="N I ?",

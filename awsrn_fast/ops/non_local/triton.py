@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from awsrn_fast.backends import Call
-from awsrn_fast.kernels.limits import NON_LOCAL_CHANNELS
-from awsrn_fast.ops._triton import reasons_against_products
+from awsrn_fast.ops._triton import limits, reasons_against_products
 
 from .shapes import too_long
 
@@ -12,4 +11,4 @@ fwd, bwd = "non_local.non_local_attend_fwd", "non_local.non_local_attend_bwd"
 
 
 def reasons_against(call: Call) -> list[str]:
-    return reasons_against_products(call) + too_long(call, NON_LOCAL_CHANNELS)
+    return reasons_against_products(call) + too_long(call, limits().NON_LOCAL_CHANNELS)

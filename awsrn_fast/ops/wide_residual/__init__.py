@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._op import PREPARED, Op
 
-from . import cpu
+from . import cpu, cuda
 from .reference import reference
 
 
@@ -20,7 +21,7 @@ def _fake(x: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 OP = Op(
     "wide_residual",
-    {"cpu": cpu},
+    {"cpu": cpu, "cuda": cuda},
     x="N C H W",
     w1="K C 3 3",
     b1="K",
@@ -35,6 +36,11 @@ OP = Op(
     fake=_fake,
     reference=reference,
 )
+
+
+def prepare(w1: Tensor, w2: Tensor) -> Tensor | None:
+    """Both weights, ``[K, C, 3, 3]`` and ``[C, K, 3, 3]``, as :func:`conv3x3.prepare` makes them; None: no kernel."""
+    return prepare_cuda(w1, w2) if w1.device.type == "cuda" else cpu.prepare(w1, w2)
 
 
 def wide_residual(
@@ -76,4 +82,4 @@ def wide_residual(
 
 
 wide_residual.reference = reference
-wide_residual.prepare = cpu.prepare
+wide_residual.prepare = prepare

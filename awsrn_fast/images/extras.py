@@ -1,0 +1,104 @@
+"""What a file says beside its pixels, profile and EXIF: resolution, XMP, IPTC, texts, how its numbers are colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from PIL import ExifTags, Image
+
+SUBJECT = {0x9214: "SubjectArea", 0xA214: "SubjectLocation"}
+"""EXIF's places in pixels."""
+_METRES = {"inch": 0.0254, "cm": 0.01, "m": 1.0}
+# XMP's names of what depends on the size of the picture. Values are attributes or elements.
+_VALUE = rb"(\s*=\s*[\"']|>)\s*"
+_TURN = re.compile(rb"(tiff:Orientation)" + _VALUE + rb"(\d+)")
+_WIDTH = re.compile(rb"(tiff:ImageWidth|exif:PixelXDimension)" + _VALUE + rb"(\d+)")
+_HEIGHT = re.compile(rb"(tiff:ImageLength|exif:PixelYDimension)" + _VALUE + rb"(\d+)")
+_GROWING = re.compile(rb"(tiff:[XY]Resolution|GPano:\w+Pixels)" + _VALUE + rb"(\d+)")
+_OTHER_PICTURES = (b"hdrgm:", b"HDRGainMap", b"Container:Directory", b"GImage:", b"GDepth:", b"GCamera:M")
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Pixels of the image a ``unit``: inch, cm, m; empty: one said elsewhere, or only the ratio of the two counts."""
+
+    x: float
+    y: float
+    unit: str
+
+    def per(self, unit: str) -> tuple[float, float]:
+        """Pixels an ``unit``."""
+        factor = _METRES[unit] / _METRES[self.unit] if unit != self.unit else 1.0
+        return self.x * factor, self.y * factor
+
+    def scaled(self, scale: int) -> Resolution:
+        """Of the image with ``scale`` times as many pixels along each side, which is as large on paper."""
+        return replace(self, x=scale * self.x, y=scale * self.y)
+
+    def turned(self) -> Resolution:
+        """Of the image that is turned by 90 degrees."""
+        return replace(self, x=self.y, y=self.x)
+
+
+@dataclass(frozen=True)
+class Extras:
+    """Of one file, for the image's own size.
+
+    Attributes:
+        xmp: packet of XMP.
+        iptc: records of IPTC-IIM, as in TIFF's tag 33723.
+        comment: of a JPEG.
+        chunks: PNG's other chunks that hold for a picture of another size, (name, data): texts, how numbers are
+            colours (gAMA, cHRM, sRGB, cICP, ...).
+        gdal: GDAL's metadata (scale and offset of the numbers, units) as in TIFF's tag 42112.
+        nodata: GDAL's text of the number that means no data (tag 42113).
+    """
+
+    resolution: Resolution | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    chunks: tuple[tuple[bytes, bytes], ...] = ()
+    gdal: str | None = None
+    nodata: str | None = None
+
+    def scaled(self, scale: int) -> Extras:
+        """Of the image with ``scale`` times as many pixels along each side."""
+        resolution = None if self.resolution is None else self.resolution.scaled(scale)
+        return replace(self, resolution=resolution, xmp=self.xmp and _GROWING.sub(_times(scale), self.xmp))
+
+
+def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
+    """EXIF with what it measures in pixels for the larger image: the focal plane's resolution, the subject's place."""
+    details = dict(exif.get(ExifTags.IFD.Exif, {}))
+    grown: dict[int, object] = {}
+    for tag in (ExifTags.Base.FocalPlaneXResolution, ExifTags.Base.FocalPlaneYResolution):
+        if tag in details:
+            grown[tag] = float(details[tag]) * scale
+    for tag in SUBJECT:
+        if tag in details:
+            grown[tag] = tuple(scale * int(value) for value in details[tag])
+    if not grown:
+        return exif
+    larger = Image.Exif()
+    larger.update(dict(exif))
+    larger[ExifTags.IFD.Exif] = details | grown
+    return larger
+
+
+def xmp_of(xmp: bytes, height: int, width: int) -> bytes:
+    """XMP of the upright image of that size."""
+    for pattern, value in ((_TURN, 1), (_WIDTH, width), (_HEIGHT, height)):
+        xmp = pattern.sub(rb"\g<1>\g<2>" + str(value).encode(), xmp)
+    return xmp
+
+
+def tells_of_other_pictures(xmp: bytes) -> bool:
+    """Whether XMP describes what the file holds beside: a gain map, a depth map, a film."""
+    return any(name in xmp for name in _OTHER_PICTURES)
+
+
+def _times(scale: int) -> Callable[[re.Match[bytes]], bytes]:
+    return lambda m: m[1] + m[2] + str(scale * int(m[3])).encode()

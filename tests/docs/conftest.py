@@ -1,0 +1,56 @@
+"""A folder with what the pages' commands take as given: photographs, sets, scans, a trained network."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import awsrn_fast
+from awsrn_fast.data import sample_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS = {"scans/chest": 1, "archive/2024": 2, "photos": 2, "validation": 1, "DIV2K/DIV2K_train_HR": 2}
+FOLDERS |= {"DIV2K/DIV2K_valid_HR": 1, "Set5/HR": 1, "B100/HR": 1, "Urban100/HR": 1}
+LARGE = 256  # of training images: the discriminator of stage G judges 192x192
+SMALL = 96
+
+
+@pytest.fixture(scope="session")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that may be given, by the names that the pages use."""
+    folder = tmp_path_factory.mktemp("given")
+    whole = np.asarray(Image.open(sample_folder() / "train" / "raccoon.jpg"))
+
+    def cut(name: str, index: int, side: int) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(whole[100 + 40 * index :, 200 + 60 * index :][:side, :side]).save(path)
+
+    for name, count in FOLDERS.items():
+        side = LARGE if name in ("photos", "DIV2K/DIV2K_train_HR") else SMALL
+        for i in range(count):
+            cut(f"{name}/{i + 1:04}.png", i, side)
+    cut("photo.jpg", 3, SMALL)
+    cut("photo.png", 4, SMALL)
+    shutil.copy(sample_folder() / "valid" / "astronaut.png", folder)
+    torch.save(awsrn_fast.AWSRN(scale=4).state_dict(), folder / "AWSRN_x4.pth")
+    bundled = Path(awsrn_fast.__file__).parent / "weights" / "improved-s-x4.safetensors"
+    (folder / "runs" / "given").mkdir(parents=True)
+    shutil.copy(bundled, folder / "runs" / "given" / "best.safetensors")
+    return folder
+
+
+@pytest.fixture
+def workplace(given: Path, tmp_path: Path) -> Path:
+    """A copy of :func:`given`, beside the checkout's folders that commands name."""
+    folder = tmp_path / "workplace"
+    shutil.copytree(given, folder)
+    for name in ("benchmarks", "tests", "examples", "docs"):
+        if (ROOT / name).is_dir():
+            (folder / name).symlink_to(ROOT / name)
+    return folder
