@@ -78,8 +78,10 @@ def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
         except ValueError:
             return None
     if dtype.kind == "f":
-        limit = float(np.finfo(dtype).max)
-        return dtype.type(number if number != number else min(max(float(number), -limit), limit)).item()
+        if number != number or "inf" in text.lower():
+            return float(number)
+        limit = float(np.finfo(dtype).max)  # texts of the smallest number are often beyond it by a rounding
+        return dtype.type(min(max(float(number), -limit), limit)).item()
     if number != number or number in (np.inf, -np.inf) or number != int(number):
         return None
     limits = np.iinfo(dtype)

@@ -107,8 +107,9 @@ class TiffWindows(Reader):
         """Bytes of the whole image as in the file."""
         if math.prod(self._chunk()) > max(_LARGEST_CHUNK, self._height * self._width):
             raise RunError(f"{path}: damaged, its tiles are larger than the image")
-        in_parts = page.is_final and page.planarconfig == 1
-        self.resident = 0 if in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
+        there = bool(page.dataoffsets and page.dataoffsets[0] and page.databytecounts[0])
+        self._in_parts = page.is_final and page.planarconfig == 1 and there
+        self.resident = 0 if self._in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
         dtype, extras = np.dtype(page.dtype).newbyteorder("="), facts.extras
         self._nodata = nodata_number(extras.nodata, dtype)
         self._absent = 0 if self._nodata is None else self._nodata
@@ -119,7 +120,7 @@ class TiffWindows(Reader):
         if samples.missing is not None:
             alpha = True
             more += ("values that mean no data or are not finite are filled from around, and left out again",)
-        elif samples.natural and self._nodata is not None:
+        elif samples.natural and self._nodata is not None and self._planes > 1:
             more += (f"{self._nodata}, which means no data, is taken as a colour",)
         if facts.mask is not None:
             if samples.natural and not alpha:
@@ -135,6 +136,12 @@ class TiffWindows(Reader):
     def close(self) -> None:
         self._file.close()
 
+    def whole_numbers(self) -> np.ndarray:
+        """The image as in the file, [H, W, planes] of its dtype, colours not multiplied with alpha."""
+        if self._premultiplied:
+            return self.header.samples.from_unit(self.window(0, self._height, 0, self._width))
+        return self.numbers(0, self._height, 0, self._width)
+
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         with plainly(self._path):
             values = self.header.samples.to_unit(self.numbers(top, bottom, left, right))
@@ -148,7 +155,7 @@ class TiffWindows(Reader):
         page = self._page
         stored = self._planes - (self._mask is not None)
         out = np.empty((bottom - top, right - left, stored), page.dtype)
-        if page.is_final and page.planarconfig == 1:
+        if self._in_parts:
             out[...] = self._plain_rows(top, bottom)[:, left:right, :stored]
         else:
             for plane, y, x, segment in self._segments(top, bottom, left, right):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from awsrn_fast.errors import RunError
+from awsrn_fast.images import scaled_info
 
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
@@ -46,6 +47,8 @@ def upscale(
             raise ValueError(
                 f"upscale: a Pillow image must be of mode {', '.join(MODES)}, not {image.mode}: convert it"
             )
+        if isinstance(image, Image.Image) and "transparency" in image.info:
+            raise ValueError("upscale: the Pillow image has a transparent colour: convert it to LA or RGBA")
         planes, top = [_of_array(values)], _top(values.dtype)
     network = with_local_means(model) if stats == "local" else model
     placed = Placed(network, model.mean.device, dtype, as_it_is=True)
@@ -68,7 +71,9 @@ def upscale(
         return _to_tensor(large, image, top)
     values = _rounded(large[0], top, values.dtype)
     if isinstance(image, Image.Image):
-        return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+        result = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+        result.info = scaled_info(image, model.scale)
+        return result
     return values[..., 0] if image.ndim == 2 else values
 
 

@@ -105,7 +105,8 @@ class SuperResolution(nn.Module):
             image: one of
 
                 - a NumPy array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or floating point in [0, 1];
-                - a Pillow image of mode L, LA, RGB, RGBA or I;16 (EXIF orientation is not applied);
+                - a Pillow image of mode L, LA, RGB, RGBA or I;16; EXIF orientation is not applied, and ``info``
+                  (profile, resolution, EXIF, XMP, texts) is that of the larger image;
                 - a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on any device, uint8 or floating point in [0, 1].
 
                 C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA; not premultiplied). Whole numbers are rounded
