@@ -44,10 +44,10 @@ def fwd(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
-    x1: Tensor | None,
-    x2: Tensor | None,
-    x3: Tensor | None,
-    prepared: Tensor | None,
+    x1: Tensor | None = None,
+    x2: Tensor | None = None,
+    x3: Tensor | None = None,
+    prepared: Tensor | None = None,
 ) -> Tensor:
     outputs, channels = weight.shape[:2]
     if prepared is not None and prepared.shape != (4 * native.cpu.conv3x3_prepared_size(channels, outputs),):
