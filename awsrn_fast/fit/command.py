@@ -19,8 +19,8 @@ from awsrn_fast.memory import ASSUMED, REASONS, Assumptions, Network, Target, pa
 from awsrn_fast.models import SCALES, VARIANTS
 from awsrn_fast.terminal import DataConsole
 
-from .answer import Question, Row, answer
 from .cards import DRIVER_SHARE, find_card
+from .solver import Question, Row, solve
 
 EPILOG = f"""
 Peaks come from running the training step and the network on fake tensors: nothing is computed and no GPU is needed.
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tile=options.tile,
     )
     with cli.console.status("predicting"):
-        rows = answer(question)
+        rows = solve(question)
     command = _command(question, rows, dtype)
     if options.json:
         print(json.dumps(_as_dict(question, rows, name, dtype, command), indent=2))
