@@ -18,7 +18,7 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir "torch==${TORCH}" --index-url "${TORCH_INDEX}"
 COPY . /src
 # Where the base image has nvcc the CUDA library is built, too.
-RUN AWSRN_FAST_NATIVE=1 pip install --no-cache-dir '/src[export,tiff]'
+RUN AWSRN_FAST_NATIVE=1 pip install --no-cache-dir '/src[export,heif]'
 
 FROM ${RUNTIME:-ubuntu:24.04}
 # hadolint ignore=DL3008
@@ -29,6 +29,5 @@ COPY --from=build /opt/awsrn_fast /opt/awsrn_fast
 ENV PATH=/opt/awsrn_fast/bin:$PATH
 USER 1000
 WORKDIR /work
-# The first argument is the command's name: docker run ... awsrn_fast info
-ENTRYPOINT ["/bin/sh", "-c", "exec python -m awsrn_fast.\"$0\" \"$@\""]
+ENTRYPOINT ["awsrn-fast"]
 CMD ["info"]

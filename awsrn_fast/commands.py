@@ -26,6 +26,7 @@ COMMANDS = {
     "ablate": "train the parts of the recipe one by one and compare them",
     "fit": "predict which batch, patch and tile fit a card's memory",
     "tune": "measure the fastest tiles of the Triton kernels on this GPU",
+    "selftest": "run every kernel that this machine can run, against fp64",
     "info": "say what this machine has, what was built and which kernels run",
 }
 """What each of them does, in the order in which a user meets them."""

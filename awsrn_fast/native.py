@@ -47,6 +47,27 @@ def _load(key: str) -> tuple[ModuleType | None, str]:
     return module, ""
 
 
+def too_old(driver: int, runtime: int) -> str:
+    """Why kernels with a CUDA runtime of this version (13000: 13.0) cannot run under this driver; empty: they can.
+
+    A driver runs every runtime of its own major version; 0 stands for no driver, whose lack the tensors show.
+    """
+    if not driver or driver // 1000 >= runtime // 1000:
+        return ""
+    versions = [f"{v // 1000}.{v % 1000 // 10}" for v in (driver, runtime)]
+    return (
+        f"the NVIDIA driver supports CUDA {versions[0]}, and the kernels were built with {versions[1]}: "
+        "update the driver, or build with a toolkit of its version"
+    )
+
+
+def _load_cuda() -> tuple[ModuleType | None, str]:
+    module, reason = _load("cuda")
+    if module is not None:
+        reason = too_old(module.driver_version(), module.runtime_version)
+    return (None if reason else module), reason
+
+
 def _choose_isa(module: ModuleType) -> str:
     asked = os.environ.get("AWSRN_FAST_ISA")
     if asked:
@@ -58,6 +79,6 @@ def _choose_isa(module: ModuleType) -> str:
 
 
 cpu, cpu_reason = _load("cpu")
-cuda, cuda_reason = _load("cuda")
+cuda, cuda_reason = _load_cuda()
 isa: str | None = _choose_isa(cpu) if cpu else None
 """The instruction set of the CPU kernels in use: portable, avx2, avx512 or avx512_bf16."""

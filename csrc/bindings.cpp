@@ -48,7 +48,7 @@ void gated_residual_bwd(Address grad_y, Address grad_mean, Address x, Address f,
   AWSRN_FAST_CHECK(x || empty || !grad_x_scale, "gated_residual: grad_x_scale needs x");
   AWSRN_FAST_CHECK(f || empty || !(grad_gate || grad_res_scale), "gated_residual: grad_gate, grad_res_scale need f");
   const GatedResidualShape shape = gated_residual_shape(n, c, hw, channels_last, dtype, threads);
-  std::vector<float> partial(2 * n * c * shape.chunks);
+  std::vector<double> partial(2 * n * c * shape.chunks);
   kernels().gated_residual_bwd({shape, pointer(grad_y), pointer<float>(grad_mean), pointer(x), pointer(f),
                                 pointer<float>(gate), pointer<float>(x_scale), pointer<float>(res_scale),
                                 pointer(grad_x), pointer(grad_f), pointer<float>(grad_gate),
@@ -158,7 +158,7 @@ void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax,
   const std::int64_t keys = std::min(block + 2 * halo, h) * std::min(block + 2 * halo, w);
   const std::int64_t queries = std::min(block, h) * std::min(block, w);
   const std::int64_t rows = shape.rows ? blocks * padded(queries, shape.rows) : 0;
-  const Buffer scratch(threads * shape.scratch), packed(rows * 2 * shape.wide), statistics(rows * 2);
+  const Buffer scratch(threads * shape.scratch), packed(rows * 2 * shape.wide), statistics(rows * kNonLocalStatistics);
   const Buffer partial_keys(blocks * keys * 2 * d), partial_queries(blocks * shape.groups * queries * shape.wide);
   kernels().non_local_bwd({shape, pointer(grad), pointer(qkv), pointer(attended), pointer<float>(softmax),
                            pointer(grad_qkv), packed.data(), statistics.data(), partial_keys.data(),

@@ -15,9 +15,11 @@
 #include "cuda/architecture.h"
 #include "cuda/awms.h"
 #include "cuda/channel_attention.h"
+#include "cuda/conv.h"
 #include "cuda/dwpw_attention.h"
 #include "cuda/gated_residual.h"
 #include "cuda/non_local.h"
+#include "cuda/wide_residual.h"
 #ifdef AWSRN_FAST_CUDA_HOST
 #include "cuda_host/module.h"
 #else
@@ -75,6 +77,47 @@ void awms_bwd_weight(Address x, Address grad, Address grad_weight, Address works
   launch_awms_bwd_weight({awms_maps(n, c, o, h, w, k), row, grad_row, pointer(x), pointer(grad), pointer(grad_weight),
                           pointer<float>(workspace)},
                          map_dtype(dtype, target, "awms"), target);
+}
+
+using Inputs = std::vector<std::pair<Address, std::int64_t>>;  // address, channels
+using Values = std::pair<Address, bool>;                      // address, whether fp32
+
+ConvValues values(const Values& given) { return {pointer(given.first), given.second}; }
+
+Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const Values& input_gate, const Values& bias,
+             bool relu, Address mask, Address plain, Address residual, const Values& gate, const Values& x_scale,
+             const Values& res_scale, Address y, Address mean, Address workspace, std::int64_t n, std::int64_t o,
+             std::int64_t h, std::int64_t w, int k) {
+  AWSRN_FAST_CHECK(!inputs.empty() && inputs.size() <= std::size_t(kConvMostMaps), op + ": one to four maps");
+  AWSRN_FAST_CHECK(k == 1 || k == 3, op + ": the CUDA kernels have 1x1 and 3x3 convolutions");
+  Conv a{op.c_str(), n, h, w, o, k};
+  a.count = int(inputs.size());
+  for (int i = 0; i < a.count; ++i) a.inputs[i] = {pointer(inputs[i].first), inputs[i].second};
+  a.weight = pointer(weight), a.input_gate = values(input_gate), a.bias = values(bias), a.relu = relu;
+  a.mask = pointer(mask), a.plain = pointer(plain), a.residual = pointer(residual), a.gate = values(gate);
+  a.x_scale = values(x_scale), a.res_scale = values(res_scale), a.y = pointer(y), a.mean = pointer(mean);
+  a.workspace = pointer<float>(workspace);
+  return a;
+}
+
+void conv(const std::string& op, const Inputs& inputs, Address weight, Values input_gate, Values bias, bool relu,
+          Address mask, Address plain, Address residual, Values gate, Values x_scale, Values res_scale, Address y,
+          Address mean, Address workspace, std::int64_t n, std::int64_t o, std::int64_t h, std::int64_t w, int k,
+          int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  launch_conv(conv_of(op, inputs, weight, input_gate, bias, relu, mask, plain, residual, gate, x_scale, res_scale, y,
+                      mean, workspace, n, o, h, w, k),
+              map_dtype(dtype, target, op.c_str()), target);
+}
+
+void wide_residual_fwd(Address w1, Values b1, Address x, Address weight, Values bias, Address plain, Values gate,
+                       Values x_scale, Values res_scale, Address y, Address mean, Address workspace, std::int64_t n,
+                       std::int64_t h, std::int64_t w, int dtype, int device, Address stream, int arch) {
+  const Target target{device, stream, arch};
+  const std::string op = "wide_residual";
+  const Conv second = conv_of(op, {{x, kWideResidualChannels}}, weight, {0, false}, bias, false, 0, plain, x, gate,
+                              x_scale, res_scale, y, mean, workspace, n, kWideResidualChannels, h, w, 3);
+  launch_wide_residual_fwd({second, pointer(w1), values(b1)}, map_dtype(dtype, target, op.c_str()), target);
 }
 
 void channel_attention_fwd(Address mean, Address w1, Address b1, Address w2, Address b2, Address gate, Address hidden,
@@ -173,7 +216,15 @@ void non_local_bwd(Address grad, Address qkv, Address attended, Address softmax,
                        map_dtype(dtype, target, "non_local"), target);
 }
 
-#ifndef AWSRN_FAST_CUDA_HOST
+#ifdef AWSRN_FAST_CUDA_HOST
+#define AWSRN_FAST_CUDA_ARCHS "7.5;8.0"  // the harness has both instances
+#else
+int driver_version() {
+  int version = 0;  // without a driver
+  check_cuda(cudaDriverGetVersion(&version), "asking the driver for its version");
+  return version;
+}
+
 std::vector<std::pair<int, int>> device_capabilities() {
   int count = 0;
   check_cuda(cudaGetDeviceCount(&count), "counting devices");
@@ -192,6 +243,7 @@ void bind_launchers(py::module_& m) {
   m.attr("FLOAT32") = int(DType::float32);
   m.attr("BFLOAT16") = int(DType::bfloat16);
   m.attr("FLOAT16") = int(DType::float16);
+  m.attr("archs") = AWSRN_FAST_CUDA_ARCHS;
 
   m.def("blocks_that_fit",
         [](int arch, int threads, int registers, int shared_bytes) {
@@ -221,6 +273,28 @@ void bind_launchers(py::module_& m) {
         py::arg("workspace"), py::arg("row"), py::arg("grad_row"), py::arg("n"), py::arg("c"), py::arg("o"),
         py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
         py::arg("arch"));
+
+  m.def("conv_tiles", &conv_tiles, py::arg("outputs"), "Tiles of 8 outputs that a block of a small convolution has.");
+  m.def("conv_workspace", &conv_workspace, py::arg("n"), py::arg("h"), py::arg("w"), py::arg("o"),
+        "Floats of workspace where the mean is wanted.");
+  m.def("conv", &conv, no_gil, py::arg("op"), py::arg("inputs"), py::arg("weight"), py::arg("input_gate"),
+        py::arg("bias"), py::arg("relu"), py::arg("mask"), py::arg("plain"), py::arg("residual"), py::arg("gate"),
+        py::arg("x_scale"), py::arg("res_scale"), py::arg("y"), py::arg("mean"), py::arg("workspace"), py::arg("n"),
+        py::arg("o"), py::arg("h"), py::arg("w"), py::arg("k"), py::arg("dtype"), py::arg("device"), py::arg("stream"),
+        py::arg("arch"));
+
+  m.def("wide_residual_is_fused",
+        [](int arch, std::int64_t c, std::int64_t k, int dtype) {
+          return wide_residual_is_fused(arch, c, k, DType(dtype));
+        },
+        py::arg("arch"), py::arg("c"), py::arg("k"), py::arg("dtype"),
+        "Whether wide_residual_fwd takes these sizes and is chosen over two convolutions.");
+  m.def("wide_residual_workspace", &wide_residual_workspace, py::arg("n"), py::arg("h"), py::arg("w"),
+        "Floats of workspace where the mean is wanted.");
+  m.def("wide_residual_fwd", &wide_residual_fwd, no_gil, py::arg("w1"), py::arg("b1"), py::arg("x"), py::arg("weight"),
+        py::arg("bias"), py::arg("plain"), py::arg("gate"), py::arg("x_scale"), py::arg("res_scale"), py::arg("y"),
+        py::arg("mean"), py::arg("workspace"), py::arg("n"), py::arg("h"), py::arg("w"), py::arg("dtype"),
+        py::arg("device"), py::arg("stream"), py::arg("arch"));
 
   m.def("channel_attention_fwd", &channel_attention_fwd, no_gil, py::arg("mean"), py::arg("w1"), py::arg("b1"),
         py::arg("w2"), py::arg("b2"), py::arg("gate"), py::arg("hidden"), py::arg("n"), py::arg("c"), py::arg("r"),
@@ -289,7 +363,8 @@ PYBIND11_MODULE(_cuda_host, m) {
 PYBIND11_MODULE(_cuda, m) {
   m.attr("build_id") = AWSRN_FAST_BUILD_ID;
   m.attr("runtime_version") = CUDART_VERSION;
-  m.attr("archs") = AWSRN_FAST_CUDA_ARCHS;
+  m.def("driver_version", &driver_version,
+        "CUDA version that the driver supports, 13000 for 13.0, 0 without a driver; starts nothing on a GPU.");
   m.def("device_capabilities", &device_capabilities,
         "Compute capability (major, minor) of each device; RuntimeError gives CUDA's reason if there is no driver.");
   bind_launchers(m);

@@ -30,7 +30,9 @@ AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512d
 AVX512_BF16_FLAGS = [*AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni"]  # no CPU has the first without the second
 X86_ISAS = {"avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS, "avx512_bf16": AVX512_BF16_FLAGS}
 # constexpr functions of csrc/common are for both sides.
-NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr"]
+# -lineinfo: profilers show the source's lines; it changes no instruction.
+NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-lineinfo"]
+# Later ones (Blackwell: 10.0, 12.0) get the last one's PTX, which the driver compiles at the first use.
 DEFAULT_ARCHS = "7.5;8.0;8.6;8.9;9.0"
 DEFAULT_CUDA = Path("/usr/local/cuda")
 

@@ -7,6 +7,7 @@ these kinds do not go through it.
 """
 
 from .extras import Extras, Resolution
+from .info import scaled_info
 from .metadata import not_kept
 from .picture import BYTES, FORMATS, WORDS, Header, Picture, Samples
 from .reading import MAX_PIXELS, format_inside, pixels, read, reader
@@ -14,5 +15,5 @@ from .windows import Reader
 from .writing import Rows, check_writable, held, write, writer
 
 __all__ = ["BYTES", "FORMATS", "MAX_PIXELS", "WORDS", "Extras", "Header", "Picture", "Reader", "Resolution", "Rows",
-           "Samples", "check_writable", "format_inside", "held", "not_kept", "pixels", "read", "reader", "write",
-           "writer"]  # fmt: skip
+           "Samples", "check_writable", "format_inside", "held", "not_kept", "pixels", "read", "reader", "scaled_info",
+           "write", "writer"]  # fmt: skip

@@ -10,6 +10,10 @@ from PIL import ExifTags, Image
 
 SUBJECT = {0x9214: "SubjectArea", 0xA214: "SubjectLocation"}
 """EXIF's places in pixels."""
+_FIELD, _RATIO = 2**16, 2**31
+"""What EXIF's counts, and its ratios, stay below."""
+MOST_RESOLUTION = 10**8
+"""More pixels a unit are taken for damage."""
 _METRES = {"inch": 0.0254, "cm": 0.01, "m": 1.0}
 # XMP's names of what depends on the size of the picture. Values are attributes or elements.
 _VALUE = rb"(\s*=\s*[\"']|>)\s*"
@@ -74,13 +78,15 @@ def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
     """EXIF with what it measures in pixels for the larger image: the focal plane's resolution, the subject's place."""
     details = dict(exif.get(ExifTags.IFD.Exif, {}))
     grown: dict[int, object] = {}
-    for tag in (ExifTags.Base.FocalPlaneXResolution, ExifTags.Base.FocalPlaneYResolution):
-        if tag in details:
-            grown[tag] = float(details[tag]) * scale
-    for tag in SUBJECT:
-        if tag in details:
-            grown[tag] = tuple(scale * int(value) for value in details[tag])
-    if not grown:
+    for tag in (ExifTags.Base.FocalPlaneXResolution, ExifTags.Base.FocalPlaneYResolution, *SUBJECT):
+        try:
+            value = details.pop(tag)
+            numbers = [scale * float(n) for n in value] if tag in SUBJECT else [scale * float(value)]
+        except (KeyError, TypeError, ValueError, ArithmeticError):  # not there, or of no meaning
+            continue
+        if all(0 <= number < (_FIELD if tag in SUBJECT else _RATIO) for number in numbers):
+            grown[tag] = tuple(map(int, numbers)) if tag in SUBJECT else numbers[0]
+    if details == dict(exif.get(ExifTags.IFD.Exif, {})):
         return exif
     larger = Image.Exif()
     larger.update(dict(exif))
@@ -88,9 +94,9 @@ def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
     return larger
 
 
-def xmp_of(xmp: bytes, height: int, width: int) -> bytes:
-    """XMP of the upright image of that size."""
-    for pattern, value in ((_TURN, 1), (_WIDTH, width), (_HEIGHT, height)):
+def xmp_of(xmp: bytes, height: int, width: int, orientation: int = 1) -> bytes:
+    """XMP of the image of that size, which stands upright unless another EXIF orientation is given."""
+    for pattern, value in ((_TURN, orientation), (_WIDTH, width), (_HEIGHT, height)):
         xmp = pattern.sub(rb"\g<1>\g<2>" + str(value).encode(), xmp)
     return xmp
 

@@ -133,3 +133,17 @@ def _boxes(file: BinaryIO, at: int, end: int, depth: int = 0) -> Iterator[tuple[
         elif size <= _LONGEST:
             yield name, file.read(size - head)
         at += size
+
+
+def profile_of_bmp(path: Path) -> bytes | None:
+    """The colour profile that a BMP of version 5 holds."""
+    with open(path, "rb") as file:
+        head = file.read(14 + 124)
+        if len(head) < 138 or head[14 + 56 : 14 + 60] != b"DEBM" or int.from_bytes(head[14:18], "little") < 124:
+            return None
+        offset, length = struct.unpack_from("<II", head, 14 + 112)
+        file.seek(14 + offset)
+        return file.read(length) if 128 <= length <= _LARGEST_PROFILE else None
+
+
+_LARGEST_PROFILE = 2**26

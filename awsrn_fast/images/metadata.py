@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 from PIL import ExifTags, Image
 
-from .extras import SUBJECT, Resolution
+from .extras import MOST_RESOLUTION, SUBJECT, Resolution
 from .picture import Header
 from .windows import DECODING
 
@@ -34,7 +34,7 @@ _KEPT = {
 # The rest of a main directory describes the file's own layout, or is kept by other means.
 _LAYOUT = {
     *range(254, 260), 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293,
-    297, 317, 320, *range(322, 331), 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 32995, 32996, 32997,
+    297, 317, 320, *range(322, 331), 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, 32995, 32996, 32997,
     32998, 37679, 50674,
 }  # fmt: skip
 _ELSEWHERE = {
@@ -82,7 +82,7 @@ def resolution_of(tags: Mapping[int, object]) -> Resolution | None:
         unit = _UNITS[tags.get(_BASE.ResolutionUnit, 2)]
     except (KeyError, TypeError, ValueError, ArithmeticError):
         return None
-    return Resolution(x, y, unit) if 0 < x < 2**31 and 0 < y < 2**31 else None
+    return Resolution(x, y, unit) if 0 < x < MOST_RESOLUTION and 0 < y < MOST_RESOLUTION else None
 
 
 def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[str, ...]]:
@@ -160,7 +160,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _METADATA = {"colour profile", "EXIF", "resolution", "XMP"}
 _KEPT_BY = {
     "PNG": _METADATA | {"comment", "texts"},
-    "TIFF": _METADATA | {"IPTC", "georeference", "GDAL metadata"},
+    "TIFF": _METADATA | {"IPTC", "georeference", "GDAL metadata", "no-data number"},
     "JPEG": _METADATA | {"IPTC", "comment"},
     "WEBP": _METADATA,
     "AVIF": _METADATA,
@@ -182,6 +182,7 @@ def _said(header: Header, format: str) -> Iterator[str]:
     yield from (name for name, value in (
         ("colour profile", header.icc), ("EXIF", header.exif), ("georeference", header.geo), ("XMP", extras.xmp),
         ("IPTC", extras.iptc), ("comment", extras.comment), ("GDAL metadata", extras.gdal),
+        ("no-data number", extras.nodata),
     ) if value)  # fmt: skip
     resolution = extras.resolution
     if resolution is not None and (resolution.unit or resolution.x != resolution.y):

@@ -61,7 +61,7 @@ class Samples:
     @property
     def natural(self) -> bool:
         """8 or 16 bits without sign, of which 0 is black and the largest is white."""
-        return self in (BYTES, WORDS)
+        return replace(self, avoided=None) in (BYTES, WORDS)
 
     def to_unit(self, values: np.ndarray) -> np.ndarray:
         """Numbers of a file ``[..., planes]`` as float32 in [0, 1]; all 0 where the range is a single number."""

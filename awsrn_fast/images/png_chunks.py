@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from .extras import Extras, Resolution
+from .extras import MOST_RESOLUTION, Extras, Resolution
 from .picture import BYTES, WORDS, Samples
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,9 +22,9 @@ _OF_THE_FILE = (b"fcTL", b"fdAT", b"iDOT")
 """Of an animation, which acTL tells of, and where Apple's decoder finds the rows."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_LARGEST = 2**26
+_LARGEST = 2**24
 """Bytes of a chunk beside the pixels, and of what it unpacks to."""
-_LARGEST_TOTAL = 2**27
+_LARGEST_TOTAL = 2**25
 _XMP, _RAW = b"XML:com.adobe.xmp", b"Raw profile type "
 
 
@@ -127,8 +127,10 @@ class _Parser:
     def _read(self, name: bytes, data: bytes, shown: str) -> None:
         facts = self.facts
         if name == b"IHDR":
-            facts.width, facts.height, facts.depth, facts.kind, _, _, interlaced = struct.unpack(">IIBBBBB", data)
-            facts.interlaced = bool(interlaced)
+            facts.width, facts.height, facts.depth, facts.kind, *methods = struct.unpack(">IIBBBBB", data)
+            facts.interlaced = methods == [0, 0, 1]
+            if methods[:2] != [0, 0] or methods[2] > 1:
+                raise ValueError("compression, filter or interlacing that is not of the standard")
             if facts.depth not in _DEPTHS.get(facts.kind, ()):
                 raise ValueError(f"no PNG has {facts.depth} bits of colour type {facts.kind}")
         elif name == b"PLTE":
@@ -143,8 +145,9 @@ class _Parser:
             facts.exif = b"Exif\0\0" + data
         elif name == b"pHYs":
             x, y, unit = struct.unpack(">IIB", data)
-            if x and y:
-                facts.extras = Extras(Resolution(x, y, "m" if unit == 1 else ""))
+            if not (0 < x < MOST_RESOLUTION and 0 < y < MOST_RESOLUTION):
+                raise ValueError(f"{x}x{y} pixels a metre")
+            facts.extras = Extras(Resolution(x, y, "m" if unit == 1 else ""))
         elif name in _TEXTS:
             self._text(name, data)
         elif name == b"sBIT":

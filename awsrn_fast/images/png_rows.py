@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from .extras import xmp_of
-from .picture import WORDS, Header
+from .picture import Header
 from .png_chunks import SIGNATURE
 from .windows import Reader, plainly
 
@@ -140,7 +140,7 @@ class PngWriter:
 
     def write(self, numbers: np.ndarray) -> None:
         """Rows [k, W, planes] of the header's dtype."""
-        big_endian = numbers.astype(">u2") if self._header.samples == WORDS else numbers
+        big_endian = numbers.astype(">u2") if self._header.depth == 16 else numbers
         rows = np.ascontiguousarray(big_endian).reshape(len(numbers), -1).view(np.uint8)
         filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
         filtered[:, 0] = _UP

@@ -138,7 +138,7 @@ def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> R
         if turn is None:
             return found
         with plainly(path), found:
-            return _turned(found.header, found.numbers(0, found.header.height, 0, found.header.width), exif)
+            return _turned(found.header, found.whole_numbers(), exif)
     except BaseException:
         found.close()
         raise
@@ -147,27 +147,33 @@ def _windows_of_tiff(path: Path, max_pixels: int, memory_limit: int | None) -> R
 def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
     with _opened(path, max_pixels) as image:
         _refuse_what_would_lose(path, image)
-        facts = tiff_windows.facts_of(path) if image.format == "TIFF" else None
         boxes = kinds.boxes_of(path) if image.format in ("AVIF", "HEIF") else None
         sixteen = boxes is not None and boxes.bits > 8
         # Pillow's own copy and ours.
         check_memory(path, 8 * (1 + sixteen) * image.width * image.height, memory_limit, _AS_PARTS)
+        facts, mask = tiff_windows.facts_of(path) if image.format == "TIFF" else (None, None)
         exif = image.getexif()
         extras, notes = _extras_of(path, image, boxes)
         image.load()
         numbers, icc, more = deep.decode(path, image, boxes.bits) if sixteen else _eight_bit(image)
-        if facts is not None and facts.mask is not None and numbers.shape[2] in (1, 3):
-            numbers = np.concatenate((numbers, facts.mask[..., None] * np.uint8(255)), axis=-1)
+        if mask is not None and numbers.shape[2] in (1, 3):
+            numbers = np.concatenate((numbers, mask[..., None] * np.uint8(255)), axis=-1)
             more += (tiff_windows.MASKED,)
         height, width, planes = numbers.shape
         header = Header(height, width, planes < 3, planes in (2, 4), samples=WORDS if sixteen else BYTES,
                         format=_known(image.format), extras=extras, notes=more + notes)  # fmt: skip
-        if image.format == "WEBP":
+        if image.format == "BMP":
+            icc = kinds.profile_of_bmp(path)
+        elif image.format == "WEBP":
             header = replace(header, lossless=kinds.is_lossless_webp(path))
         elif header.format == "JPEG":
             header = replace(header, quality=jpeg.quality_of(image.quantization))
         if facts is not None:
             header = replace(header, geo=facts.geo, extras=facts.extras, notes=header.notes + facts.notes)
+            if facts.extras.nodata is not None:
+                said = f"{facts.extras.nodata}, which means no data, is taken as a colour and left out"
+                extras = replace(facts.extras, nodata=None)
+                header = replace(header, extras=extras, notes=(*header.notes, said))
         return _turned(_with_metadata(header, icc, exif), numbers, exif)
 
 
@@ -177,6 +183,8 @@ def _extras_of(path: Path, image: Image.Image, boxes: kinds.Boxes | None) -> tup
     xmp, notes = image.info.get("xmp"), ()
     if boxes is not None and boxes.gain_map:
         notes = ("HDR gain map is left out: the result is the standard picture",)
+    if image.info.get("depth_images") or image.info.get("aux"):
+        notes = (*notes, "depth map and other pictures beside are left out")
     if xmp and tells_of_other_pictures(xmp):
         xmp, notes = None, (*notes, "XMP that describes other pictures in the file is left out")
     dpi = image.info.get("dpi") if image.format == "BMP" else None
@@ -204,6 +212,10 @@ def _with_exif(header: Header, icc: bytes | None, data: bytes) -> tuple[Header, 
 def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -> Header:
     icc, about_icc = fitting_profile(icc, header.gray)
     kept, about_exif = portable_exif(exif)
+    if exif is not None and header.format != "TIFF":  # some put these into EXIF
+        xmp, iptc = (value if isinstance(value := exif.get(tag), bytes) else None for tag in (700, 33723))
+        extras = replace(header.extras, xmp=header.extras.xmp or xmp, iptc=header.extras.iptc or iptc)
+        header = replace(header, extras=extras)
     return replace(header, icc=icc, exif=kept, notes=header.notes + about_icc + about_exif)
 
 

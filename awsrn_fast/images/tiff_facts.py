@@ -28,8 +28,8 @@ _STATISTICS = re.compile(r"\s*<Item name=\"STATISTICS_[^>]*>[^<]*</Item>")
 class TiffFacts:
     geo: Georeference | None
     extras: Extras
-    mask: np.ndarray | None
-    """[H, W] bool, where the picture is to be seen; None: there is no mask."""
+    mask: object | None
+    """tifffile's page of the mask, which ``mask_of`` reads; None: there is none."""
     notes: tuple[str, ...]
 
 
@@ -78,15 +78,22 @@ def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
         except ValueError:
             return None
     if dtype.kind == "f":
-        limit = float(np.finfo(dtype).max)
-        return dtype.type(number if number != number else min(max(float(number), -limit), limit)).item()
+        if number != number or "inf" in text.lower():
+            return float(number)
+        limit = float(np.finfo(dtype).max)  # texts of the smallest number are often beyond it by a rounding
+        return dtype.type(min(max(float(number), -limit), limit)).item()
     if number != number or number in (np.inf, -np.inf) or number != int(number):
         return None
     limits = np.iinfo(dtype)
     return int(number) if limits.min <= number <= limits.max else None
 
 
-def _of_other_pages(path: Path, file: object) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def mask_of(page: object) -> np.ndarray:
+    """[H, W] bool: where the picture is to be seen."""
+    return np.asarray(page.asarray()).reshape(*page.shape[:2], -1)[..., 0] != 0
+
+
+def _of_other_pages(path: Path, file: object) -> tuple[object | None, tuple[str, ...]]:
     page = file.pages[0]
     others, mask, notes = [], None, {}
     for other in file.pages[1:]:
@@ -95,7 +102,7 @@ def _of_other_pages(path: Path, file: object) -> tuple[np.ndarray | None, tuple[
         if other.subfiletype & _REDUCED:
             notes["smaller copies in the file are left out"] = None
         elif other.subfiletype & _MASK and other.shape[:2] == page.shape[:2]:
-            mask = np.asarray(other.asarray()).reshape(other.shape[0], other.shape[1], -1)[..., 0] != 0
+            mask = other
         else:
             others.append(other)
     if others:

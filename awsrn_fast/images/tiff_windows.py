@@ -16,7 +16,7 @@ from PIL import Image
 from awsrn_fast.errors import RunError
 
 from .picture import BYTES, WORDS, Header, Samples, is_there
-from .tiff_facts import TiffFacts, facts_of_file, nodata_number, tifffile
+from .tiff_facts import TiffFacts, facts_of_file, mask_of, nodata_number, tifffile
 from .windows import Reader, check_size, plainly
 
 _KEPT = 2**26
@@ -58,10 +58,11 @@ def pixels(path: Path, max_pixels: int) -> int:
         return page.imagelength * page.imagewidth
 
 
-def facts_of(path: Path) -> TiffFacts:
-    """Of a file whose pixels are read by others."""
+def facts_of(path: Path) -> tuple[TiffFacts, np.ndarray | None]:
+    """Of a file whose pixels are read by others, with its mask."""
     with plainly(path), tifffile().TiffFile(path) as file:
-        return facts_of_file(path, file)
+        facts = facts_of_file(path, file)
+        return facts, None if facts.mask is None else mask_of(facts.mask)
 
 
 def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
@@ -96,7 +97,7 @@ class TiffWindows(Reader):
         self._bands = page.samplesperpixel
         white_is_zero = page.photometric == _MIN_IS_WHITE
         self._inverted = white_is_zero and page.dtype in (BYTES.dtype, WORDS.dtype)
-        self.icc, self._mask = page.iccprofile, None
+        self.icc, self._mask = page.iccprofile, None  # page of a mask, and once it is read its array
         self._colors, alpha, self._premultiplied, more = self._alpha()
         if self._inverted:
             more += (INVERTED,)
@@ -106,8 +107,9 @@ class TiffWindows(Reader):
         """Bytes of the whole image as in the file."""
         if math.prod(self._chunk()) > max(_LARGEST_CHUNK, self._height * self._width):
             raise RunError(f"{path}: damaged, its tiles are larger than the image")
-        in_parts = page.is_final and page.planarconfig == 1
-        self.resident = 0 if in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
+        there = bool(page.dataoffsets and page.dataoffsets[0] and page.databytecounts[0])
+        self._in_parts = page.is_final and page.planarconfig == 1 and there
+        self.resident = 0 if self._in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
         dtype, extras = np.dtype(page.dtype).newbyteorder("="), facts.extras
         self._nodata = nodata_number(extras.nodata, dtype)
         self._absent = 0 if self._nodata is None else self._nodata
@@ -118,13 +120,13 @@ class TiffWindows(Reader):
         if samples.missing is not None:
             alpha = True
             more += ("values that mean no data or are not finite are filled from around, and left out again",)
-        elif samples.natural and self._nodata is not None:
+        elif samples.natural and self._nodata is not None and self._planes > 1:
             more += (f"{self._nodata}, which means no data, is taken as a colour",)
         if facts.mask is not None:
             if samples.natural and not alpha:
                 self._mask, alpha = facts.mask, True
                 self._planes += 1
-                self.resident += facts.mask.nbytes
+                self.resident += self._height * self._width
                 more += (MASKED,)
             else:
                 more += ("the mask in the file is left out",)
@@ -133,6 +135,12 @@ class TiffWindows(Reader):
 
     def close(self) -> None:
         self._file.close()
+
+    def whole_numbers(self) -> np.ndarray:
+        """The image as in the file, [H, W, planes] of its dtype, colours not multiplied with alpha."""
+        if self._premultiplied:
+            return self.header.samples.from_unit(self.window(0, self._height, 0, self._width))
+        return self.numbers(0, self._height, 0, self._width)
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         with plainly(self._path):
@@ -147,7 +155,7 @@ class TiffWindows(Reader):
         page = self._page
         stored = self._planes - (self._mask is not None)
         out = np.empty((bottom - top, right - left, stored), page.dtype)
-        if page.is_final and page.planarconfig == 1:
+        if self._in_parts:
             out[...] = self._plain_rows(top, bottom)[:, left:right, :stored]
         else:
             for plane, y, x, segment in self._segments(top, bottom, left, right):
@@ -160,6 +168,8 @@ class TiffWindows(Reader):
             out[..., : self._colors] = np.iinfo(page.dtype).max - out[..., : self._colors]
         if self._mask is None:
             return out
+        if not isinstance(self._mask, np.ndarray):
+            self._mask = mask_of(self._mask)
         seen = self._mask[top:bottom, left:right, None] * page.dtype.type(np.iinfo(page.dtype).max)
         return np.concatenate((out, seen), axis=-1)
 

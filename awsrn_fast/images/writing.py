@@ -20,7 +20,7 @@ from awsrn_fast.files import replacing
 from .extras import xmp_of
 from .jpeg import iptc_segment
 from .metadata import LONGEST, exif_for
-from .picture import BYTES, FORMATS, WORDS, Header, Picture
+from .picture import FORMATS, Header, Picture
 from .png_rows import PngWriter
 from .tiff_rows import TiffWriter
 
@@ -45,7 +45,7 @@ def check_writable(path: str | os.PathLike, header: Header) -> None:
         raise RunError(
             f"cannot write {path}: {size[1]}x{size[0]} pixels are more than the 4 GB of BMP; write PNG instead"
         )
-    if header.samples not in (BYTES, WORDS) and format != "TIFF":
+    if not header.samples.natural and format != "TIFF":
         kind = f"{header.samples.dtype} from {header.samples.low:g} to {header.samples.high:g}"
         raise RunError(f"cannot write {path}: {format} cannot keep the image's values ({kind}); write TIFF instead")
     if header.alpha and format in ("JPEG", "BMP"):

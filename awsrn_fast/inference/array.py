@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from awsrn_fast.errors import RunError
+from awsrn_fast.images import scaled_info
 
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
@@ -47,7 +48,8 @@ class Upscaling:
             image: one of
 
                 - a NumPy array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or floating point in [0, 1];
-                - a Pillow image of mode L, LA, RGB, RGBA or I;16 (EXIF orientation is not applied);
+                - a Pillow image of mode L, LA, RGB, RGBA or I;16; EXIF orientation is not applied, and ``info``
+                  (profile, resolution, EXIF, XMP, texts) is that of the larger image;
                 - a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on any device, uint8 or floating point in [0, 1].
 
                 C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA; not premultiplied). Whole numbers are rounded
@@ -73,6 +75,8 @@ class Upscaling:
                 raise ValueError(
                     f"upscale: a Pillow image must be of mode {', '.join(MODES)}, not {image.mode}: convert it"
                 )
+            if isinstance(image, Image.Image) and "transparency" in image.info:
+                raise ValueError("upscale: the Pillow image has a transparent colour: convert it to LA or RGBA")
             planes, top = [_of_array(values)], _top(values.dtype)
         network = with_local_means(self) if stats == "local" else self
         placed = Placed(network, self.mean.device, dtype, as_it_is=True)
@@ -95,7 +99,9 @@ class Upscaling:
             return _to_tensor(large, image, top)
         values = _rounded(large[0], top, values.dtype)
         if isinstance(image, Image.Image):
-            return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+            result = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+            result.info = scaled_info(image, self.scale)
+            return result
         return values[..., 0] if image.ndim == 2 else values
 
 

@@ -11,6 +11,19 @@ from awsrn_fast.backends import Call
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
+def code_for(capability: tuple[int, int]) -> int | None:
+    """The architecture, 80 for 8.0, whose code in the library runs on a GPU of this compute capability; None: none.
+
+    Machine code runs on its own major version from its minor version on; the last architecture's PTX, which the driver
+    compiles, on all that are later. A kernel's instance is chosen by this, not by the GPU: the body of an instance for
+    8.0 is empty in code for 7.5.
+    """
+    built = [int(arch.replace(".", "")) for arch in native.cuda.archs.split(";")]
+    device = 10 * capability[0] + capability[1]
+    exact = [arch for arch in built if arch // 10 == capability[0] and arch <= device]
+    return max(exact, default=built[-1] if built[-1] <= device else None)
+
+
 def reasons_against(call: Call) -> list[str]:
     """Why the CUDA kernels cannot run ``call``; empty if they can."""
     reasons = []
@@ -28,14 +41,23 @@ def reasons_against(call: Call) -> list[str]:
             reasons.append(f"compute capability {major}.{minor} (7.5 and later only)")
         elif call.dtype == torch.bfloat16 and major < 8:
             reasons.append(f"bfloat16 on compute capability {major}.{minor} (8.0 and later only)")
+        elif native.cuda is not None:
+            code = code_for(call.capability)
+            build = f"; AWSRN_FAST_CUDA_ARCHS={major}.{minor} pip install builds for it"
+            if code is None:
+                reasons.append(f"built for {native.cuda.archs}, not for compute capability {major}.{minor}{build}")
+            elif call.dtype == torch.bfloat16 and code < 80:
+                reasons.append(f"bfloat16 in a library built for {native.cuda.archs} (8.0 and later only){build}")
     return reasons
 
 
 def target(tensor: Tensor) -> tuple[int, int, int]:
-    """A launcher's last arguments: device index, its current stream, and its architecture, 75 for 7.5."""
+    """A launcher's last arguments: device index, its current stream, and the architecture whose code runs there."""
     device = tensor.device
-    major, minor = torch.cuda.get_device_capability(device)
-    return device.index, torch.cuda.current_stream(device).cuda_stream, 10 * major + minor
+    code = code_for(torch.cuda.get_device_capability(device))
+    if code is None:  # as where an op of torch.ops.awsrn_fast is called past the choice of a backend
+        raise RuntimeError(f"awsrn_fast: the CUDA kernels were built for {native.cuda.archs}, not for {device}'s GPU")
+    return device.index, torch.cuda.current_stream(device).cuda_stream, code
 
 
 def dtype_code(dtype: torch.dtype) -> int:

@@ -114,7 +114,11 @@ def _into_folder(sources: list[Path], out: Path, format: str | None, left_out: L
 
 def _refuse_shared_targets(jobs: list[Job]) -> None:
     taken: dict[str, Job] = {}
+    places: dict[str, Job] = {}
     for job in readable(jobs):
+        twin = places.setdefault(os.path.realpath(job.target), job)
+        if twin.target != job.target:
+            raise UserError(f"{twin.target} and {job.target} are links to one file: choose another -o")
         # Names that differ in case or in the form of their letters are one file on some disks.
         key = unicodedata.normalize("NFKC", str(job.target)).casefold()
         other = taken.setdefault(key, job)

@@ -1,5 +1,5 @@
+#include "cpu/double_sum.h"
 #include "cpu/kernels.h"
-#include "cpu/vec.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
@@ -19,8 +19,8 @@ inline Vec per_channel(const float* values, std::int64_t nc, bool channels_last,
 
 // Calls body(strip, nc, lanes, sums) on every strip, in parallel, and leaves the `K` sums that it collects for
 // each channel and chunk in `partial`: K times [N, chunks, C] in channels_last, K times [N, C, chunks] in NCHW.
-template <int K, class Body>
-void for_each_strip(const GatedResidualShape& s, float* partial, Body body) {
+template <int K, class Sum, class Number, class Body>
+void for_each_strip(const GatedResidualShape& s, Number* partial, Body body) {
   const std::int64_t slots = s.n * s.c * s.chunks;
   const std::int64_t items = s.channels_last ? s.n * s.chunks : slots;
 #pragma omp parallel for num_threads(s.threads) schedule(static) if (items > 1)
@@ -31,8 +31,8 @@ void for_each_strip(const GatedResidualShape& s, float* partial, Body body) {
     if (s.channels_last) {
       for (std::int64_t c = 0; c < s.c; c += kLanes) {
         const Strip strip{(outer * s.hw + first) * s.c + c, s.c, length};
-        float* slot = partial + item * s.c + c;
-        Vec sums[K] = {};
+        Number* slot = partial + item * s.c + c;
+        Sum sums[K] = {};
         if (c + kLanes <= s.c) {
           body(strip, outer * s.c + c, AllLanes{}, sums);
           for (int k = 0; k < K; ++k) store(slot + k * slots, sums[k], AllLanes{});
@@ -46,7 +46,7 @@ void for_each_strip(const GatedResidualShape& s, float* partial, Body body) {
       const std::int64_t whole = length / kLanes;
       const std::int64_t offset = outer * s.hw + first;
       const SomeLanes rest{int(length % kLanes)};
-      Vec sums[K] = {}, rest_sums[K] = {};
+      Sum sums[K] = {}, rest_sums[K] = {};
       body(Strip{offset, kLanes, whole}, outer, AllLanes{}, sums);
       if (rest.count) body(Strip{offset + whole * kLanes, 0, 1}, outer, rest, rest_sums);
       for (int k = 0; k < K; ++k) partial[item + k * slots] = sum(sums[k], AllLanes{}) + sum(rest_sums[k], rest);
@@ -55,7 +55,8 @@ void for_each_strip(const GatedResidualShape& s, float* partial, Body body) {
 }
 
 // The partial sums of one channel, added in the chunks' order. Double: there may be thousands of chunks.
-double sum_chunks(const GatedResidualShape& s, const float* partial, std::int64_t nc) {
+template <class Number>
+double sum_chunks(const GatedResidualShape& s, const Number* partial, std::int64_t nc) {
   const std::int64_t start = s.channels_last ? nc / s.c * s.chunks * s.c + nc % s.c : nc * s.chunks;
   const std::int64_t step = s.channels_last ? s.c : 1;
   double total = 0;
@@ -71,7 +72,7 @@ void fwd(const GatedResidualFwd& a) {
   T* y = static_cast<T*>(a.y);
   const Vec x_scale = splat(*a.x_scale), res_scale = splat(*a.res_scale);
 
-  for_each_strip<1>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, Vec* sums) {
+  for_each_strip<1, Vec>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, Vec* sums) {
     const Vec f_scale = res_scale * per_channel(a.gate, nc, s.channels_last, 1, lanes);
     Vec total{};
     for (std::int64_t i = 0; i < strip.count; ++i) {
@@ -96,17 +97,17 @@ void bwd(const GatedResidualBwd& a) {
   const Vec x_scale = splat(*a.x_scale), res_scale = splat(*a.res_scale);
   const Vec share = splat(float(1.0 / double(s.hw)));
 
-  for_each_strip<2>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, Vec* sums) {
+  for_each_strip<2, DoubleSum>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, DoubleSum* sums) {
     const Vec from_mean = share * per_channel(a.grad_mean, nc, s.channels_last, 0, lanes);
     const Vec f_scale = res_scale * per_channel(a.gate, nc, s.channels_last, 1, lanes);
-    Vec times_f{}, times_x{};
+    DoubleSum times_f, times_x;
     for (std::int64_t i = 0; i < strip.count; ++i) {
       const std::int64_t at = strip.offset + i * strip.step;
       const Vec grad = grad_y ? load(grad_y + at, lanes) + from_mean : from_mean;
       if (grad_x) store(grad_x + at, x_scale * grad, lanes);
       if (grad_f) store(grad_f + at, f_scale * grad, lanes);
-      if (f) times_f += grad * load(f + at, lanes);
-      if (x) times_x += grad * load(x + at, lanes);
+      if (f) times_f.add_product(grad, load(f + at, lanes));
+      if (x) times_x.add_product(grad, load(x + at, lanes));
     }
     sums[0] = times_f;
     sums[1] = times_x;

@@ -42,7 +42,7 @@ struct GatedResidualBwd {
   float* grad_gate;        // [N, C]
   float* grad_x_scale;     // [1]
   float* grad_res_scale;   // [1]
-  float* partial;          // workspace [2 * N * C * chunks]
+  double* partial;         // workspace [2 * N * C * chunks]
 };
 
 }  // namespace awsrn_fast

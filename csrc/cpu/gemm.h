@@ -26,8 +26,10 @@ struct Onto {
 constexpr int kMaxVecs = 4;
 constexpr int rows_for(int vecs) { return vecs < 4 ? 8 : 6; }
 #else
+// Of 16 registers. As many rows as there are: sums wait for each other's latency with fewer, and a step loads a vector
+// for every row.
 constexpr int kMaxVecs = 2;
-constexpr int rows_for(int) { return 4; }
+constexpr int rows_for(int) { return 6; }
 #endif
 
 // Keeps a factor of many products in a register: read from memory anew by each product, it takes a load of each.

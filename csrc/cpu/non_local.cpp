@@ -12,7 +12,7 @@ namespace {
 struct Running {
   float reference[kTile], sum[kTile];
 };
-constexpr float kFar = 20;
+constexpr float kFar = 20 * kLog2E;
 
 template <class A>
 inline void first_reference(const Matrix& keys, std::int64_t rows, std::int64_t depth, const float* query,
@@ -28,7 +28,8 @@ inline void first_reference(const Matrix& keys, std::int64_t rows, std::int64_t 
   }
 }
 
-// Rows of keys times lanes of queries -> exp(score - reference); the highest of those differences, and the powers' sum.
+// Rows of keys times lanes of queries -> exp(score - reference); the highest of those differences, in powers of two, and
+// the powers' sum.
 template <class A, bool Whole>
 inline void powers_of_rows(const Matrix& keys, std::int64_t rows, std::int64_t depth, const float* query,
                            const float* reference, float* powers, Vec (&highest)[kGroup], Vec (&total)[kGroup]) {
@@ -36,12 +37,12 @@ inline void powers_of_rows(const Matrix& keys, std::int64_t rows, std::int64_t d
   multiply<A, kRowsAtOnce, kGroup>(keys, depth, query, kTile, scores);
 #pragma GCC unroll 4
   for (int v = 0; v < kGroup; ++v) {
-    const Vec base = load(reference + v * kLanes, AllLanes{});
+    const Vec base = scaled_reference(load(reference + v * kLanes, AllLanes{}));
 #pragma GCC unroll 4
     for (int m = 0; m < kRowsAtOnce; ++m) {
-      const Vec above = scores[m][v] - base;
+      const Vec above = exponent(scores[m][v], base);
       if (Whole || m < rows) highest[v] = greater(above, highest[v]);
-      scores[m][v] = Whole || m < rows ? exp2_below_128<typename A::Precision>(above * kLog2E) : Vec{};
+      scores[m][v] = Whole || m < rows ? exp2_below_128<typename A::Precision>(above) : Vec{};
     }
 #pragma GCC unroll 4
     for (int m = 0; m < kRowsAtOnce; m += A::kDepth) {
@@ -83,7 +84,7 @@ inline void softmax_step(const Matrix& keys, std::int64_t rows, std::int64_t d, 
     Vec highest[kGroup], total[kGroup];
     while (powers_of_tile<A>(keys, rows, depth, query + lane, reference, powers + lane, highest, total) > kFar) {
       for (int v = 0; v < kGroup; ++v) {
-        const Vec before = load(reference + v * kLanes, AllLanes{}), now = greater(before + highest[v], before);
+        const Vec before = load(reference + v * kLanes, AllLanes{}), now = greater(before + highest[v] * kLn2, before);
         const Vec scale = exp2_below_128<Precise>((before - now) * kLog2E);
         float* sum = running.sum + lane + v * kLanes;
         store(reference + v * kLanes, now, AllLanes{});

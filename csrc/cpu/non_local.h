@@ -38,7 +38,7 @@ struct NonLocalBwd {
   const float* softmax;    // [N, HW, 2]
   void* grad_qkv;          // [N, HW, 3D]
   float* queries;          // workspace [N * blocks, tiles of queries, shape.rows, 2 * shape.wide]: operands
-  float* statistics;       // workspace [N * blocks, tiles of queries, shape.rows, 2]
+  float* statistics;       // workspace [N * blocks, tiles of queries, shape.rows, kNonLocalStatistics]
   float* partial_keys;     // workspace [N * blocks, keys of a block, 2D]
   float* partial_queries;  // workspace [N * blocks, groups, queries of a block, D rounded up to whole vectors]
   float* scratch;          // workspace [threads, shape.scratch]
@@ -50,6 +50,7 @@ struct NonLocalBwd {
 constexpr std::int64_t kNonLocalTile = 64;
 constexpr std::int64_t kNonLocalRows = 32;
 constexpr std::int64_t kNonLocalRowsOfBf16 = 64;
+constexpr std::int64_t kNonLocalStatistics = 3;  // of a query in the backward pass
 constexpr std::int64_t kNonLocalRowsAtOnce = 4;  // tiles have a multiple of them
 constexpr std::int64_t kNonLocalVector = 16;     // floats of the widest vector
 

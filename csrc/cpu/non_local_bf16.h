@@ -38,7 +38,7 @@ struct Pairs {
   static constexpr bool kDivisorInExponent = true;
 
   template <int M>
-  static void put_two(const Vec (&rows)[M][2], float* elements, float* along) {
+  static void put(const Vec (&rows)[M][2], float* elements, float* along) {
 #pragma GCC unroll 2
     for (int m = 0; m < M; m += 2) {
       const __m512i one = rounded(rows[m][0], rows[m][1]), other = rounded(rows[m + 1][0], rows[m + 1][1]);
@@ -68,7 +68,7 @@ struct Pairs {
   }
 
   static void put_both(const bf16* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
-                       std::int64_t d, std::int64_t wide, const float*, float* rows) {
+                       std::int64_t d, std::int64_t wide, float* rows) {
     put_by_channels(from, stride, positions, padded, d, wide, rows);
     put_by_positions(from, stride, positions, padded, d, wide, rows + padded * wide / 2);
   }

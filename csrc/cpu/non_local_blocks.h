@@ -13,7 +13,8 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-constexpr std::int64_t kTile = kNonLocalTile;
+// A tile has whole groups of as many vectors as stay in registers with their sums (kGroup).
+constexpr std::int64_t kTile = kLanes == 16 ? kNonLocalTile : kNonLocalTile / 4 * 3;
 constexpr std::int64_t kRows = kNonLocalRows;
 
 struct Span {
@@ -65,16 +66,16 @@ void for_each_step(const Blocks& blocks, std::int64_t step, float* scratch, Body
     body(item / steps, item % steps * step, scratch + omp_get_thread_num() * blocks.s.scratch);
 }
 
-// Positions of a map, at most as many as a tile has, as indices into the batch.
+// Positions of a map, at most as many as the largest tile has, as indices into the batch.
 struct Positions {
   std::int64_t count;
-  std::int64_t at[kTile];
+  std::int64_t at[kNonLocalTile];
 };
 
 // Up to `most` positions of a block's rectangle, from its `first` on.
 inline Positions positions_of(const Blocks& blocks, std::int64_t b, const Rectangle& of, std::int64_t first,
                               std::int64_t most) {
-  static_assert(kRows <= kTile, "Positions must hold the rows");
+  static_assert(kRows <= kNonLocalTile && kNonLocalRowsOfBf16 <= kNonLocalTile, "Positions must hold the rows");
   Positions positions;
   positions.count = lesser(most, of.size() - first);
   std::int64_t column = first % of.columns.length;

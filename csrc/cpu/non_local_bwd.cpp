@@ -5,12 +5,11 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-constexpr int kQueriesAtOnce = kLanes == 16 ? kRowsAtOnce : 2;  // two sums of each in registers
-
-// Of each query: what its powers are relative to, and the sum of its probabilities times their gradients.
+// Of each query: what its powers are relative to, their divisor, and the sum of its probabilities times their gradients.
 struct Statistics {
-  float reference, delta;
+  float reference, share, delta;
 };
+static_assert(sizeof(Statistics) == kNonLocalStatistics * sizeof(float), "the workspace has room for them");
 
 // Rounded as often as in the products that delta is subtracted from, so that equal sums leave nothing.
 inline float with_product(float sum, float a, float b) {
@@ -40,44 +39,75 @@ void make_tile(const NonLocalBwd& a, const Blocks& blocks, std::int64_t b, std::
   const QueryTile to(a, number);
   const T* grad = static_cast<const T*>(a.grad);
   const T* attended = static_cast<const T*>(a.attended);
-  float shares[kTile];
   for (std::int64_t i = 0; i < a.shape.rows; ++i) {
-    to.statistics[i] = {0, 0};
+    to.statistics[i] = {0, 0, 0};
     if (i >= met.count) continue;
     const std::int64_t at = met.at[i];
     float delta = 0;
     for (std::int64_t c = 0; c < d; ++c)
       delta = with_product(delta, value_of(grad[at * d + c]), value_of(attended[at * d + c]));
-    const float reference = a.softmax[2 * at], share = shares[i] = a.softmax[2 * at + 1];
+    const float reference = a.softmax[2 * at], share = a.softmax[2 * at + 1];
     if constexpr (A::kDivisorInExponent)
-      to.statistics[i] = {reference - __builtin_logf(share), delta};
+      to.statistics[i] = {reference - __builtin_logf(share), 1, delta};
     else
-      to.statistics[i] = {reference, delta * share};
+      to.statistics[i] = {reference, share, delta};
   }
-  A::put_both(static_cast<const T*>(a.qkv), 3 * d, met, a.shape.rows, d, wide, nullptr, to.queries);
-  A::put_both(grad, d, met, a.shape.rows, d, wide, shares, to.grads);
+  A::put_both(static_cast<const T*>(a.qkv), 3 * d, met, a.shape.rows, d, wide, to.queries);
+  A::put_both(grad, d, met, a.shape.rows, d, wide, to.grads);
 }
 
-// Rows of queries and of their incoming gradients times lanes of keys and values: e = exp(score - reference), and the
-// gradients of the scores, e * (gradient of the probability - delta). In lanes without a key the values mean nothing,
-// and nobody reads them.
+template <class A>
+inline Vec probability(Vec score, const Statistics& of) {
+  const Vec power = exp2_below_128<typename A::Precision>(exponent(score, scaled_reference(splat(of.reference))));
+  return A::kDivisorInExponent ? power : power * of.share;
+}
+
+// Rows of queries and of their incoming gradients times lanes of keys and values: probabilities, and the gradients of the
+// scores, probability * (its gradient - delta). In lanes without a key the values mean nothing, and nobody reads them.
+#if defined(__AVX512F__)
+constexpr int kVecsAtOnce = 2;  // sums of both products in registers
+
 template <class A>
 inline void differentiate(const Matrix& queries, const Matrix& grads, std::int64_t depth, const float* key,
                           const float* value, const Statistics* statistics, float* powers, float* grad_scores,
                           float* along) {
-  Vec e[kQueriesAtOnce][2] = {}, g[kQueriesAtOnce][2] = {};
-  multiply<A, kQueriesAtOnce, 2>(queries, depth, key, kTile, e);
-  multiply<A, kQueriesAtOnce, 2>(grads, depth, value, kTile, g);
+  Vec e[kRowsAtOnce][kVecsAtOnce] = {}, g[kRowsAtOnce][kVecsAtOnce] = {};
+  multiply<A, kRowsAtOnce, kVecsAtOnce>(queries, depth, key, kTile, e);
+  multiply<A, kRowsAtOnce, kVecsAtOnce>(grads, depth, value, kTile, g);
 #pragma GCC unroll 4
-  for (int m = 0; m < kQueriesAtOnce; ++m)
+  for (int m = 0; m < kRowsAtOnce; ++m)
 #pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) {
-      e[m][v] = exp2_below_128<typename A::Precision>((e[m][v] - splat(statistics[m].reference)) * kLog2E);
+    for (int v = 0; v < kVecsAtOnce; ++v) {
+      e[m][v] = probability<A>(e[m][v], statistics[m]);
       g[m][v] = e[m][v] * (g[m][v] - splat(statistics[m].delta));
     }
-  A::put_two(e, powers, nullptr);
-  A::put_two(g, grad_scores, along);
+  A::put(e, powers, nullptr);
+  A::put(g, grad_scores, along);
 }
+#else
+constexpr int kVecsAtOnce = kGroup;  // one product after the other
+
+template <class A>
+inline void differentiate(const Matrix& queries, const Matrix& grads, std::int64_t depth, const float* key,
+                          const float* value, const Statistics* statistics, float* powers, float* grad_scores,
+                          float* along) {
+  Vec e[kRowsAtOnce][kVecsAtOnce] = {};
+  multiply<A, kRowsAtOnce, kVecsAtOnce>(queries, depth, key, kTile, e);
+#pragma GCC unroll 4
+  for (int m = 0; m < kRowsAtOnce; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecsAtOnce; ++v) e[m][v] = probability<A>(e[m][v], statistics[m]);
+  A::put(e, powers, nullptr);
+  Vec g[kRowsAtOnce][kVecsAtOnce] = {};
+  multiply<A, kRowsAtOnce, kVecsAtOnce>(grads, depth, value, kTile, g);
+#pragma GCC unroll 4
+  for (int m = 0; m < kRowsAtOnce; ++m)
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecsAtOnce; ++v)
+      g[m][v] = load(powers + m * kTile + v * kLanes, AllLanes{}) * (g[m][v] - splat(statistics[m].delta));
+  A::put(g, grad_scores, along);
+}
+#endif
 
 // Workspaces of one block: its part of its keys' gradients, [key][2D], and each group's part of its queries',
 // [group][query][D in whole vectors].
@@ -123,8 +153,8 @@ void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, std::int64_t b, s
       const QueryTile met(a, b * partial.tiles + q / a.shape.rows);
       const std::int64_t count = lesser(a.shape.rows, queries.size() - q), rows = filled_up(count);
       const Matrix query_matrix = A::by_channels(met.queries, wide), grad_matrix = A::by_channels(met.grads, wide);
-      for (std::int64_t r = 0; r < rows; r += kQueriesAtOnce)
-        for (std::int64_t lane = 0; lane < kTile; lane += 2 * kLanes) {
+      for (std::int64_t r = 0; r < rows; r += kRowsAtOnce)
+        for (std::int64_t lane = 0; lane < kTile; lane += kVecsAtOnce * kLanes) {
           const std::int64_t at = r / A::kDepth * kTile + lane;
           differentiate<A>(query_matrix.from(r), grad_matrix.from(r), depth, key + lane, value + lane,
                            met.statistics + r, powers + at, grad_scores + at,

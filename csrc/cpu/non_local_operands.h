@@ -25,7 +25,18 @@ struct Matrix {
   Matrix from(std::int64_t row) const { return {values + row * row_step, row_step, step}; }
 };
 
-constexpr float kLog2E = 0x1.715476p+0f;
+constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
+
+// (score - reference) / ln 2, the exponent of a power of two. Where a product is not rounded before it is added to, only
+// the reference's is, which all keys have in common: it cancels.
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline Vec scaled_reference(Vec reference) { return reference * kLog2E; }
+inline Vec exponent(Vec score, Vec scaled) { return score * kLog2E - scaled; }
+#else
+inline Vec scaled_reference(Vec reference) { return reference; }
+inline Vec exponent(Vec score, Vec reference) { return (score - reference) * kLog2E; }
+#endif
+
 constexpr int kRowsAtOnce = int(kNonLocalRowsAtOnce);
 
 inline std::int64_t elements_of(std::int64_t count, int depth) { return (count + depth - 1) / depth; }
@@ -41,17 +52,17 @@ struct Singles {
   static Vec packed(const Vec* rows) { return rows[0]; }
   static Vec added(Vec total, Vec elements) { return total + elements; }
 
-  // In the backward pass the softmax's divisor is in the incoming gradient, so that no power is divided: as the log of
-  // the sum, in the exponent, it would be too coarse.
+  // As the log of the sum, in the exponent, the softmax's divisor would be too coarse.
   static constexpr bool kDivisorInExponent = false;
 
-  // Two vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of
-  // each row, which are the same.
-  template <int M>
-  static void put_two(const Vec (&rows)[M][2], float* elements, float*) {
+  // Vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of each row,
+  // which are the same.
+  template <int M, int V>
+  static void put(const Vec (&rows)[M][V], float* elements, float*) {
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m)
-      for (int v = 0; v < 2; ++v) store(elements + m * kTile + v * kLanes, rows[m][v], AllLanes{});
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) store(elements + m * kTile + v * kLanes, rows[m][v], AllLanes{});
   }
   static Matrix along_lanes(const float* elements, const float*) { return {elements, kTile, 1}; }
   static void end_at(std::int64_t, std::int64_t, float*) {}
@@ -61,29 +72,28 @@ struct Singles {
   static Matrix by_positions(const float* rows, std::int64_t wide) { return {rows, 1, wide}; }
   static const float* second(const float* rows, std::int64_t, std::int64_t) { return rows; }
 
-  // from[position][channel] -> rows[position][wide], each times its `scale` where there is one; as many as `padded`.
+  // from[position][channel] -> rows[position][wide], as many as `padded`.
   template <class T>
   static void put_both(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
-                       std::int64_t d, std::int64_t wide, const float* scale, float* rows) {
+                       std::int64_t d, std::int64_t wide, float* rows) {
     for (std::int64_t i = 0; i < padded; ++i, rows += wide) {
       const bool present = i < positions.count;
       const T* row = present ? from + positions.at[i] * stride : from;
-      const Vec factor = splat(!present ? 0 : scale ? scale[i] : 1);
       std::int64_t c = 0;
-      for (; present && c + kLanes <= d; c += kLanes) store(rows + c, factor * load(row + c, AllLanes{}), AllLanes{});
-      for (; present && c < d; ++c) rows[c] = factor[0] * value_of(row[c]);
+      for (; present && c + kLanes <= d; c += kLanes) store(rows + c, load(row + c, AllLanes{}), AllLanes{});
+      for (; present && c < d; ++c) rows[c] = value_of(row[c]);
       for (; c < wide; ++c) rows[c] = 0;
     }
   }
   template <class T>
   static void put_by_channels(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
                               std::int64_t d, std::int64_t wide, float* rows) {
-    put_both(from, stride, positions, padded, d, wide, nullptr, rows);
+    put_both(from, stride, positions, padded, d, wide, rows);
   }
   template <class T>
   static void put_by_positions(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
                                std::int64_t d, std::int64_t wide, float* rows) {
-    put_both(from, stride, positions, padded, d, wide, nullptr, rows);
+    put_both(from, stride, positions, padded, d, wide, rows);
   }
 
   // from[position][channel] -> to[channel][lane]; lanes without a position are zero.

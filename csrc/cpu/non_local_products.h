@@ -7,11 +7,12 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-constexpr int kGroup = kLanes == 16 ? 4 : 2;  // vectors side by side: with four rows they fill the registers
+constexpr int kGroup = kLanes == 16 ? 4 : 3;  // vectors side by side: with four rows they fill the registers
+static_assert(kTile % (kGroup * kLanes) == 0, "a tile has whole groups");
 
 // sums[row][vector] += the sum over `depth` elements of a[row][k] * b[k][vector].
 template <class A, int M, int V>
-inline void multiply(const Matrix& a, std::int64_t depth, const float* b, std::int64_t width, Vec (&sums)[M][V]) {
+[[gnu::always_inline]] inline void multiply(const Matrix& a, std::int64_t depth, const float* b, std::int64_t width, Vec (&sums)[M][V]) {
   for (std::int64_t k = 0; k < depth; ++k) {
     Vec right[V];
 #pragma GCC unroll 4

@@ -49,16 +49,14 @@ inline void outer_columns(std::int64_t tiles, Matrix in, Matrix grad, std::int64
 template <class Factors = Singles>
 inline void outer_product(std::int64_t tiles, Matrix in, std::int64_t c, Matrix grad, std::int64_t o, float* out,
                           std::int64_t out_stride, bool onto_out) {
-  constexpr int kVecs = kMaxVecs < 3 ? kMaxVecs : 3, kRows = kMaxVecs < 3 ? 4 : 8;
+  constexpr int kVecs = 3, kRows = kMaxVecs < 3 ? 4 : 8;  // rows: of the 16 channels in a unit of padding
   for (std::int64_t vecs = o / kLanes; vecs > 0;) {
     // Of nearly equal width: one of a single vector would wait for its loads.
     const std::int64_t blocks = (vecs + kVecs - 1) / kVecs, block = (vecs + blocks - 1) / blocks;
     switch (block) {
       case 1: outer_columns<Factors, kRows, 1>(tiles, in, grad, c, out, out_stride, onto_out); break;
       case 2: outer_columns<Factors, kRows, 2>(tiles, in, grad, c, out, out_stride, onto_out); break;
-#if defined(__AVX512F__)
       case 3: outer_columns<Factors, kRows, 3>(tiles, in, grad, c, out, out_stride, onto_out); break;
-#endif
     }
     vecs -= block;
     grad.values += block * kLanes;

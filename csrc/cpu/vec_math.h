@@ -2,7 +2,7 @@
 
 #include "cpu/vec.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -44,6 +44,15 @@ struct Precise {  // 1e-8
     p = p * r + 0x1.62e42cp-1f;
     return p * r + 1.0f;
   }
+  // The same over -1/2 <= r <= 1/2, 2e-8.
+  static Vec centred_power(Vec r) {
+    Vec p = r * 0x1.41fbbep-13f + 0x1.5f3e54p-10f;
+    p = p * r + 0x1.3b2d4cp-7f;
+    p = p * r + 0x1.c6aee8p-5f;
+    p = p * r + 0x1.ebfbdcp-3f;
+    p = p * r + 0x1.62e430p-1f;
+    return p * r + 1.0f;
+  }
 };
 struct Coarse {  // 9e-5, a twentieth of what rounding to bf16 takes
   static Vec power(Vec r) {
@@ -63,11 +72,14 @@ inline Vec exp2_below_128(Vec x) {
   const Vec fraction = (Vec)_mm512_maskz_reduce_ps(kAll, (__m512)x, kFloor);
   return (Vec)_mm512_maskz_scalef_ps(kAll, (__m512)Precision::power(fraction), (__m512)x);
 #else
-  const Vec least = splat(-126.0f);
+  const Vec least = splat(-126.0f), shift = splat(12582912.0f);  // as above
+#if defined(__AVX2__)
+  x = (Vec)_mm256_max_ps((__m256)least, (__m256)x);  // of a NaN and a number it gives the second
+#else
   x = x < least ? least : x;
-  const Vec shift = splat(12582912.0f);  // as above; half less rounds down, and exactly halfway either will do
-  const Vec shifted = (x - 0.5f) + shift;
-  return (Vec)((VecU32)Precision::power(x - (shifted - shift)) + ((VecU32)shifted << 23));
+#endif
+  const Vec shifted = x + shift;
+  return (Vec)((VecU32)Precision::centred_power(x - (shifted - shift)) + ((VecU32)shifted << 23));
 #endif
 }
 

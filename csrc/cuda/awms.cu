@@ -51,6 +51,7 @@ void bwd_grad(const AwmsBwdGrad& a, const Target& target) {
   p.shuffle = awms_shuffle(a.maps, a.scale, a.channels_last);
   p.width = AwmsDivisor(width);
   p.parts = parts(a.maps);
+  check_workspace(a.workspace ? a.maps.outputs * p.parts : 0, awms_sums_workspace(a.maps), kName);
   launch(awms_bwd_grad_kernel<T>, grid_of(p.parts * p.grid.outputs, kName), AwmsTile::kThreads,
          awms_grad_shared_bytes(width), target, kName, p);
   if (!a.workspace) return;
@@ -59,13 +60,18 @@ void bwd_grad(const AwmsBwdGrad& a, const Target& target) {
          AwmsGradTile::kSumThreads / 32 * sizeof(float), target, kName, p);
 }
 
+constexpr std::int64_t floats_of(const AwmsWeightCut& cut, int k) {
+  return cut.shares * k * k * cut.wide_outputs * cut.wide_inputs;
+}
+
 template <class T, int Arch, int Tiles>
-void bwd_weight(const AwmsBwdWeight& a, const Target& target) {
+void bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& target) {
   const AwmsMaps& maps = a.maps;
   AwmsBwdWeightParams p{};
   p.a = a;
   p.cut = awms_weight_cut(maps, kAwmsWeightDown<T>);
   p.margin_across = AwmsDivisor(AwmsWeightTile::kAcross + maps.k - 1);
+  check_workspace(floats_of(p.cut, maps.k), awms_weight_workspace(maps, dtype), kName);
   const std::int64_t blocks = p.cut.shares * p.cut.inputs * p.cut.outputs * maps.k;
   launch(awms_bwd_weight_kernel<T, Arch, Tiles>, grid_of(blocks, kName), 32 * maps.k,
          awms_weight_shared_bytes<T, Tiles>(maps.k), target, kName, p);
@@ -80,8 +86,7 @@ std::int64_t awms_sums_workspace(const AwmsMaps& maps) { return maps.outputs * p
 
 std::int64_t awms_weight_workspace(const AwmsMaps& maps, DType dtype) {
   const int down = dtype == DType::float32 ? kAwmsWeightDown<float> : kAwmsWeightDown<__half>;
-  const AwmsWeightCut cut = awms_weight_cut(maps, down);
-  return cut.shares * maps.k * maps.k * cut.wide_outputs * cut.wide_inputs;
+  return floats_of(awms_weight_cut(maps, down), maps.k);
 }
 
 void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target) {
@@ -103,9 +108,9 @@ void launch_awms_bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& t
   with_instance(dtype, target, [&](auto zero, auto arch) {
     using T = decltype(zero);
     switch (awms_weight_tiles(a.maps.outputs)) {
-      case 1: return bwd_weight<T, arch, 1>(a, target);
-      case 2: return bwd_weight<T, arch, 2>(a, target);
-      default: return bwd_weight<T, arch, 3>(a, target);
+      case 1: return bwd_weight<T, arch, 1>(a, dtype, target);
+      case 2: return bwd_weight<T, arch, 2>(a, dtype, target);
+      default: return bwd_weight<T, arch, 3>(a, dtype, target);
     }
   });
 }

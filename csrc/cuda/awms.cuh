@@ -270,7 +270,7 @@ __device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const Awm
 
 template <class T, int Arch, int Tiles>
 __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) awms_fwd_kernel(AwmsFwdParams p) {
-  if constexpr (runs_here<Arch>()) {
+  if constexpr (instance_runs_here<T, Arch>()) {
     using Sums = AwmsSums<T, Arch, Tiles>;
     constexpr int kRows = AwmsTile::kRows, kChunk = AwmsTile::kChunkBytes / int(sizeof(T));
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, k = p.a.maps.k;

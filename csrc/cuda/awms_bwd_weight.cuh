@@ -153,7 +153,7 @@ struct AwmsWeightSums<float, Arch, Tiles> {
 template <class T, int Arch, int Tiles>
 __global__ void __launch_bounds__(AwmsWeightTile::kMostThreads, AwmsWeightTile::kBlocks)
     awms_bwd_weight_kernel(AwmsBwdWeightParams p) {
-  if constexpr (runs_here<Arch>()) {
+  if constexpr (instance_runs_here<T, Arch>()) {
     using Sums = AwmsWeightSums<T, Arch, Tiles>;
     constexpr int kDown = kAwmsWeightDown<T>, kAcross = AwmsWeightTile::kAcross, kInputs = AwmsWeightTile::kInputs;
     const AwmsMaps& maps = p.a.maps;

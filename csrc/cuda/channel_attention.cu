@@ -12,6 +12,12 @@ constexpr int kThreads = ChannelAttentionTile::kThreads;
 
 template <class T>
 void fwd(const ChannelAttentionFwd& a, const Target& target) {
+  if (channel_attention_by_warps(a.sizes)) {
+    // Enough blocks for any GPU; each then takes several images, whose weights come from its L1 cache.
+    const std::int64_t blocks = std::min<std::int64_t>(ceil_div(a.sizes.n, ChannelAttentionTile::kWarps), 1024);
+    return launch(channel_attention_fwd_many_kernel<T>, grid_of(blocks, kName), kThreads,
+                  ChannelAttentionTile::kWarps * a.sizes.r * sizeof(float), target, kName, a);
+  }
   launch(channel_attention_fwd_kernel<T>, grid_of(a.sizes.n, kName), kThreads, 0, target, kName, a);
 }
 

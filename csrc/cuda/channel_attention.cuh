@@ -12,7 +12,15 @@ struct ChannelAttentionTile {
   static constexpr int kThreads = 256;
   static constexpr int kBlocks = 4;  // on an SM of compute capability 7.5
   static constexpr int kWarps = kThreads / 32;
+  // Images from which on each takes a warp instead of a block: those of gates of every position are as many as the
+  // positions. Fewer run all at a time on an RTX 2080 Ti's 68 SMs, and end sooner by a block each.
+  static constexpr int kManyImages = 68 * kBlocks;
+  static constexpr int kMostHidden = 256;  // of which a warp keeps the values, 8 KB a block
 };
+
+constexpr bool channel_attention_by_warps(const ChannelAttentionSizes& sizes) {
+  return sizes.n >= ChannelAttentionTile::kManyImages && sizes.r <= ChannelAttentionTile::kMostHidden;
+}
 
 // Lanes that share one row of w2, so that a warp's lanes read neighbours in memory: the power of two next to R, up to 32.
 constexpr int channel_attention_group(std::int64_t r) {
@@ -68,6 +76,36 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
   T* gate = static_cast<T*>(p.gate) + image * sizes.c;
   channel_attention_gates(sizes, static_cast<const T*>(p.w2), static_cast<const T*>(p.b2), hidden,
                           [&](std::int64_t c, float value) { gate[c] = from_float<T>(value); });
+}
+
+// As above, each image by a warp.
+template <class T>
+__global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttentionTile::kBlocks)
+    channel_attention_fwd_many_kernel(ChannelAttentionFwd p) {
+  constexpr int kWarps = ChannelAttentionTile::kWarps;
+  const ChannelAttentionSizes& sizes = p.sizes;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = int(sizes.c), r = int(sizes.r);
+  const T* __restrict__ w1 = static_cast<const T*>(p.w1);
+  const T* __restrict__ w2 = static_cast<const T*>(p.w2);
+  float* const hidden = dynamic_shared<float>() + warp * r;
+  const std::int64_t step = std::int64_t(gridDim.x) * kWarps;
+  for (std::int64_t image = std::int64_t(blockIdx.x) * kWarps + warp; image < sizes.n; image += step) {
+    const T* __restrict__ mean = static_cast<const T*>(p.mean) + image * c;
+    for (int i = 0; i < r; ++i) {
+      float sum = 0;
+      for (int at = lane; at < c; at += 32) sum += to_float(w1[i * c + at]) * to_float(mean[at]);
+      sum = warp_sum(sum) + value_or_zero(static_cast<const T*>(p.b1), i);
+      if (lane == 0) hidden[i] = fmaxf(sum, 0.0f);
+    }
+    __syncwarp();
+    T* __restrict__ gate = static_cast<T*>(p.gate) + image * c;
+    for (int at = lane; at < c; at += 32) {
+      float sum = value_or_zero(static_cast<const T*>(p.b2), at);
+      for (int i = 0; i < r; ++i) sum += to_float(w2[at * r + i]) * hidden[i];
+      gate[at] = from_float<T>(1.0f / (1.0f + expf(-sum)));
+    }
+    __syncwarp();
+  }
 }
 
 // One image: its hidden values again, the gradients before sigmoid and ReLU, and grad_mean.

@@ -8,8 +8,8 @@
 // - Every kernel says __launch_bounds__(threads, blocks): blocks is the number that fits on an SM of compute
 //   capability 7.5, which a test checks against registers and shared memory.
 // - A kernel takes one struct by value, and writes every element of its outputs.
-// - A template parameter Arch (75 or 80) chooses what needs sm_80; the body of an 80 instance stands in
-//   `if constexpr (runs_here<Arch>())`, which is false where the fat binary is compiled for sm_75.
+// - A template parameter Arch (75 or 80) chooses what needs sm_80; the body of an instance stands in
+//   `if constexpr (instance_runs_here<T, Arch>())`, which is false where another instance runs.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +26,12 @@
 
 namespace awsrn_fast {
 
-// Whether code of this architecture or later is being compiled.
-template <int Arch>
-__device__ constexpr bool runs_here() {
+// Whether an instance has work to do in the code that is being compiled: the half types' for sm_75 runs there alone, so
+// that later code does not hold it twice.
+template <class T, int Arch>
+__device__ constexpr bool instance_runs_here() {
 #ifdef __CUDA_ARCH__
-  return Arch * 10 <= __CUDA_ARCH__;
+  return sizeof(T) == sizeof(float) || (Arch < 80) == (__CUDA_ARCH__ < 800);
 #else
   return true;
 #endif
@@ -239,7 +240,7 @@ __device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                      \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                  \
   }
-#else  // called only where runs_here<80>()
+#else  // called only in instances for 80, see instance_runs_here()
 __device__ __forceinline__ void mma_m16n8k8(float (&)[4], const std::uint32_t (&)[2], std::uint32_t, __nv_bfloat16) {
   __trap();
 }

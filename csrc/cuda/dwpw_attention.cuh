@@ -16,7 +16,7 @@ struct DwpwAttentionFwdTile : DwpwAttentionTile<T, D, 8> {
 template <class T, int Arch, int D>
 __global__ void __launch_bounds__(DwpwAttentionFwdTile<T, D>::kThreads, DwpwAttentionFwdTile<T, D>::kBlocks)
     dwpw_attention_fwd_kernel(DwpwAttentionFwd p) {
-  if constexpr (dwpw_attention_runs_here<T, Arch>()) {
+  if constexpr (instance_runs_here<T, Arch>()) {
     using Tile = DwpwAttentionFwdTile<T, D>;
     constexpr int V = Tile::kVector;
     const DwpwAttentionPlace<Tile> place(p.maps, blockIdx.x);

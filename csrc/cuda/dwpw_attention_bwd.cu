@@ -25,13 +25,17 @@ DwpwAttentionBwdParams cut(const DwpwAttentionBwd& a, int width, int arch) {
           nullptr};
 }
 
+std::int64_t floats_of(const DwpwAttentionBwdParams& p) {
+  return p.slices * p.slice.floats() + p.strip_blocks * 10 * p.a.maps.c;
+}
+
 }  // namespace
 
 std::int64_t dwpw_attention_bwd_workspace(const DwpwAttentionMaps& maps, DType dtype, int arch) {
   std::int64_t floats = 0;
   with_instance(maps, dtype, {0, 0, arch}, [&](auto zero, auto, auto width) {
     const auto p = cut<DwpwAttentionBwdTile<decltype(zero), width>>({maps}, width, arch);
-    floats = p.slices * p.slice.floats() + p.strip_blocks * 10 * maps.c;
+    floats = floats_of(p);
   });
   return floats;
 }
@@ -41,6 +45,7 @@ void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a, DType dtype, const Tar
     using T = decltype(zero);
     using Tile = DwpwAttentionBwdTile<T, width>;
     DwpwAttentionBwdParams p = cut<Tile>(a, width, target.arch);
+    check_workspace(floats_of(p), dwpw_attention_bwd_workspace(a.maps, dtype, target.arch), kDwpwAttention);
     p.slice_sums = a.workspace;
     p.strip_sums = a.workspace + p.slices * p.slice.floats();
     launch(dwpw_attention_bwd_kernel<T, arch, width>, grid_of(p.slices, kDwpwAttention), Tile::kThreads,

@@ -75,7 +75,8 @@ __device__ __forceinline__ void add_weight_gradient(const T* a, int a_stride, co
       for (int n = 0; n < kAtOnce; ++n) load(to + 128 * n, d[n]);
       if (of_bias) load(to_bias, bias);
     }
-#pragma unroll 4
+    // Beside 128 channels out, whose values and gradients take half of the registers, four at a time spill on sm_90.
+#pragma unroll(Columns >= 16 ? 2 : 4)
     for (int k = 0; k < Tile::kPositions; k += Product::kDepth) {
       typename Product::A fragment;
       typename Product::B other;
@@ -111,7 +112,7 @@ __device__ __forceinline__ void stage(const float (&products)[Products][4], T* t
 template <class T, int Arch, int D>
 __global__ void __launch_bounds__(DwpwAttentionBwdTile<T, D>::kThreads, DwpwAttentionBwdTile<T, D>::kBlocks)
     dwpw_attention_bwd_kernel(DwpwAttentionBwdParams p) {
-  if constexpr (dwpw_attention_runs_here<T, Arch>()) {
+  if constexpr (instance_runs_here<T, Arch>()) {
     using Tile = DwpwAttentionBwdTile<T, D>;
     using Product = Mma<T, Arch>;
     constexpr int V = Tile::kVector, kProducts = Tile::kProducts;

@@ -14,16 +14,6 @@
 
 namespace awsrn_fast {
 
-// Whether an instance has work to do in the code that is being compiled: the half types' for sm_75 runs there alone.
-template <class T, int Arch>
-__device__ constexpr bool dwpw_attention_runs_here() {
-#ifdef __CUDA_ARCH__
-  return sizeof(T) == sizeof(float) || (Arch < 80) == (__CUDA_ARCH__ < 800);
-#else
-  return true;
-#endif
-}
-
 // T: the maps' values; D: channels out, rounded up to 32, 64 or 128; Warps: of a block.
 template <class T, int D, int Warps>
 struct DwpwAttentionTile {

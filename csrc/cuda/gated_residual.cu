@@ -1,5 +1,6 @@
 #include "cuda/gated_residual.cuh"
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "cuda/launch.h"
@@ -29,10 +30,16 @@ void with_layout(const GatedResidualMaps& maps, bool aligned, Run run) {
   else with(std::integral_constant<int, 1>{});
 }
 
+// Floats for the sums of both directions: of each chunk and channel, and of each block for the two scales.
+constexpr std::int64_t workspace_of(const GatedResidualMaps& maps, const GatedResidualTile& tile) {
+  return maps.n * tile.chunks * (maps.c + 2 * tile.tiles);
+}
+
 template <class Pointers>
 GatedResidualParams<Pointers> params(const Pointers& a, int vector) {
   const GatedResidualMaps& maps = a.maps;
   const GatedResidualTile tile = gated_residual_tile(maps, vector);
+  check_workspace(workspace_of(maps, tile), gated_residual_workspace(maps), kName);
   return {a, tile, a.workspace, a.workspace + maps.n * maps.c * tile.chunks, maps.n * tile.chunks * tile.tiles};
 }
 
@@ -67,9 +74,12 @@ void bwd(const GatedResidualBwd& a, const Target& target) {
 }  // namespace
 
 std::int64_t gated_residual_workspace(const GatedResidualMaps& maps) {
-  // Single values need the most chunks and blocks; whether vectors can be used shows only in the addresses.
-  const GatedResidualTile tile = gated_residual_tile(maps, 1);
-  return maps.n * tile.chunks * (maps.c + 2 * tile.tiles);
+  // Which vectors can be used shows only in the addresses, and none needs the most for all sizes: 256 threads hold a
+  // whole number of positions of some widths and leave threads idle at others.
+  std::int64_t floats = 0;
+  for (int vector : {1, kWidest<float>, kWidest<__half>})
+    floats = std::max(floats, workspace_of(maps, gated_residual_tile(maps, vector)));
+  return floats;
 }
 
 void launch_gated_residual_fwd(const GatedResidualFwd& a, DType dtype, const Target& target) {

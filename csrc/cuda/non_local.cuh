@@ -54,15 +54,6 @@ constexpr NonLocalTile non_local_tile(int arch, int value_bytes, int d) {
 template <class T, int Arch, int D>
 constexpr NonLocalTile kNonLocalTile = non_local_tile(Arch, int(sizeof(T)), D);
 
-// sm_75 and later each have their instance of half; the others have one, which bfloat16 has from sm_80 on.
-template <class T, int Arch>
-__device__ constexpr bool non_local_runs_here() {
-#ifdef __CUDA_ARCH__
-  if (std::is_same<T, __half>::value) return (Arch >= 80) == (__CUDA_ARCH__ >= 800);
-#endif
-  return runs_here<Arch>();
-}
-
 template <class Pointers>
 struct NonLocalParams {
   Pointers a;
@@ -380,7 +371,7 @@ __device__ __forceinline__ void non_local_fwd(const NonLocalParams<NonLocalFwd>&
 template <class T, int Arch, int D>
 __global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, Arch, D>.fwd_blocks))
     non_local_fwd_kernel(NonLocalParams<NonLocalFwd> p) {
-  if constexpr (non_local_runs_here<T, Arch>()) non_local_fwd<T, Arch, D>(p);
+  if constexpr (instance_runs_here<T, Arch>()) non_local_fwd<T, Arch, D>(p);
 }
 
 }  // namespace awsrn_fast

@@ -194,7 +194,7 @@ __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
 template <class T, int Arch, int D, bool OfKeys>
 __global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, Arch, D>.bwd_blocks))
     non_local_bwd_kernel(NonLocalBwdParams p) {
-  if constexpr (non_local_runs_here<T, Arch>()) non_local_bwd<T, Arch, D, OfKeys>(p);
+  if constexpr (instance_runs_here<T, Arch>()) non_local_bwd<T, Arch, D, OfKeys>(p);
 }
 
 // Four values of a position's keys and values by each thread: the parts of all blocks that meet it, in order.

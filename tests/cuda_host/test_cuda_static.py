@@ -70,6 +70,7 @@ def test_products_use_tensor_cores() -> None:
     here = {op for op in PRODUCTS if any(source.stem == op for source in sources())}
     for op in here:
         assert any(launched()[name].op == op and "mma.sync" in compiled()[name].ptx for name in products), op
+    assert any("conv_kernel" in name for name in products)  # of several ops
     for name in products:
         # An instance for sm_80 has no body here.
         if "__nv_bfloat16" in name or "Li80E" in name:
@@ -106,5 +107,13 @@ def test_compiles_for_every_architecture(source: Path, tmp_path: Path) -> None:
     nvcc = kernel_table.toolkit() / "bin/nvcc"
     archs = build_native.find_archs(nvcc)
     command = [str(nvcc), *build_native.NVCC_FLAGS, f"-I{build_native.CSRC}", *build_native.arch_flags(archs)]
-    subprocess.run([*command, "-Werror=all-warnings", "-c", str(source), "-o", str(tmp_path / "a.o")], check=True)
+    # What a driver makes of the last one's PTX on Blackwell.
+    command += [f"-gencode=arch=compute_{archs[-1]},code=sm_{arch}" for arch in (100, 120)]
+    command += ["-Werror=all-warnings", "-Xptxas=-v", "-c", str(source), "-o", str(tmp_path / "a.o")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert {75, 80, 86, 89, 90} <= set(archs)
+    reports = re.findall(
+        r"Compiling entry function '(\w+)' for '(sm_\d+)'.*?(\d+) bytes spill stores", done.stderr, re.DOTALL
+    )
+    assert {arch for _, arch, _ in reports} == {f"sm_{arch}" for arch in (*archs, 100, 120)}
+    assert not [report for report in reports if report[2] != "0"]

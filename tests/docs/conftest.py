@@ -50,7 +50,7 @@ def workplace(given: Path, tmp_path: Path) -> Path:
     """A copy of :func:`given`, beside the checkout's folders that commands name."""
     folder = tmp_path / "workplace"
     shutil.copytree(given, folder)
-    for name in ("benchmarks", "tests", "examples", "docs"):
+    for name in ("benchmarks", "examples"):
         if (ROOT / name).is_dir():
             (folder / name).symlink_to(ROOT / name)
     return folder

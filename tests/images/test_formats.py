@@ -282,3 +282,26 @@ def test_a_jpeg_of_more_bits_is_called_one(tmp_path, ramp, bits):
     (tmp_path / "in.jpg").write_bytes(data)
     with pytest.raises(RunError, match=f"a JPEG with {bits} bits a sample, which is not read here"):
         images.read(tmp_path / "in.jpg")
+
+
+def test_the_profile_of_a_bmp_is_found(tmp_path, ramp):
+    profile = bytes(16) + b"RGB " + bytes(108)
+    file = io.BytesIO()
+    color(ramp).save(file, "BMP")
+    pixels = file.getvalue()[54:]
+    head = struct.pack("<IiiHHIIiiII", 124, 32, 24, 1, 24, 0, len(pixels), 0, 0, 0, 0) + bytes(16) + b"DEBM" + bytes(48)
+    head += struct.pack("<IIII", 4, 124 + len(pixels), len(profile), 0)
+    content = b"BM" + struct.pack("<IHHI", 14 + len(head) + len(pixels) + len(profile), 0, 0, 14 + len(head))
+    (tmp_path / "in.bmp").write_bytes(content + head + pixels + profile)
+    picture = images.read(tmp_path / "in.bmp")
+    assert picture.icc == profile
+    np.testing.assert_array_equal(np.rint(255 * picture.color[..., 0]), ramp)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_xmp_within_exif_is_xmp(tmp_path, ramp, suffix):
+    exif = Image.Exif()
+    exif[700] = XMP.replace(b"'6'", b"'1'")
+    color(ramp).save(tmp_path / f"in{suffix}", exif=exif)
+    picture, target = twice(tmp_path, f"in{suffix}", ".png")
+    assert b"dc:title='kept'" in images.read(target).extras.xmp and picture.notes == ()

@@ -56,6 +56,8 @@ def tag(path: Path, code: int) -> object:
         ("-9223372036854775808", "i8", -(2**63)),
         ("0.1", "f4", np.float32(0.1)),
         ("nan", "f4", np.nan),
+        ("inf", "f4", np.inf),
+        ("-inf", "f8", -np.inf),
     ],
 )
 def test_the_no_data_number_is_that_of_the_samples_type(tmp_path, text, dtype, number):
@@ -118,6 +120,19 @@ def test_absent_tiles_have_no_data_or_are_zero(tmp_path, dtype, text):
     np.testing.assert_allclose(written[:, :16], there, atol=1e-4)
     assert (written[:, 16:] == int(text or 0)).all()
     assert (picture.alpha is not None) == (text is not None)
+
+
+@pytest.mark.parametrize("strips", [1, 2, 4])
+def test_absent_strips_are_as_absent_tiles(tmp_path, strips):
+    there = np.full((16 // strips, 8), 5, np.int16)
+    tags = tags_of(np.zeros((16, 8), np.int16), t278=(4, [16 // strips]), t42113=(2, b"-1\0"))
+    write_tiff(tmp_path / "in.tif", (tags, [None] * (strips - 1) + [there.tobytes() if strips > 1 else None]))
+    if strips == 1:
+        with pytest.raises(RunError, match="no value is finite and means data"):
+            images.read(tmp_path / "in.tif")
+        return
+    picture = images.read(tmp_path / "in.tif")
+    assert (picture.alpha[: -len(there)] == 0).all() and (picture.alpha[-len(there) :] == 1).all()
 
 
 SCALE = (
@@ -298,3 +313,48 @@ def test_a_turned_tiff_has_its_resolution_turned(tmp_path, ramp):
     Image.fromarray(ramp).save(tmp_path / "in.tif", tiffinfo={274: 6, 282: 300.0, 283: 150.0, 296: 2})
     picture = images.read(tmp_path / "in.tif")
     assert picture.size == (32, 24) and (picture.extras.resolution.x, picture.extras.resolution.y) == (150, 300)
+
+
+def test_premultiplied_colours_of_a_turned_image_are_divided(tmp_path):
+    array = np.full((4, 6, 4), 100, np.uint8)
+    array[..., 3] = 200
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=["assocalpha"],
+                     extratags=[(274, "H", 1, 6, True)])  # fmt: skip
+    picture = images.read(tmp_path / "in.tif")
+    assert picture.size == (6, 4)
+    np.testing.assert_allclose(picture.color, 0.5, atol=0.003)
+
+
+def test_a_number_that_no_gray_level_has_does_not_bind_the_picture_to_tiff(tmp_path, ramp):
+    write_tiff(tmp_path / "in.tif", (tags_of(ramp, t42113=(2, b"255\0")), [ramp.tobytes()]))
+    picture = images.read(tmp_path / "in.tif")
+    assert picture.notes == () and picture.alpha is None
+    images.write(tmp_path / "out.png", picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), ramp)
+    assert images.not_kept(picture.header, "PNG") == ("PNG keeps no no-data number",)
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_jpeg_in_a_geotiff_keeps_place_and_mask(tmp_path, ramp, tile):
+    """Orthophotos as GDAL compresses them: YCbCr, which Pillow reads."""
+    pytest.importorskip("imagecodecs")
+    geo = [(33550, "d", 3, (10.0, 10.0, 0.0), True), (33922, "d", 6, (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), True)]
+    with tifffile.TiffWriter(tmp_path / "in.tif") as file:
+        file.write(ramp[..., None].repeat(3, 2), photometric="rgb", compression="jpeg", tile=tile, extratags=geo)
+        file.write(ramp > 50, photometric="mask", subfiletype=4)
+    picture = enlarged(tmp_path)
+    assert tag(tmp_path / "out.tif", 33550) == (5, 5, 0)
+    np.testing.assert_array_equal(picture.alpha > 0.5, ramp > 50)
+    assert np.abs(picture.color[..., 0] * 255 - ramp).max() < 6
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 3), (4, 1), (1, 1)], ids=["palette", "4 bits", "1 bit"])
+def test_a_no_data_number_of_numbers_that_become_others_is_left_out(tmp_path, ramp, bits, photometric):
+    packed = np.packbits(np.unpackbits(ramp[..., None], axis=-1)[..., :bits].reshape(24, -1), axis=1)
+    tags = tags_of(ramp, photometric, t258=(3, [bits]), t339=(3, [1]), t42113=(2, b"1\0"))
+    if photometric == 3:
+        tags[320] = (3, [257 * (i % 256) for i in range(768)])
+    write_tiff(tmp_path / "in.tif", (tags, [packed.tobytes()]))
+    picture = enlarged(tmp_path)
+    assert "1, which means no data, is taken as a colour and left out" in picture.notes
+    assert tag(tmp_path / "out.tif", 42113) is None

@@ -31,6 +31,12 @@ def expected(model: AWSRN, values: np.ndarray) -> np.ndarray:
         return keep_colors(x, model(x), model.scale)[0].permute(1, 2, 0).numpy()
 
 
+def with_info(**info: object) -> Image.Image:
+    image = Image.new("L", (2, 2))
+    image.info |= info
+    return image
+
+
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_whole_numbers_are_rounded_once(model, dtype, top) -> None:
     image = (rgb().astype(np.float64) / 255 * top).astype(dtype)
@@ -142,6 +148,7 @@ def test_threads_may_share_a_network() -> None:
         (torch.zeros(5, 3, 4), ValueError, r"a tensor must be \[C, H, W\]"),
         (torch.zeros(3, 3, 4, dtype=torch.int64), TypeError, "a tensor must be uint8 or floating point"),
         (torch.zeros(0, 3, 3, 4), ValueError, "the batch is empty"),
+        (with_info(transparency=7), ValueError, "has a transparent colour: convert it to LA or RGBA"),
         (Image.new("P", (2, 2)), ValueError, "mode L, LA, RGB, RGBA, I;16, not P: convert it"),
         (np.full((3, 4, 3), np.nan), awsrn_fast.errors.RunError, "not finite"),
     ],
@@ -162,3 +169,21 @@ def test_a_form_with_8_bit_results_is_refused() -> None:
     model = create("awsrn-sd", 2).fuse(out_dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"floating point results: fuse the model without out_dtype=torch.uint8"):
         model.upscale(np.zeros((4, 5), np.uint8))
+
+
+def test_info_of_a_pillow_image_is_that_of_the_larger_one():
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112], exif[0x011A], exif[0x8769] = "Maker", 6, 300.0, {0xA002: 6, 0xA20E: 100.0}
+    image = Image.new("RGB", (6, 4))
+    image.info = {"dpi": (300, 150), "icc_profile": b"profile", "comment": b"x", "gamma": 0.45, "jfif_unit": 1,
+                  "exif": exif.tobytes(), "xmp": b"<x tiff:Orientation='6' tiff:ImageWidth='6'/>"}  # fmt: skip
+    image.text = {"Title": "picture"}
+    before = dict(image.info)
+    large = create("awsrn-sd", 2).eval().upscale(image)
+    found = Image.Exif()
+    found.load(large.info.pop("exif"))
+    assert large.info == {"dpi": (600, 300), "icc_profile": b"profile", "comment": b"x", "gamma": 0.45,
+                          "Title": "picture", "xmp": b"<x tiff:Orientation='6' tiff:ImageWidth='12'/>"}  # fmt: skip
+    assert (found[0x010F], found[0x0112], float(found[0x011A])) == ("Maker", 6, 600)
+    assert found.get_ifd(0x8769)[0xA002] == 12 and float(found.get_ifd(0x8769)[0xA20E]) == 200
+    assert image.info == before

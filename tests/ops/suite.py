@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, ops
+from awsrn_fast.ops._accuracy import deviations, forward_and_gradients
 from awsrn_fast.ops._arguments import check
-from awsrn_fast.ops._cases import FLOOR, TRANSFORMED, Case
+from awsrn_fast.ops._cases import Case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 LAYOUTS = ("contiguous", "channels_last", "strided", "expanded")
@@ -36,37 +37,11 @@ def as_tuple(result: Any) -> tuple[Tensor, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-def forward_and_gradients(function, arguments: dict[str, Any], seeds: list[Tensor] | None = None):
-    """Outputs and the gradient of every tensor argument, for fixed gradients of the outputs."""
-    leaves = {k: v.detach().requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
-    outputs = as_tuple(function(**(arguments | leaves)))
-    if seeds is None:
-        generator = torch.Generator().manual_seed(1)
-        seeds = [torch.randn(o.shape, generator=generator, dtype=torch.float64) for o in outputs]
-    total = sum((o * s.to(o)).sum() for o, s in zip(outputs, seeds, strict=True))
-    gradients = torch.autograd.grad(total, list(leaves.values()))
-    named = {f"output {i}": o.detach() for i, o in enumerate(outputs)}
-    return named | {f"gradient of {k}": g for k, g in zip(leaves, gradients, strict=True)}
-
-
 def assert_accurate(
     got: dict[str, Tensor], same_dtype: dict[str, Tensor], exact: dict[str, Tensor], transformed: bool = False
 ) -> None:
-    largest = max((truth.abs().max().item() for truth in exact.values() if truth.numel()), default=0.0)
-    for name, truth in exact.items():
-        if truth.numel() == 0:
-            assert got[name].shape == truth.shape, name
-            continue
-        error = (got[name].double() - truth).abs().max().item()
-        rms = truth.square().mean().sqrt().item()
-        # A sum that is 0 but for rounding, as non_local's gradient of b_phi: one order of adding may just be luckier,
-        # or exact, as with a single key. What cancels is as large as other results are.
-        cancels = rms < 1e-9 * largest
-        allowed = (4 if cancels else 2) * (same_dtype[name].double() - truth).abs().max().item()
-        allowed += FLOOR[got[name].dtype] * max(rms, 0.1 * largest if cancels else 1e-3)
-        if transformed and got[name].dtype == torch.float32:
-            allowed = max(allowed, TRANSFORMED * rms)
-        assert error <= allowed, f"{name}: error {error:.3g}, allowed {allowed:.3g}, rms {rms:.3g}"
+    for deviation in deviations(got, same_dtype, exact, transformed):
+        assert deviation.right, str(deviation)
 
 
 def laid_out(tensor: Tensor, layout: str) -> Tensor:

@@ -16,6 +16,8 @@ from awsrn_fast.ops._cases import Case
 
 ROOT = Path(__file__).resolve().parents[2]
 COLUMNS = ("reference", "native", "cuda", "triton")
+CUDA_SOURCES = {"conv3x3": "conv", "gated_pair": "conv"}
+"""Of ops that are one kernel on CUDA."""
 
 
 @pytest.mark.parametrize("op", ops.ROWS)
@@ -26,7 +28,8 @@ def test_every_row_has_its_files(op: str) -> None:
     assert (ROOT / "tests" / "ops" / f"test_{op}.py").is_file()
     assert ("autograd" in present) == bool(set(backends.registered(op)) - {"reference"})
     assert (ROOT / "csrc" / "cpu" / f"{op}.cpp").is_file() == ("native" in backends.registered(op))
-    assert (ROOT / "csrc" / "cuda" / f"{op}.cu").is_file() == ("cuda" in backends.registered(op))
+    cuda = ROOT / "csrc" / "cuda" / f"{CUDA_SOURCES.get(op, op)}.cu"
+    assert cuda.is_file() == ("cuda" in backends.registered(op))
     assert (ROOT / "kernels" / f"{op}.py").is_file() == ("triton" in backends.registered(op))
 
 
@@ -113,8 +116,13 @@ class TestChoice:
         with awsrn_fast.use_backend("native"), pytest.raises(backends.BackendError, match=refused):
             ops.awms(x, weight, torch.zeros(3), None, 1)
 
-    def test_the_reference_on_a_gpu_warns_where_a_kernel_refuses_not_where_there_is_none(self) -> None:
+    def test_the_reference_on_a_gpu_warns_where_a_kernel_refuses_not_where_there_is_none(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         x, one = torch.randn(1, 2, 3, 4, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
+        monkeypatch.setitem(
+            backends._TABLE, "gated_pair", {"reference": backends.registered("gated_pair")["reference"]}
+        )
         with backends.as_if_on("cuda", (8, 0)), warnings.catch_warnings():
             warnings.simplefilter("error")
             ops.gated_pair(x, x, None, x.new_ones(5, 4), x.new_ones(5))

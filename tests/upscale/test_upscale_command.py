@@ -124,6 +124,37 @@ def test_orientation_and_remarks(tmp_path, bicubic, capsys):
         assert image.size == (8, 20) and image.format == "JPEG"
 
 
+def test_only_a_suffix_that_contradicts_the_content_is_said(tmp_path, bicubic, capsys):
+    picture(tmp_path / "a.webp")
+    picture(tmp_path / "b.jpg")
+    (tmp_path / "b.jpg").rename(tmp_path / "b.png")
+    assert upscale(tmp_path / "a.webp", "-o", tmp_path / "out.png") == 0
+    assert "inside" not in capsys.readouterr().err
+    assert upscale(tmp_path / "b.png", "-o", tmp_path / "out.tif") == 0
+    assert "JPEG inside, written as TIFF" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("quality", [60, 79, 80, 95])
+def test_a_jpeg_of_low_quality_is_named(tmp_path, bicubic, capsys, monkeypatch, quality):
+    Image.fromarray(picture(tmp_path / "a.png", (64, 64))).save(tmp_path / "a.jpg", quality=quality)
+    assert upscale(tmp_path / "a.jpg", "-o", tmp_path / "b.jpg") == 0
+    said = f"JPEG of quality {quality}, whose artefacts are enlarged too"
+    assert (said in capsys.readouterr().err) == (quality < 80)
+    monkeypatch.setattr("awsrn_fast.upscale.image.FOR_ARTEFACTS", "some-weights")
+    assert upscale(tmp_path / "a.jpg", "-o", tmp_path / "c.jpg") == 0
+    assert (f"{said}: some-weights is trained for that" in capsys.readouterr().err) == (quality < 80)
+
+
+def test_what_the_result_does_not_keep_is_said(tmp_path, bicubic, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", comment=b"x", dpi=(72, 72), quality=95)
+    assert upscale(tmp_path / "a.jpg", "-o", tmp_path / "b.webp") == 0
+    assert "(WEBP keeps no comment)" in capsys.readouterr().err
+    assert upscale(tmp_path / "a.jpg", "-o", tmp_path / "c.jpg") == 0
+    assert capsys.readouterr().err.splitlines()[0].endswith("MP/s")
+    with Image.open(tmp_path / "c.jpg") as image:
+        assert image.info["dpi"] == (144, 144)
+
+
 def test_wrong_usage_writes_nothing(tmp_path, bicubic):
     picture(tmp_path / "a.png")
     cases = [

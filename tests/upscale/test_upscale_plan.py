@@ -167,3 +167,13 @@ def test_what_a_folder_holds_beside_is_counted_by_suffix(tree):
     (tree / "other/a.gif").touch()
     with pytest.raises(UserError, match=r"no images in other .*left out: 1 \.gif"):
         plan(["other"], "out", None, False)
+
+
+def test_links_to_one_file_are_no_two_outputs(tree):
+    (tree / "in/b.png").touch()
+    (tree / "out").mkdir()
+    (tree / "store.png").touch()
+    for name in "ab":
+        (tree / f"out/{name}.png").symlink_to(tree / "store.png")
+    with pytest.raises(UserError, match=r"out/a\.png and out/b\.png are links to one file"):
+        plan(["in"], "out", None, True)

@@ -13,6 +13,7 @@ CASES = [
     _case("fusion, no biases", 3, 32, 4, bias=False),
     _case("levels", 2, 128, 8),
     _case("odd", 5, 7, 3),
+    _case("gates of every position", 275, 7, 3),
     _case("empty batch", 0, 8, 4),
 ]
 

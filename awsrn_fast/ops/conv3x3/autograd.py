@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, native
-from awsrn_fast.ops import _native
+from awsrn_fast.ops import _cuda, _native
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._library import define, differentiable, not_differentiable
 from awsrn_fast.ops._native import address, channels_last, dtype_code, from_taps, in_float32, taps, taps_of_transpose
+
+from . import cuda
 
 _INPUTS = "Tensor x, Tensor weight, Tensor bias, Tensor? x1, Tensor? x2, Tensor? x3"
 SCHEMA = f"({_INPUTS}, Tensor? prepared) -> Tensor"
@@ -24,10 +27,12 @@ WHOLE_VECTOR = 16
 
 
 def prepare(weight: Tensor) -> Tensor | None:
-    """``[O, C, 3, 3]`` as the native kernel takes it; None: there is none, or it would not run.
+    """``[O, C, 3, 3]`` as the kernel for its device takes it, for maps of its dtype; None: there is none.
 
     The bytes mean nothing to PyTorch, so that a cast of a module leaves them as they are.
     """
+    if weight.device.type == "cuda":
+        return prepare_cuda(weight)
     if native.cpu is None or weight.device.type != "cpu":
         return None
     o, c = weight.shape[:2]
@@ -162,8 +167,9 @@ def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), None
 
 
-conv3x3 = define("conv3x3", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
-conv3x3_bwd = define("conv3x3_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+conv3x3 = define("conv3x3", SCHEMA, cpu=_fwd_cpu, cuda=cuda.fwd, fake=_fwd_fake)
+conv3x3_bwd = define("conv3x3_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=cuda.bwd, fake=_bwd_fake)
 differentiable(conv3x3, _backward, _setup_context)
 not_differentiable(conv3x3_bwd)
 backends.register("conv3x3", "native", conv3x3, _native.reasons_against, algorithm=WINOGRAD)
+backends.register("conv3x3", "cuda", conv3x3, _cuda.reasons_against)

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, native
+from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._library import define, differentiable, not_differentiable
 from awsrn_fast.ops._native import address, channels_last, dtype_code, in_float32, reasons_against
+
+from . import cuda
 
 SCHEMA = "(Tensor x0, Tensor x1, Tensor? gate, Tensor weight, Tensor bias) -> Tensor"
 BWD_SCHEMA = (
@@ -84,8 +87,9 @@ def _backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(grad if want else None for grad, want in zip(grads, wanted, strict=True))
 
 
-gated_pair = define("gated_pair", SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
-gated_pair_bwd = define("gated_pair_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+gated_pair = define("gated_pair", SCHEMA, cpu=_fwd_cpu, cuda=cuda.fwd, fake=_fwd_fake)
+gated_pair_bwd = define("gated_pair_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=cuda.bwd, fake=_bwd_fake)
 differentiable(gated_pair, _backward, _setup_context)
 not_differentiable(gated_pair_bwd)
 backends.register("gated_pair", "native", gated_pair, reasons_against)
+backends.register("gated_pair", "cuda", gated_pair, _cuda.reasons_against)

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from awsrn_fast import backends, native
+from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._library import define, define_composite, differentiable, not_differentiable
 from awsrn_fast.ops._native import (
     address,
@@ -23,6 +25,8 @@ from awsrn_fast.ops._native import (
 from awsrn_fast.ops.conv3x3.autograd import WINOGRAD
 from awsrn_fast.ops.conv3x3.autograd import prepare as prepare_conv3x3
 from awsrn_fast.ops.gated_residual.autograd import gated_residual_bwd
+
+from . import cuda
 
 _INPUTS = "Tensor x, Tensor w1, Tensor b1, Tensor w2, Tensor b2, Tensor? gate, Tensor x_scale, Tensor res_scale"
 SCHEMA = f"({_INPUTS}, Tensor? prepared) -> (Tensor, Tensor)"
@@ -40,10 +44,9 @@ def _wide_residual(*arguments: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def prepare(w1: Tensor, w2: Tensor) -> Tensor | None:
-    """Both weights, ``[K, C, 3, 3]`` and ``[C, K, 3, 3]``, as the native kernel takes them; None: there is none.
-
-    The bytes mean nothing to PyTorch, so that a cast of a module leaves them as they are.
-    """
+    """Both weights, ``[K, C, 3, 3]`` and ``[C, K, 3, 3]``, as :func:`conv3x3.prepare` makes them; None: no kernel."""
+    if w1.device.type == "cuda":
+        return prepare_cuda(w1, w2)
     if native.cpu is None or w1.device.type != "cpu":
         return None
     return torch.cat([prepare_conv3x3(w1), prepare_conv3x3(w2)])
@@ -175,9 +178,10 @@ def _backward(ctx: Any, grad_y: Tensor | None, grad_mean: Tensor | None, _grad_f
     return *(grad if want else None for grad, want in zip(grads, wanted, strict=True)), None, None
 
 
-wide_residual_fwd = define("wide_residual_fwd", FWD_SCHEMA, cpu=_fwd_cpu, fake=_fwd_fake)
-wide_residual_bwd = define("wide_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, fake=_bwd_fake)
+wide_residual_fwd = define("wide_residual_fwd", FWD_SCHEMA, cpu=_fwd_cpu, cuda=cuda.fwd, fake=_fwd_fake)
+wide_residual_bwd = define("wide_residual_bwd", BWD_SCHEMA, cpu=_bwd_cpu, cuda=cuda.bwd, fake=_bwd_fake)
 differentiable(wide_residual_fwd, _backward, _setup_context)
 not_differentiable(wide_residual_bwd)
 wide_residual = define_composite("wide_residual", SCHEMA, _wide_residual)
 backends.register("wide_residual", "native", wide_residual, reasons_against, algorithm=WINOGRAD)
+backends.register("wide_residual", "cuda", wide_residual, _cuda.reasons_against)

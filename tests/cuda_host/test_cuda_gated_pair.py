@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestGatedPairOnHost(OpSuite):
+    op = "gated_pair"

@@ -1,0 +1,5 @@
+from suite import OpSuite
+
+
+class TestWideResidualOnHost(OpSuite):
+    op = "wide_residual"
