@@ -41,12 +41,17 @@ def score(result: np.ndarray, hr: np.ndarray, scale: int) -> Score:
     """
     if result.shape != hr.shape:
         raise UserError(f"cannot compare an image of {_size(result)} with one of {_size(hr)}")
-    if min(hr.shape[:2]) < _WINDOW + 2 * scale:
-        least = _WINDOW + 2 * scale
+    least = smallest_side(scale)
+    if min(hr.shape[:2]) < least:
         raise UserError(f"an image of {_size(hr)} is too small to measure at x{scale}: SSIM needs {least} pixels")
     inside = slice(scale, -scale)
     a, b = luma(result[inside, inside]), luma(hr[inside, inside])
     return Score(_psnr(a, b), _ssim(a, b))
+
+
+def smallest_side(scale: int) -> int:
+    """HR pixels that an image's sides must have to be measured."""
+    return _WINDOW + 2 * scale
 
 
 def luma(image: np.ndarray) -> np.ndarray:

@@ -34,8 +34,12 @@ def parser() -> Parser:
     p.add_argument("weights", help="weights file (.safetensors, or .pth of the public code) or a bundled name")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"one of {', '.join(WRITERS)}")
     p.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    p.add_argument("--clamp", action=argparse.BooleanOptionalAction, default=True,
-                   help="limit the output to [0, 1]; .onnx and .pt2 (default: yes)")  # fmt: skip
+    p.add_argument(
+        "--clamp",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="limit the output to [0, 1]; .onnx and .pt2 (default: yes)",
+    )
     p.add_argument("--half", action="store_true", help="store the numbers as float16; .safetensors")
     return p
 

@@ -22,6 +22,7 @@ from awsrn_fast.files import replacing
 
 from .distributed import World
 from .loader import batches
+from .lock import RunLock
 from .report import Metrics, progress_bar, save_samples
 from .schedule import cycle_ends, learning_rate
 from .state import Learner
@@ -49,6 +50,7 @@ class Trainer:
         validator: measures the averaged weights.
         folder: the run's folder.
         world: the processes of the run; the first one writes and speaks.
+        lock: of the folder, where this process holds it.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class Trainer:
         validator: Validator,
         folder: Path,
         world: World,
+        lock: RunLock | None = None,
     ) -> None:
         self.config, self.learner, self.step, self.photos, self.validator = config, learner, step, photos, validator
-        self.folder, self.world = folder, world
+        self.folder, self.world, self.lock = folder, world, lock
         self.device = learner.model.mean.device
         events = folder if config.tensorboard else None
         self.metrics = Metrics(folder / "metrics.csv", learner.iteration, events) if world.is_first else None
@@ -175,6 +178,8 @@ class Trainer:
             self._save_weights("best.safetensors")
 
     def _checkpoint(self) -> None:
+        if self.lock is not None:
+            self.lock.check()
         if self.world.is_first:
             self._save_weights("last.safetensors")
             self.learner.save(self.folder)

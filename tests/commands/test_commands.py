@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import awsrn_fast
-from awsrn_fast import arguments, commands, threads
+from awsrn_fast import arguments, commands, limits, threads
 from awsrn_fast.config import Config
 from awsrn_fast.errors import UserError
 from awsrn_fast.train.options import GROUPS
@@ -121,7 +121,7 @@ class TestThreads:
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
         monkeypatch.delitem(sys.modules, "torch")
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+        monkeypatch.setattr(threads, "cpus", lambda: 8)
         return monkeypatch
 
     def test_they_wait_briefly_unless_the_user_says_otherwise(self, fresh: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ class TestThreads:
     def test_what_is_prepared_reaches_torch(self) -> None:
         code = "from awsrn_fast import threads; threads.others_running = lambda: 1; threads.prepare(True)\n"
         code += "import os, torch; print(os.environ['OMP_NUM_THREADS'], torch.get_num_threads())"
-        cores = len(os.sched_getaffinity(0))
+        cores = limits.cpus()
         if cores < 2:
             pytest.skip("one core")
         environment = {k: v for k, v in os.environ.items() if k not in (*threads.WAITING, *threads.COUNTS)}

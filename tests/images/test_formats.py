@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms
 
 from awsrn_fast import images
 from awsrn_fast.errors import RunError
@@ -20,7 +20,7 @@ XMP = (
     b"<tiff:ImageLength>24</tiff:ImageLength><tiff:XResolution>300/1</tiff:XResolution></x:xmpmeta>"
 )
 IPTC = b"\x1c\x02\x50\0\x02me"
-avif = pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+avif = pytest.mark.skipif(".avif" not in images.FORMATS, reason="Pillow without AVIF")
 SUFFIXES = [".png", ".tif", ".jpg", ".webp", ".bmp", pytest.param(".avif", marks=avif)]
 
 
