@@ -19,7 +19,7 @@ from .errors import RunError
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _HOST = sha256(socket.gethostname().encode()).hexdigest()[:4]
 _UNFINISHED = re.compile(r"\.([0-9a-f]{4})[0-9a-f]{8}\.part(\..+)?")
@@ -80,17 +80,17 @@ def remove_leftovers(folder: Path) -> None:
                 file.unlink()
 
 
-def _begin(beside: Path) -> int:
-    """Make the unfinished file, locked; the descriptor that holds the lock."""
-    while True:
+def _begin(beside: Path) -> int | None:
+    """Make the unfinished file, locked; the descriptor that holds the lock, None on Windows (an open file stays)."""
+    while fcntl is not None:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
-        if fcntl is not None:
-            with suppress(OSError):  # a disk without locks
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         with suppress(FileNotFoundError):  # somebody took it for left over before it was locked
             if os.path.samestat(os.fstat(descriptor), os.stat(beside)):
                 return descriptor
         os.close(descriptor)
+    return None
 
 
 def _is_left(file: Path) -> bool:

@@ -9,10 +9,10 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.memory.budget import GIB
 
 DRIVER_SHARE = 0.025
-"""Of the memory, what driver and firmware keep: torch reports 10.76 GiB on an RTX 2080 Ti of 11 GiB."""
+"""Share of the memory that driver and firmware keep: torch reports 10.76 GiB on an RTX 2080 Ti of 11 GiB."""
 
 ECC_SHARE = 1 / 16
-"""Of GDDR memory, what error correction takes where it is on as delivered: a T4 of 16 GiB reports less than 15."""
+"""Share of GDDR memory that error correction takes where it is on as delivered: a T4 of 16 GiB reports less than 15."""
 
 
 class Card(NamedTuple):
