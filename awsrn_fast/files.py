@@ -19,7 +19,7 @@ from .errors import RunError
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 _HOST = sha256(socket.gethostname().encode()).hexdigest()[:4]
 _UNFINISHED = re.compile(r"\.([0-9a-f]{4})[0-9a-f]{8}\.part(\..+)?")

@@ -139,7 +139,7 @@ def _pass(image: np.ndarray, size: tuple[int, ...], d: Degradation, generator: n
 
 
 def _drawn(value: float | Range, generator: np.random.Generator) -> float:
-    return generator.uniform(*value) if isinstance(value, tuple) else value
+    return generator.uniform(value[0], value[-1]) if isinstance(value, tuple) else value
 
 
 def _one_of(names: tuple[str, ...], generator: np.random.Generator) -> str:

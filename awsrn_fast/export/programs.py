@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
 
 LARGEST_SIDE = 65536
-"""Of the image that goes in, in pixels; torch.export wants an upper bound."""
+"""Upper bound that torch.export wants for height and width of the input image, in pixels."""
 INPUT, OUTPUT = "image", "upscaled"
 """Names in the ONNX graph: RGB in [0, 1], ``[1, 3, height, width]`` -> ``[1, 3, scale*height, scale*width]``."""
 

@@ -26,7 +26,7 @@ CUDA_BLOCK = 512
 
 @dataclass(frozen=True)
 class Target:
-    """Where the program will run.
+    """Device and dtype that the program will run with.
 
     Attributes:
         device: "cpu" or "cuda".
