@@ -29,7 +29,7 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:  # torch's sentence lists twenty kinds of devices
         raise UserError(f"no device {name!r}: use auto, cpu, cuda or cuda:N") from error
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, dtype=torch.float32, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device

@@ -74,7 +74,7 @@ def super_resolve(network: Network, lr: np.ndarray) -> np.ndarray:
             :class:`awsrn_fast.inference.Placed`.
         lr: the image.
     """
-    return to_uint8(network(torch.tensor(lr).permute(2, 0, 1)[None].float() / 255))
+    return to_uint8(network(torch.tensor(lr, dtype=torch.float32, device="cpu").permute(2, 0, 1)[None] / 255))
 
 
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -18,8 +18,8 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.memory import ASSUMED, REASONS, Assumptions, Network, Target, parse_size, show_size
 from awsrn_fast.models import SCALES, VARIANTS
 
-from .answer import Question, Row, answer
 from .cards import DRIVER_SHARE, find_card
+from .solver import Question, Row, solve
 
 EPILOG = f"""
 Peaks come from running the training step and the network on fake tensors: nothing is computed and no GPU is needed.
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tile=options.tile,
     )
     with cli.console.status("predicting"):
-        rows = answer(question)
+        rows = solve(question)
     command = _command(question, rows, dtype)
     if options.json:
         print(json.dumps(_as_dict(question, rows, name, dtype, command), indent=2))

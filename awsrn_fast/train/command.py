@@ -92,9 +92,12 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         learner.images = images
         step = (AdversarialStep if config.is_adversarial else Step)(config, learner, dtype, world)
         trainer = Trainer(config, learner, step, photos, validator, folder, world, lock)
+        if world.is_first and learner.iteration >= config.iterations:
+            console.print(f"the run is finished, at iteration {learner.iteration}: more --iterations extend it")
+        before = learner.iteration
         finished = trainer.run()
         if world.is_first:
-            _conclude(trainer, folder, finished)
+            _conclude(trainer, folder, finished, learner.iteration - before)
     return 0 if finished else 130
 
 
@@ -233,7 +236,7 @@ def _for_opponent(photos: Photos, config: Config, opponent: Opponent, world: Wor
     return photos
 
 
-def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
+def _conclude(trainer: Trainer, folder: Path, finished: bool, steps: int) -> None:
     learner, bicubic = trainer.learner, trainer.validator.bicubic
     if learner.skipped or learner.overflows:
         console.print(
@@ -241,7 +244,8 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
             f"{learner.overflows} by the gradient scaler",
             style="yellow",
         )
-    console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
+    if steps:
+        console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
     if not finished:
         console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
         return

@@ -85,7 +85,9 @@ class Trainer:
             interrupted = stack.enter_context(_interruption(self.world))
             bar = stack.enter_context(progress_bar(self.world.is_first))
             trace = stack.enter_context(_profiler(config.profile if self.world.is_first else 0, self.folder))
-            task = bar.add_task(config.variant, total=config.iterations, completed=learner.iteration, figures="")
+            task = bar.add_task(
+                config.variant, total=config.iterations, completed=learner.iteration, figures="", psnr=self._psnr()
+            )
             for lr_image, hr_image in self._batches():
                 self._learn(lr_image, hr_image)
                 if trace is not None:
@@ -97,6 +99,7 @@ class Trainer:
                     images, since = 0, now
                 if self._is_due(learner.iteration):
                     self._validate()
+                    bar.update(task, psnr=self._psnr())
                     self._checkpoint()
                     since = time.perf_counter()
                 elif learner.iteration % config.checkpoint_every == 0:
@@ -153,11 +156,13 @@ class Trainer:
         if self.parts is not None and parts:
             self.parts.add(learner.iteration, **parts)
         shown = "".join(f"{name} {value:.3g} " for name, value in parts.items() if name in SHOWN)
-        psnr = "" if learner.psnr is None else f"PSNR {learner.psnr:.2f} "
-        figures = f"{psnr}loss {loss:.4f} {shown}lr {rate:.1e} {images_per_s:.1f} images/s"
+        figures = f"loss {loss:.4f} {shown}lr {rate:.1e} {images_per_s:.1f} images/s"
         if not console.is_terminal:
-            self._say(f"{learner.iteration}/{self.config.iterations} {figures}")
+            self._say(f"{learner.iteration}/{self.config.iterations} {self._psnr()}{figures}")
         return figures
+
+    def _psnr(self) -> str:
+        return "" if self.learner.psnr is None else f"PSNR {self.learner.psnr:.2f} "
 
     def _is_due(self, iteration: int) -> bool:
         every = self.config.validate_every or self.config.checkpoint_every

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif options.arch:
         raise UserError("--arch goes with --dry-run: what is measured is measured on the GPU that is here")
     elif torch.cuda.is_available():
-        gpu = _gpu.gpu(torch.empty(0, device="cuda"))
+        gpu = _gpu.gpu(torch.empty(0, dtype=torch.float32, device="cuda"))
     else:
         gpu = _gpu.Gpu("sm_80", "sm_80")
     dtypes = [DTYPES[name] for name in options.dtype]

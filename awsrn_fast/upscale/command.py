@@ -84,7 +84,7 @@ def parser() -> Parser:
                    help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
                         "less precise: differences of a gray level; fp32, bf16 and fp16 "
                         "are the same (default: %(default)s)")  # fmt: skip
-    p.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto",
+    p.add_argument("--backend", type=backends.current_name, choices=("auto", *backends.NAMES), default="auto",
                    help="kernels to run on (default: the best of each op; "
                         f"see {spelled('info')})")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",

@@ -160,3 +160,24 @@ class TestThreads:
         environment = {k: v for k, v in os.environ.items() if k not in (*threads.WAITING, *threads.COUNTS)}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert done.stdout.split() == [str(cores - 1)] * 2, done.stderr
+
+
+def test_everything_but_the_gpu_works_without_triton(tmp_path: Path) -> None:
+    code = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = staticmethod(
+    lambda name, path=None, target=None: None if name.split(".")[0] == "triton" else find(name, path, target)
+)
+import torch, awsrn_fast
+from awsrn_fast.backends import Call
+print(awsrn_fast.explain("awms", Call("cuda", (8, 6), torch.float16, (1, 32, 48, 48))))
+awsrn_fast.load("improved-s-x2").fuse()(torch.rand(1, 3, 8, 8))
+import sys
+from awsrn_fast.cli import run
+from awsrn_fast.tune.command import main
+run(lambda: main(["--dry-run"]))
+"""
+    done = run("-c", code)
+    assert done.returncode == 2 and "triton: Triton is not installed: pip install triton" in done.stdout, done.stderr
+    assert "error: tune is for the Triton kernels, and Triton is not installed" in done.stderr

@@ -1,20 +1,15 @@
-"""The native 3x3 convolutions alone: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU 3x3 convolutions alone: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from awsrn_fast import native, ops, use_backend
+from awsrn_fast import ops, use_backend
 from awsrn_fast.ops._cases import TRANSFORMED
-from awsrn_fast.ops.conv3x3.autograd import _bwd_cpu, _fwd_cpu
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
+from awsrn_fast.ops.conv3x3.cpu import bwd, fwd
 
 # N, C, wide, H, W: below, at and above a tile of 4, a chunk of 16 tiles and a panel; channels beside whole vectors.
 SHAPES = [
@@ -25,17 +20,6 @@ SHAPES = [
     (1, 16, 32, 9, 141),
     (9, 3, 16, 21, 7),
 ]
-
-
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    native.cpu.poison(True)
-    yield request.param
-    native.cpu.poison(False)
-    native.cpu.set_isa(before)
 
 
 def normal(*size: int, seed: int = 0) -> Tensor:
@@ -101,7 +85,7 @@ def test_convolution_against_fp64(isa: str, shape: tuple[int, ...]) -> None:
     grad = normal(*exact.shape, seed=2)
     truths = [exact.detach(), *torch.autograd.grad(exact, (x, weight, bias), grad)]
     single = [t.detach().float() for t in (x, weight, bias)]
-    got = [_fwd_cpu(*single), *_bwd_cpu(grad.float(), *single, None, None, None, [True] * 3)]
+    got = [fwd(*single), *bwd(grad.float(), *single, None, None, None, [True] * 3)]
     for result, truth in zip(got, truths, strict=True):
         assert_near(result, truth, TRANSFORMED)
 
@@ -150,7 +134,7 @@ def test_convolution_in_bf16(isa: str, channels: tuple[int, ...]) -> None:
     weight, bias = normal(20, sum(channels), 3, 3).bfloat16(), normal(20).bfloat16()
     exact = F.conv2d(torch.cat(maps, 1).double(), weight.double(), bias.double(), padding=1)
     direct = relative_rms(exact.bfloat16(), exact)
-    assert relative_rms(_fwd_cpu(maps[0], weight, bias, *maps[1:]), exact) <= 2 * direct
+    assert relative_rms(fwd(maps[0], weight, bias, *maps[1:]), exact) <= 2 * direct
 
 
 def test_sums_in_bf16_as_large_as_can_be(isa: str) -> None:
@@ -160,7 +144,7 @@ def test_sums_in_bf16_as_large_as_can_be(isa: str) -> None:
     checkers[::2, 1::2] = checkers[1::2, ::2] = -1
     for pattern in (1, -1, checkers):
         exact = F.conv2d((x * pattern).double(), weight.double(), padding=1)
-        got = _fwd_cpu(x * pattern, weight, torch.zeros(16).bfloat16())
+        got = fwd(x * pattern, weight, torch.zeros(16).bfloat16())
         assert relative_rms(got, exact) < 1e-2
 
 

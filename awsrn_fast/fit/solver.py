@@ -20,7 +20,7 @@ from awsrn_fast.memory import (
 )
 
 PATCH_STEP, TILE_STEP = 8, 32
-"""Grids of the answers: patches by the body's alignment, tiles by the default block of the non-local fusion."""
+"""Grids of the sizes: patches by the body's alignment, tiles by the default block of the non-local fusion."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class Row:
         }
 
 
-def answer(question: Question) -> list[Row]:
+def solve(question: Question) -> list[Row]:
     """Training as it is, training with activation checkpointing, upscaling."""
     again = replace(question, network=replace(question.network, checkpoint_activations=True))
     return [_training("training", question), _training("training, checkpointed", again), _upscaling(question)]
 
 
 def seen_side(network: Network, tile: int) -> int:
-    """Side of what the network sees of a large image for a tile: its own part, and the context on both sides."""
+    """Side of the input that the network gets for a tile: its own part and the context on both sides."""
     facts = network.create().facts
     context, align = exact_context(facts), facts.block or 1
     return ceil(tile / align) * align + context + ceil(context / align) * align

@@ -1,18 +1,13 @@
-"""The native non_local's kernel by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU non_local's kernel by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from awsrn_fast import native
-from awsrn_fast.ops._native import address, dtype_code
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
+from awsrn_fast.ops._cpu import address, dtype_code
 
 # N, H, W, D, block, halo. One position; fewer and more than a tile; d below, at and beyond a vector, not of four;
 # ragged blocks; a span wider than one axis; a halo larger than its block; blocks of one position.
@@ -33,15 +28,6 @@ SHAPES = [
 Shape = tuple[int, int, int, int, int, int]
 
 
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    yield request.param
-    native.cpu.set_isa(before)
-
-
 def inputs(shape: Shape, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     n, h, w, d, _, _ = shape
     generator = torch.Generator().manual_seed(0)
@@ -56,10 +42,8 @@ def run(shape: Shape, qkv: Tensor, grad: Tensor, threads: int) -> tuple[Tensor, 
     softmax = torch.full((*grad.shape[:2], 2), float("nan"))
     grad_qkv = torch.full_like(qkv, float("nan"))
     rest = (*shape, dtype_code(qkv.dtype), threads)
-    native.cpu.poison(True)
-    native.cpu.non_local_fwd(*map(address, (qkv, attended, softmax)), *rest)
-    native.cpu.non_local_bwd(*map(address, (grad, qkv, attended, softmax, grad_qkv)), *rest)
-    native.cpu.poison(False)
+    native.cpu.non_local_fwd(rest, *map(address, (qkv, attended, softmax)))
+    native.cpu.non_local_bwd(rest, *map(address, (grad, qkv, attended, softmax, grad_qkv)))
     return attended, grad_qkv
 
 
@@ -138,8 +122,8 @@ def test_nan_reaches_the_output(dtype: torch.dtype) -> None:
 def test_wrong_sizes_are_refused() -> None:
     assert native.cpu is not None, native.cpu_reason
     with pytest.raises(ValueError, match="non_local: threads must be at least 1"):
-        native.cpu.non_local_fwd(0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0)
+        native.cpu.non_local_fwd((0, 0, 0, 0, 1, 0, 0, 0), 0, 0, 0)
     with pytest.raises(ValueError, match="non_local: a size is negative"):
-        native.cpu.non_local_fwd(0, 0, 0, -1, 0, 0, 0, 1, 0, 0, 1)
+        native.cpu.non_local_fwd((-1, 0, 0, 0, 1, 0, 0, 1), 0, 0, 0)
     with pytest.raises(ValueError, match="non_local: block must be at least 1"):
-        native.cpu.non_local_bwd(0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 1)
+        native.cpu.non_local_bwd((1, 1, 1, 1, 0, 0, 0, 1), 0, 0, 0, 0, 0)

@@ -1,8 +1,6 @@
-"""The native dwpw_attention by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU dwpw_attention by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,10 +8,7 @@ from torch import Tensor
 
 from awsrn_fast import native
 from awsrn_fast.ops import dwpw_attention
-from awsrn_fast.ops._native import address, dtype_code
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
+from awsrn_fast.ops._cpu import address, addresses, dtype_code
 
 # N, C, D, H, W: channels and widths below, at and above a vector; rows in one strip and in several; one pixel; none.
 SHAPES = [
@@ -28,15 +23,6 @@ SHAPES = [
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 4e-3}
 WEIGHTS = ("w_dw", "b_dw", "w_pw", "b_pw", "w_a", "b_a")
-
-
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    yield request.param
-    native.cpu.set_isa(before)
 
 
 def inputs(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> dict[str, Tensor]:
@@ -60,8 +46,9 @@ def unset(size: torch.Size, dtype: torch.dtype, layout: torch.memory_format) -> 
 
 def forward(a: dict[str, Tensor], layout: torch.memory_format, threads: int, residual: bool = True) -> Tensor:
     y = unset(a["grad_y"].shape, a["x"].dtype, layout)
-    tensors = (a["x"], *(a[name] for name in WEIGHTS), a["residual"] if residual else None, y)
-    native.cpu.dwpw_attention_fwd(*map(address, tensors), *sizes(a, layout), threads)
+    weights = addresses(*(a[name] for name in WEIGHTS))
+    maps = address(a["residual"] if residual else None), address(y)
+    native.cpu.dwpw_attention_fwd((*sizes(a, layout), threads), address(a["x"]), weights, *maps)
     return y
 
 
@@ -72,9 +59,9 @@ def backward(
     if of_weights:
         grads |= {name: torch.full_like(a[name], float("nan")) for name in WEIGHTS}
     transposed = (a["w_pw"].t().contiguous(), a["w_a"].t().contiguous())
-    tensors = (a["grad_y"], a["x"], *(a[name] for name in WEIGHTS), *transposed)
-    tensors += tuple(grads.get(name) for name in ("x", *WEIGHTS))
-    native.cpu.dwpw_attention_bwd(*map(address, tensors), *sizes(a, layout), threads)
+    given = (*addresses(a["grad_y"], a["x"]), addresses(*(a[name] for name in WEIGHTS)), *addresses(*transposed))
+    results = addresses(*(grads.get(name) for name in ("x", *WEIGHTS)))
+    native.cpu.dwpw_attention_bwd((*sizes(a, layout), threads), *given, *results)
     return grads
 
 
@@ -162,9 +149,10 @@ def test_a_nan_stays_where_it_is(layout: torch.memory_format) -> None:
 
 def test_wrong_sizes_are_refused() -> None:
     assert native.cpu is not None, native.cpu_reason
+    given = (0, (0,) * 6)
     with pytest.raises(ValueError, match="dwpw_attention: threads must be at least 1"):
-        native.cpu.dwpw_attention_fwd(*[0] * 9, 0, 0, 0, 0, 0, False, native.cpu.FLOAT32, 0)
+        native.cpu.dwpw_attention_fwd((0, 0, 0, 0, 0, False, native.cpu.FLOAT32, 0), *given, 0, 0)
     with pytest.raises(ValueError, match="dwpw_attention: a size is negative"):
-        native.cpu.dwpw_attention_bwd(*[0] * 17, 1, -1, 0, 0, 0, False, native.cpu.FLOAT32, 1)
+        native.cpu.dwpw_attention_bwd((1, -1, 0, 0, 0, False, native.cpu.FLOAT32, 1), 0, *given, *[0] * 9)
     with pytest.raises(ValueError, match="dwpw_attention: unknown dtype"):
-        native.cpu.dwpw_attention_fwd(*[0] * 9, 0, 0, 0, 0, 0, False, 7, 1)
+        native.cpu.dwpw_attention_fwd((0, 0, 0, 0, 0, False, 7, 1), *given, 0, 0)

@@ -1,32 +1,16 @@
-"""The native gated_pair alone: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU gated_pair alone: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from awsrn_fast import native, ops, use_backend
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
+from awsrn_fast import ops, use_backend
 
 # N, C, O, H, W: channels below, at, above and beside whole vectors; positions within a tile and beyond, odd, in slots.
 SHAPES = [(1, 1, 1, 1, 1), (2, 5, 20, 6, 9), (1, 32, 32, 8, 12), (3, 17, 7, 23, 5), (1, 16, 48, 41, 77)]
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 5e-2}
-
-
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    native.cpu.poison(True)
-    yield request.param
-    native.cpu.poison(False)
-    native.cpu.set_isa(before)
 
 
 def inputs(shape: tuple[int, ...], gate: bool, dtype: torch.dtype) -> dict[str, Tensor]:

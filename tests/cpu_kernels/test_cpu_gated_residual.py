@@ -1,8 +1,6 @@
-"""The native gated_residual by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU gated_residual by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,24 +8,12 @@ from torch import Tensor
 
 from awsrn_fast import native
 from awsrn_fast.ops import gated_residual
-from awsrn_fast.ops._native import address, dtype_code
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
+from awsrn_fast.ops._cpu import address, dtype_code
 
 # Channels below, at and above a vector; maps of one value, with a rest, and of several chunks.
 SHAPES = [(1, 1, 1), (2, 5, 91), (1, 32, 2304), (1, 48, 700), (2, 3, 20000), (1, 16, 0), (0, 4, 9)]
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 4e-3}
-
-
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    yield request.param
-    native.cpu.set_isa(before)
 
 
 def inputs(shape: tuple[int, int, int], dtype: torch.dtype, layout: torch.memory_format) -> dict[str, Tensor]:
@@ -46,7 +32,7 @@ def forward(a: dict[str, Tensor], gate: Tensor | None, layout: torch.memory_form
     y = torch.full(x.shape, float("nan"), dtype=x.dtype).contiguous(memory_format=layout)
     mean = torch.full(x.shape[:2], float("nan"))
     tensors = (x, a["f"], gate, a["x_scale"], a["res_scale"], y, mean)
-    native.cpu.gated_residual_fwd(*map(address, tensors), *sizes(x, layout), threads)
+    native.cpu.gated_residual_fwd((*sizes(x, layout), threads), *map(address, tensors))
     return [y, mean]
 
 
@@ -55,7 +41,7 @@ def backward(a: dict[str, Tensor], gate: Tensor | None, layout: torch.memory_for
     grads = [torch.full(x.shape, float("nan"), dtype=x.dtype).contiguous(memory_format=layout) for _ in range(2)]
     grads += [torch.full(size, float("nan")) for size in (x.shape[:2], (1,), (1,))]
     tensors = (a["grad_y"], a["grad_mean"], x, a["f"], gate, a["x_scale"], a["res_scale"], *grads)
-    native.cpu.gated_residual_bwd(*map(address, tensors), *sizes(x, layout), threads)
+    native.cpu.gated_residual_bwd((*sizes(x, layout), threads), *map(address, tensors))
     return grads if gate is not None else [*grads[:2], *grads[3:]]
 
 
@@ -123,6 +109,17 @@ def test_rounds_to_bfloat16_as_torch_does() -> None:
 def test_wrong_sizes_are_refused() -> None:
     assert native.cpu is not None, native.cpu_reason
     with pytest.raises(ValueError, match="gated_residual: threads must be at least 1"):
-        native.cpu.gated_residual_fwd(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, False, native.cpu.FLOAT32, 0)
+        native.cpu.gated_residual_fwd((0, 0, 0, False, native.cpu.FLOAT32, 0), *[0] * 7)
     with pytest.raises(ValueError, match="gated_residual: a size is negative"):
-        native.cpu.gated_residual_fwd(0, 0, 0, 0, 0, 0, 0, -1, 0, 0, False, native.cpu.FLOAT32, 1)
+        native.cpu.gated_residual_fwd((-1, 0, 0, False, native.cpu.FLOAT32, 1), *[0] * 7)
+
+
+def test_a_wrong_number_of_arguments_is_an_error_not_a_null() -> None:
+    assert native.cpu is not None, native.cpu_reason
+    shape = (0, 0, 0, False, native.cpu.FLOAT32, 1)
+    with pytest.raises(TypeError, match="8 arguments are needed, got 7"):
+        native.cpu.gated_residual_fwd(shape, *[0] * 6)
+    with pytest.raises(TypeError, match="6 arguments are needed, got 5"):
+        native.cpu.gated_residual_fwd(shape[:-1], *[0] * 7)
+    with pytest.raises(TypeError, match="int"):
+        native.cpu.gated_residual_fwd(shape, "x", *[0] * 6)

@@ -1,4 +1,4 @@
-"""What the ops' native CPU kernels share: when they can run, and how tensors are handed to them."""
+"""What the ops' CPU kernels share: when they can run, and how tensors are handed to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def reasons_against(call: Call) -> list[str]:
-    """Why the native CPU kernels cannot run ``call``; empty if they can."""
+    """Why the CPU kernels cannot run ``call``; empty if they can."""
     reasons = []
     if native.cpu is None:
         reasons.append(native.cpu_reason)
@@ -26,6 +26,10 @@ def reasons_against(call: Call) -> list[str]:
 def address(tensor: Tensor | None) -> int:
     """Where the values lie, 0 for None. The caller keeps the tensor alive until the kernel has returned."""
     return 0 if tensor is None else tensor.data_ptr()
+
+
+def addresses(*tensors: Tensor | None) -> tuple[int, ...]:
+    return tuple(map(address, tensors))
 
 
 def dtype_code(dtype: torch.dtype) -> int:

@@ -11,25 +11,19 @@ import torch
 from random_cases import random_arguments, random_case, rounded
 from suite import assert_accurate, forward_and_gradients
 
-from awsrn_fast import backends, native, ops
+from awsrn_fast import backends, ops
 from awsrn_fast.ops._cases import FLOOR, TRANSFORMED, Case
 
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
-
 Results = dict[str, torch.Tensor]
-KERNEL = "native"
+KERNEL = "cpu"
 OPS = sorted(op for op in ops.ROWS if (found := backends.registered(op).get(KERNEL)) and found.run is not None)
 
 
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before, threads = native.cpu.isa(), torch.get_num_threads()
-    native.cpu.set_isa(request.param)
-    yield request.param
-    native.cpu.set_isa(before)
-    torch.set_num_threads(threads)
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def hold(op: str, seed: int, most_positions: int) -> None:

@@ -1,8 +1,6 @@
-"""The native awms by itself: every instruction set of this machine against fp64, whatever the threads."""
+"""The CPU awms by itself: every instruction set of this machine against fp64, whatever the threads."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,11 +9,8 @@ from torch import Tensor
 
 from awsrn_fast import native, ops
 from awsrn_fast.ops._cases import TRANSFORMED
-from awsrn_fast.ops._native import address, dtype_code
-from awsrn_fast.ops._native import taps as kernel_taps
-
-if native.cpu is None and native.cpu_reason.startswith("not built"):
-    pytest.skip(native.cpu_reason, allow_module_level=True)
+from awsrn_fast.ops._cpu import address, dtype_code
+from awsrn_fast.ops._cpu import taps as kernel_taps
 
 # N, C, O, H, W: maps below, at and above a tile of 12; channels below, at and above a vector; several groups of tiles.
 SHAPES = [
@@ -26,17 +21,6 @@ SHAPES = [
     (1, 16, 12, 26, 790),
     (5, 3, 12, 37, 40),
 ]
-
-
-@pytest.fixture(params=native.cpu.available_isas() if native.cpu else ["not loaded"])
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    assert native.cpu is not None, native.cpu_reason
-    before = native.cpu.isa()
-    native.cpu.set_isa(request.param)
-    native.cpu.poison(True)
-    yield request.param
-    native.cpu.poison(False)
-    native.cpu.set_isa(before)
 
 
 def inputs(shape: tuple[int, ...], dtype: torch.dtype, k: int = 9) -> dict[str, Tensor]:
@@ -59,7 +43,7 @@ def sizes(a: dict[str, Tensor], threads: int) -> tuple[int, ...]:
 def convolve(a: dict[str, Tensor], threads: int) -> Tensor:
     y = torch.full_like(a["grad"], float("nan"))
     taps, k = kernel_taps(a["weight"]), a["weight"].shape[-1]
-    native.cpu.awms_conv(address(a["x"]), address(taps), k, address(y), *sizes(a, threads))
+    native.cpu.awms_conv(sizes(a, threads), k, *map(address, (a["x"], taps, y)))
     return y
 
 
@@ -67,7 +51,7 @@ def weight_gradient(a: dict[str, Tensor], threads: int) -> tuple[Tensor, Tensor]
     c, o = sizes(a, threads)[1:3]
     taps, sums = torch.full((9, 9, c, o), float("nan")), torch.full((o,), float("nan"))
     tensors = (a["x"], a["grad"], taps, sums)
-    native.cpu.awms_grad_weight(*map(address, tensors), *sizes(a, threads))
+    native.cpu.awms_grad_weight(sizes(a, threads), *map(address, tensors))
     return taps.permute(3, 2, 0, 1), sums
 
 
@@ -115,16 +99,16 @@ def test_same_bits_for_any_number_of_threads(isa: str, shape: tuple[int, ...]) -
 )
 def test_bad_sizes_are_refused(changed: dict[str, int], said: str) -> None:
     assert native.cpu is not None, native.cpu_reason
-    arguments = {"n": 1, "c": 1, "o": 4, "h": 1, "w": 1, "dtype": native.cpu.FLOAT32, "threads": 1}
+    sizes = {"n": 1, "c": 1, "o": 4, "h": 1, "w": 1, "dtype": native.cpu.FLOAT32, "threads": 1}
     with pytest.raises(ValueError, match=f"awms: .*{said}"):
-        native.cpu.awms_conv(0, 0, 9, 0, **arguments | changed)
+        native.cpu.awms_conv(tuple((sizes | changed).values()), 9, 0, 0, 0)
 
 
 @pytest.mark.parametrize("k", [2, 11])
 def test_kernels_it_does_not_have_are_refused(k: int) -> None:
     assert native.cpu is not None, native.cpu_reason
     with pytest.raises(ValueError, match="odd and at most 9"):
-        native.cpu.awms_conv(0, 0, k, 0, 1, 1, 4, 1, 1, native.cpu.FLOAT32, 1)
+        native.cpu.awms_conv((1, 1, 4, 1, 1, native.cpu.FLOAT32, 1), k, 0, 0, 0)
 
 
 def test_prepared_weights_give_the_same_bits() -> None:
