@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-NAMES = ("native", "cuda", "triton", "reference")
+NAMES = ("cpu", "cuda", "triton", "reference")
+_FORMER = {"native": "cpu"}
 
 
 class Call(NamedTuple):
@@ -81,7 +82,7 @@ def register_reference(op: str, run: Callable[..., Any], dims: dict[str, str]) -
 
     Args:
         op, run: as in :func:`register`.
-        dims: dimensions of each argument, as :func:`awsrn_fast.ops._arguments.check` takes them.
+        dims: dimensions of each tensor among the arguments, such as ``"N C H W"``.
     """
     register(op, "reference", run, lambda call: [])
     names = {name for spec in dims.values() for name in spec.split() if name.isalpha()}
@@ -100,7 +101,7 @@ def order(call: Call) -> tuple[str, ...]:
     it has no tensor cores, its kernels with products refuse. ROCm and XPU have Triton alone.
     """
     if call.device == "cpu":
-        return ("native", "reference")
+        return ("cpu", "reference")
     if call.device == "cuda" and torch.version.hip is None:
         return ("cuda", "triton", "reference")
     return ("triton", "reference")
@@ -131,9 +132,14 @@ def call_of(x: torch.Tensor, sizes: dict[str, int] | None = None) -> Call:
     return Call(x.device.type, capability, x.dtype, tuple(x.shape), named)
 
 
+def current_name(backend: str) -> str:
+    """The name of a backend, which may be given by one that it had before."""
+    return _FORMER.get(backend, backend)
+
+
 @contextmanager
 def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
-    """Run ops on a named backend: ``use_backend("reference")`` for all, ``use_backend(awms="native")`` for one.
+    """Run ops on a named backend: ``use_backend("reference")`` for all, ``use_backend(awms="cpu")`` for one.
 
     ``"auto"`` is the default choice. The setting holds for the block and for the whole process: do not change it
     while other threads compute.
@@ -143,6 +149,7 @@ def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
         BackendError: (from the op) the backend cannot run the call; it says why.
     """
     asked = ({_EVERY_OP: name} if name is not None else {}) | by_op
+    asked = {op: current_name(backend) for op, backend in asked.items()}
     for op, backend in asked.items():
         if op != _EVERY_OP and op not in _TABLE:
             raise ValueError(f"use_backend: no op {op!r}; the ops are {', '.join(sorted(_TABLE))}")
@@ -178,12 +185,6 @@ def choose(op: str, x: torch.Tensor, sizes: dict[str, int]) -> Callable[..., Any
                 _warn_slow(op, call)
             return backends[name].run
     raise BackendError(f"{explain(op, call)}")
-
-
-def run(op: str, sizes: dict[str, int], *arguments: Any) -> Any:
-    """Run ``op`` on the backend chosen by its first argument, a tensor as the kernel will get it (autocast done), and
-    by the sizes that :func:`awsrn_fast.ops._arguments.check` found."""
-    return choose(op, arguments[0], sizes)(*arguments)
 
 
 def reasons_against(op: str, name: str, call: Call) -> list[str]:

@@ -15,11 +15,13 @@ from rich.text import Text
 from .errors import RunError, UserError, is_out_of_memory
 from .heap import keep_freed_memory
 from .launcher import speaks
-from .limits import limit_threads
 from .terminal import DataConsole, open_standard_streams, printable, settle_standard_streams
 
 console = DataConsole(stderr=True)
-"""Progress, tables and remarks. Standard error, so that standard output stays free for data."""
+"""Progress and remarks. Standard error, so that standard output stays free for results."""
+
+results = DataConsole()
+"""What the user asked for: tables and figures. Standard output."""
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """Signals that ask a process to end: Ctrl-C, kill and schedulers, a terminal that is closed."""
@@ -31,7 +33,6 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     handle_ending(_interrupt)  # to the very end: a signal that comes twice must not change the exit status
     keep_freed_memory()
     try:
-        limit_threads()
         status = main() or 0
     except UserError as error:
         status = error.status

@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from . import __version__, cli, threads
 from .errors import UserError
+from .limits import limit_threads
 
 COMMANDS = {
     "upscale": "enlarge image files and folders",
@@ -65,7 +66,9 @@ def _run(name: str, arguments: Sequence[str]) -> NoReturn:
             close = difflib.get_close_matches(name, COMMANDS, 1)
             meant = f"did you mean {close[0]}? " if close else ""
             raise UserError(f"no command {name!r}: {meant}the commands are {', '.join(COMMANDS)}")
-        return importlib.import_module(f"{__package__}.{name}.command").main(arguments)
+        of_name = importlib.import_module(f"{__package__}.{name}.command")
+        limit_threads()
+        return of_name.main(arguments)
 
     remark = threads.prepare(yielding=name in COMPUTING)
     if remark and "--help" not in arguments:

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .data.degrade import Degradation
 from .errors import UserError
 from .losses import STAGES
 from .losses.discriminator import PATCH
@@ -72,9 +73,26 @@ class Config:
     fass_fraction: float = _option(0.5, "that part")
     ema: float = _option(0.999, "decay of the averaged weights that are validated and kept; 0: the plain weights")
     clip: float = _option(1.0, "largest norm of the gradient; 0: not clipped")
-    blur: float = _option(0.0, "Gaussian blur before shrinking, sigma in HR pixels")
-    noise: float = _option(0.0, "Gaussian noise on the LR image, sigma in grey levels")
-    jpeg: int = _option(0, "JPEG quality of the LR image, 1 to 95; 0: none")
+    blur: tuple[float, ...] = _option(
+        (0.0,),
+        "Gaussian blur before shrinking, sigma in HR pixels; two numbers, here and in the next three: a range, from "
+        "which a value is drawn anew for every patch",
+        "X",
+    )
+    noise: tuple[float, ...] = _option((0.0,), "Gaussian noise on the LR image, sigma in grey levels", "X")
+    poisson: tuple[float, ...] = _option(
+        (0.0,), "Poisson noise on the LR image: its sigma is this times the root of the level", "X"
+    )
+    jpeg: tuple[int, ...] = _option((0,), "JPEG quality of the LR image, 1 to 95; 0: none", "Q")
+    anisotropic: bool = _option(False, "draw the blur's sigma along two axes apart, and their angle")
+    resize: tuple[str, ...] = _option(
+        ("bicubic",),
+        "kernels to shrink with, one drawn for every patch: bicubic, area, bilinear, lanczos",
+        "NAME",
+    )
+    second_order: float = _option(
+        0.0, "share of the patches that are degraded twice, first to a size between that of HR and LR"
+    )
     lrfu: Literal["hierarchical", "concat"] = _option(
         "hierarchical", "fusion in the improved network's blocks, hierarchical or the baseline's concat"
     )
@@ -113,6 +131,12 @@ class Config:
         return self.out or f"runs/{self.variant}-x{self.scale}"
 
     @property
+    def degradation(self) -> Degradation:
+        """How LR is made from HR. Raises UserError naming a value out of its limits."""
+        jpeg = None if self.jpeg in ((), (0,)) else self.jpeg
+        return Degradation(self.blur, self.noise, jpeg, self.poisson, self.anisotropic, self.resize, self.second_order)
+
+    @property
     def is_adversarial(self) -> bool:
         """Whether a discriminator is trained beside the network."""
         return STAGES[self.stage].adversarial > 0
@@ -135,11 +159,12 @@ class Config:
         rules = {
             "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
             "scale": (self.scale in SCALES, f"one of {', '.join(map(str, SCALES))}"),
-            "data": (bool(self.data), "at least one folder"),
+            "data": (bool(self.data) and all(self.data), "at least one folder, each with a name"),
+            "valid": (all(self.valid), "folders, each with a name"),
             "kernels": (all(k >= 1 and k % 2 for k in self.kernels), "odd numbers from 1 on"),
             "ema": (0 <= self.ema < 1, "at least 0 and below 1"),
             "fass_fraction": (0 <= self.fass_fraction <= 1, "from 0 to 1"),
-            "jpeg": (0 <= self.jpeg <= 95, "0 (none) or a quality from 1 to 95"),
+            "jpeg": (self.jpeg in ((), (0,)) or all(1 <= q <= 95 for q in self.jpeg), "0 (none) or from 1 to 95"),
             "lr": (self.lr > 0, "above 0"),
             "plateau": (0 <= self.plateau < 1, "at least 0 and below 1"),
             "workers": (self.workers >= -1, "-1 (automatic) or more"),
@@ -147,13 +172,14 @@ class Config:
         }
         for name in ("iterations", "checkpoint_every", "log_every", "patch", "batch", "cycles"):
             rules[name] = (getattr(self, name) >= 1, "at least 1")
-        for name in ("validate_every", "lr_min", "clip", "blur", "noise", "block", "halo", "seed", "profile"):
+        for name in ("validate_every", "lr_min", "clip", "block", "halo", "seed", "profile"):
             rules[name] = (getattr(self, name) >= 0, "at least 0")
         rules |= self._stage_rules()
         for name, (good, allowed) in rules.items():
             if not good:
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)!r}: must be {allowed}")
         check_layers(self.perceptual_layers)
+        _ = self.degradation
 
     def _stage_rules(self) -> dict[str, tuple[bool, str]]:
         if not self.is_adversarial:
@@ -203,11 +229,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Defaults by name; the configuration file and the command line come after them."""
 
 CHANGEABLE_ON_RESUME = (
-    *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every"),
+    *("resume", "rewind", "out", "iterations", "checkpoint_every", "log_every", "data", "valid"),
     *("device", "workers", "profile", "tensorboard", "vgg_weights"),
     *("checkpoint_activations", "memory_limit"),
 )
-"""Fields that a resumed run may change; the others decide what the run computes."""
+"""Fields that a resumed run may change; the others decide what the run computes. Images may have moved: what is in
+them is compared."""
 
 
 def difference(before: Config, now: Config) -> list[str]:

@@ -7,6 +7,13 @@ import torch
 from .errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
+"""Other names of them."""
+
+
+def dtype_name(text: str) -> str:
+    """The key of :data:`DTYPES` for one of its aliases, of any case; another text as it is."""
+    return ALIASES.get(text.lower(), text)
 
 
 def pick_device(name: str) -> torch.device:
@@ -22,14 +29,14 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError as error:  # torch's sentence lists twenty kinds of devices
         raise UserError(f"no device {name!r}: use auto, cpu, cuda or cuda:N") from error
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, dtype=torch.float32, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto`` or a key of :data:`DTYPES`.
+    """``auto``, a key of :data:`DTYPES` or an alias.
 
     Auto is what is fast and safe to train with: bf16 where the hardware computes in it (Ampere and later, CPUs with
     AVX-512 BF16 or AMX), fp16 with gradient scaling on older GPUs such as Turing, fp32 elsewhere.
@@ -37,6 +44,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         UserError: an unknown name, or float16 on a CPU.
     """
+    name = dtype_name(name)
     if name == "auto":
         return _fast_dtype(device)
     if name not in DTYPES:

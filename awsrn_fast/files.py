@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 from .errors import RunError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_HOST = sha256(socket.gethostname().encode()).hexdigest()[:4]
+_UNFINISHED = re.compile(r"\.([0-9a-f]{4})[0-9a-f]{8}\.part(\..+)?")
+_A_DAY = 24 * 3600
+_tidied: set[Path] = set()
+"""Folders that this process has looked for leftovers in."""
 
 
 @contextmanager
@@ -26,11 +41,16 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     target = Path(os.path.realpath(path)) if os.path.islink(path) else path
-    beside = target.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
+    beside = target.with_name(f".{_HOST}{secrets.token_hex(4)}.part{path.suffix}")
+    lock = None
     try:
         if os.path.islink(target):  # one that leads back to itself
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         path.parent.mkdir(parents=True, exist_ok=True)
+        if target.parent not in _tidied:
+            _tidied.add(target.parent)
+            remove_leftovers(target.parent)
+        lock = _begin(beside)
         yield beside
         with open(beside, "rb+") as file:
             os.fsync(file.fileno())
@@ -42,6 +62,49 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it would hide the reason above
             beside.unlink()
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the unfinished files of processes that were killed.
+
+    A process holds a lock on what it writes, and the kernel lets go of it when the process ends in whatever way. Files
+    of other machines, whose locks a network disk may not show, and those on disks without locks go after a day.
+    """
+    for file in folder.glob(".*.part*"):
+        found = _UNFINISHED.fullmatch(file.name)
+        with suppress(OSError):  # it has just been renamed, or belongs to another user
+            aged = time.time() - file.stat().st_mtime > _A_DAY
+            if found and (aged or (found[1] == _HOST and _is_left(file))):
+                file.unlink()
+
+
+def _begin(beside: Path) -> int | None:
+    """Make the unfinished file, locked; the descriptor that holds the lock, None on Windows (an open file stays)."""
+    while fcntl is not None:
+        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):  # somebody took it for left over before it was locked
+            if os.path.samestat(os.fstat(descriptor), os.stat(beside)):
+                return descriptor
+        os.close(descriptor)
+    return None
+
+
+def _is_left(file: Path) -> bool:
+    """Whether no process holds the lock; False where there are no locks."""
+    if fcntl is None:
+        return False
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,10 +36,13 @@ def limit_threads() -> None:
     torch counts the CPUs of the machine, and threads that share one wait for each other. For whole processes: commands
     call this, the library leaves the number of threads to the program that imports it.
     """
-    import torch
-
-    asked = any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
-    if not asked and torch.get_num_threads() > cpus():
+    if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+        return
+    torch = sys.modules.get("torch")
+    if torch is None:  # it reads this when it is loaded
+        if cpus() < (os.cpu_count() or 1):
+            os.environ["OMP_NUM_THREADS"] = str(cpus())
+    elif torch.get_num_threads() > cpus():
         torch.set_num_threads(cpus())
 
 

@@ -41,12 +41,17 @@ def score(result: np.ndarray, hr: np.ndarray, scale: int) -> Score:
     """
     if result.shape != hr.shape:
         raise UserError(f"cannot compare an image of {_size(result)} with one of {_size(hr)}")
-    if min(hr.shape[:2]) < _WINDOW + 2 * scale:
-        least = _WINDOW + 2 * scale
+    least = smallest_side(scale)
+    if min(hr.shape[:2]) < least:
         raise UserError(f"an image of {_size(hr)} is too small to measure at x{scale}: SSIM needs {least} pixels")
     inside = slice(scale, -scale)
     a, b = luma(result[inside, inside]), luma(hr[inside, inside])
     return Score(_psnr(a, b), _ssim(a, b))
+
+
+def smallest_side(scale: int) -> int:
+    """HR pixels that an image's sides must have to be measured."""
+    return _WINDOW + 2 * scale
 
 
 def luma(image: np.ndarray) -> np.ndarray:
@@ -69,7 +74,7 @@ def super_resolve(network: Network, lr: np.ndarray) -> np.ndarray:
             :class:`awsrn_fast.inference.Placed`.
         lr: the image.
     """
-    return to_uint8(network(torch.tensor(lr).permute(2, 0, 1)[None].float() / 255))
+    return to_uint8(network(torch.tensor(lr, dtype=torch.float32, device="cpu").permute(2, 0, 1)[None] / 255))
 
 
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -10,6 +10,9 @@ from typing import IO, Any
 from rich.console import Console
 from rich.text import Text
 
+UNWRAPPED = 240
+"""Columns of a table that goes to a file or a program: no cell of ours is folded."""
+
 
 class DataConsole(Console):
     """A rich console for names of files, metadata and errors, whoever wrote them.
@@ -21,7 +24,11 @@ class DataConsole(Console):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **options)
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+        # A log's lines are as long as they are; a terminal would break its own in the middle of a word.
+        self.soft_wrap = not self.is_terminal
+        if not self.is_terminal and not self.stderr:
+            self.width = UNWRAPPED
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **options)

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+from .limits import cpus
+
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which a user says how threads wait."""
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -35,7 +37,7 @@ def prepare(yielding: bool = False) -> str:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
     if not yielding or any(name in os.environ for name in COUNTS):
         return ""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cpus()
     busy = min(cores, others_running())
     threads = max(1, cores - busy)
     if threads >= cores:

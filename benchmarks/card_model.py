@@ -200,9 +200,15 @@ class Line(NamedTuple):
 
 
 HEAD = (
-    "row", "model: floor", "bound by", "model: estimate", "blocks of threads, at a time (occupancy)", "model: eager",
-    "eager / estimate", "measured",
-)  # fmt: skip
+    "row",
+    "model: floor",
+    "bound by",
+    "model: estimate",
+    "blocks of threads, at a time (occupancy)",
+    "model: eager",
+    "eager / estimate",
+    "measured",
+)
 
 
 def model(row: OpRow, card: Card, measured: float | None = None) -> Line:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import instructions
 import pytest
-import report
-import torch
-from machine import Ceilings, facts
-from rows import NetworkRow, OpRow, TrainingRow, all_rows, tiny
 
-from awsrn_fast.devices import pick_device
-from awsrn_fast.heap import keep_freed_memory
+instructions.hold_peers()
+
+import report  # noqa: E402
+import torch  # noqa: E402
+from machine import Ceilings, facts, training_dtype  # noqa: E402
+from rows import NetworkRow, OpRow, TrainingRow, all_rows, tiny  # noqa: E402
+
+from awsrn_fast.devices import pick_device  # noqa: E402
+from awsrn_fast.heap import keep_freed_memory  # noqa: E402
 
 KINDS = {"op": OpRow, "network": NetworkRow, "training": TrainingRow}
 
@@ -56,9 +60,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if kind is None:
         return
     option = metafunc.config.getoption
-    cuda = pick_device(option("bench_device")).type == "cuda"
-    dtypes = (torch.float16, torch.float32) if cuda else (torch.float32, torch.bfloat16)
-    rows = [row for row in all_rows(dtypes) if isinstance(row, KINDS[kind]) and (row.quick or option("full"))]
+    device = pick_device(option("bench_device"))
+    dtypes = (torch.float16, torch.float32) if device.type == "cuda" else (torch.float32, torch.bfloat16)
+    every = [row for row in all_rows(dtypes, training_dtype(device)) if isinstance(row, KINDS[kind])]
+    rows = [row for row in every if row.quick or option("full")]
     rows = [tiny(row) for row in rows] if option("tiny") else rows
     metafunc.parametrize(f"{kind}_row", rows, ids=lambda row: row.name)
 

@@ -11,14 +11,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast import backends
+from awsrn_fast import backends, native
 
 Engine = Callable[[Tensor], Tensor]
 
 
 def available() -> dict[str, Callable[[nn.Module, Tensor, torch.dtype], Engine]]:
-    """Engines that are installed, by name."""
-    known = {"OpenVINO": ("openvino", openvino), "ONNX Runtime": ("onnxruntime", onnxruntime)}
+    """Engines that are installed and compute with what our kernels may use, by name."""
+    known = {"OpenVINO": ("openvino", openvino)}
+    # It has no switch to hold it to a lesser instruction set (instructions.py): with one it would be no peer.
+    if native.cpu is None or native.isa == native.cpu.available_isas()[-1]:
+        known["ONNX Runtime"] = ("onnxruntime", onnxruntime)
     needs = {"ONNX Runtime": ("onnx", "onnxscript")}
     return {
         name: build

@@ -29,6 +29,13 @@ def machine_class(device: torch.device) -> str:
     return f"cpu-{native.isa or 'reference'}"
 
 
+def training_dtype(device: torch.device) -> torch.dtype:
+    """What one would train in here: half precision where the hardware multiplies it, else fp32 (not bf16 emulated)."""
+    if device.type == "cuda":
+        return torch.float16
+    return torch.bfloat16 if native.isa == "avx512_bf16" else torch.float32
+
+
 def facts(device: torch.device) -> dict[str, Any]:
     """Device, driver and versions."""
     found: dict[str, Any] = {

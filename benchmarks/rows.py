@@ -92,13 +92,15 @@ def network_rows(dtypes: tuple[torch.dtype, ...]) -> list[NetworkRow]:
     return rows
 
 
-def training_rows(dtypes: tuple[torch.dtype, ...]) -> list[TrainingRow]:
-    """Baseline and improved S in each dtype."""
-    return [TrainingRow(n, d, quick=d != torch.float32) for n in ("AWSRN-S", "improved-s") for d in dtypes]
+def training_rows(dtypes: tuple[torch.dtype, ...], training: torch.dtype | None) -> list[TrainingRow]:
+    """Baseline and improved S in each dtype; the quick ones in ``training``, or in half precision."""
+    quick = {training} if training else set(dtypes) - {torch.float32}
+    return [TrainingRow(n, d, quick=d in quick) for n in ("AWSRN-S", "improved-s") for d in dtypes]
 
 
-def all_rows(dtypes: tuple[torch.dtype, ...]) -> list[Row]:
-    return [*op_rows(dtypes), *network_rows(dtypes), *training_rows(dtypes)]
+def all_rows(dtypes: tuple[torch.dtype, ...], training: torch.dtype | None = None) -> list[Row]:
+    """Every row; ``training`` is the dtype that the machine would train in."""
+    return [*op_rows(dtypes), *network_rows(dtypes), *training_rows(dtypes, training)]
 
 
 def tiny(row: Row) -> Row:

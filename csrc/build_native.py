@@ -28,7 +28,12 @@ AVX2_FLAGS = ["-mavx2", "-mfma", "-mf16c"]
 AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 # Narrowest first: the last one that the CPU runs is the one chosen at load.
 AVX512_BF16_FLAGS = [*AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni"]  # no CPU has the first without the second
-X86_ISAS = {"avx2": AVX2_FLAGS, "avx512": AVX512_FLAGS, "avx512_bf16": AVX512_BF16_FLAGS}
+# With 16 registers, constants that GCC keeps in some of them across a loop push sums of products out of others.
+X86_ISAS = {
+    "avx2": [*AVX2_FLAGS, "-fno-move-loop-invariants"],
+    "avx512": AVX512_FLAGS,
+    "avx512_bf16": AVX512_BF16_FLAGS,
+}
 # constexpr functions of csrc/common are for both sides.
 # -lineinfo: profilers show the source's lines; it changes no instruction.
 NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-lineinfo"]

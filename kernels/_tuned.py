@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ def users_folder() -> Path:
         return Path(chosen)
     if cache := os.environ.get("AWSRN_FAST_CACHE"):
         return Path(cache) / "tuned"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "awsrn_fast" / "tuned"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "awsrn_fast" / "tuned"
+    except RuntimeError:  # a user without a home has tuned nothing
+        return Path(tempfile.gettempdir()) / f"awsrn_fast-{os.getuid()}" / "tuned"
 
 
 def file_name(gpu: str) -> str:

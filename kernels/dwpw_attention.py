@@ -14,6 +14,7 @@ from . import _gpu
 from ._maps import block, empty, layout, strides, tile, tiles
 from ._numbers import narrow, precision, product, sigmoid
 from ._tiles import Problem, Tiles, Tiling, padded
+from .limits import dwpw_attention_channels
 
 PROGRAMS = 256
 """Of the backward pass, each with its own sums of the weights' gradients; a constant, so that they add up the same way
@@ -296,16 +297,10 @@ def dwpw_attention_bwd(
     return tuple(grad().to(x.dtype) if want else x.new_empty(0) for grad, want in zip(grads, wanted, strict=True))
 
 
-def most_channels(dtype: torch.dtype) -> int:
-    """Of x and of the output: with more, the backward pass would spill registers."""
-    return 32 if dtype == torch.float32 else 64
-
-
 def _checked(x: Tensor, c: int, d: int) -> tuple[int, int]:
-    if d > most_channels(x.dtype):
-        raise ValueError(
-            f"dwpw_attention: w_pw has {d} rows; in {x.dtype} the triton backend takes at most {most_channels(x.dtype)}"
-        )
+    most = dwpw_attention_channels(x.dtype)
+    if d > most:
+        raise ValueError(f"dwpw_attention: w_pw has {d} rows; in {x.dtype} the triton backend takes at most {most}")
     return c, d
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from . import _gpu
 from ._numbers import narrow, precision, product
 from ._tiles import Problem, Tiles, Tiling, padded
+from .limits import NON_LOCAL_CHANNELS
 
-MOST_CHANNELS = 64
 """Of queries, keys and values."""
 
 
@@ -241,7 +241,7 @@ def non_local_attend_fwd(qkv: Tensor, height: int, width: int, block: int | None
 
 
 def non_local_attend_bwd(
-    grad: Tensor,
+    grad_attended: Tensor,
     qkv: Tensor,
     attended: Tensor,
     softmax: Tensor,
@@ -252,7 +252,7 @@ def non_local_attend_bwd(
 ) -> Tensor:
     """Gradient of qkv."""
     n, channels = qkv.shape[0], qkv.shape[2] // 3
-    grad, qkv = grad.contiguous(), qkv.contiguous()
+    grad, qkv = grad_attended.contiguous(), qkv.contiguous()
     grad_qkv = torch.empty_like(qkv)
     along = torch.empty(qkv.shape[:2], dtype=torch.float32, device=qkv.device)
     block, halo = _grid_of_blocks(height, width, block, halo)
@@ -282,8 +282,10 @@ def _programs(height: int, width: int, block: int, side: int) -> int:
 
 
 def _checked(channels: int) -> tuple[int]:
-    if channels > MOST_CHANNELS:
-        raise ValueError(f"non_local: w_theta has {channels} rows; the triton backend takes at most {MOST_CHANNELS}")
+    if channels > NON_LOCAL_CHANNELS:
+        raise ValueError(
+            f"non_local: w_theta has {channels} rows; the triton backend takes at most {NON_LOCAL_CHANNELS}"
+        )
     return (channels,)
 
 

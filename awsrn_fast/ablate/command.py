@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run what is missing and write table.md, table.csv and plot.png; 0, or 130 after an interruption."""
     args, shared = parser().parse_known_args(argv)
     if find_spec("matplotlib") is None:
-        raise UserError("ablate draws a plot, which needs the extra: pip install 'awsrn_fast[plot]'")
+        raise UserError("ablate draws a plot, which needs matplotlib: pip install matplotlib")
     _refuse_what_the_plan_decides(PLANS[args.plan], shared)
     outcomes: list[Outcome] = []
     for row, fields in PLANS[args.plan].items():

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from rich.table import Table
 
 from awsrn_fast.checkpoint import load, read_header
-from awsrn_fast.cli import console
+from awsrn_fast.cli import results
 from awsrn_fast.files import replacing, write_text
 
 
@@ -49,7 +49,7 @@ def write_table(folder: Path, outcomes: list[Outcome]) -> None:
         shown.add_column(heading)
     for line in lines:
         shown.add_row(*line)
-    console.print(shown)
+    results.print(shown)
     markdown = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(line) for line in lines)]
     write_text(folder / "table.md", "".join(f"| {line} |\n" for line in markdown))
     text = io.StringIO()

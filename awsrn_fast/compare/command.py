@@ -10,15 +10,16 @@ import numpy as np
 
 import awsrn_fast
 from awsrn_fast.arguments import Parser
-from awsrn_fast.cli import console
+from awsrn_fast.cli import console, results
 from awsrn_fast.commands import spelled
 from awsrn_fast.data import crop_to_multiple, downscale, read_rgb, upscale
-from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
+from awsrn_fast.devices import DTYPES, dtype_name, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.figure import Box, Panel, comparison, panels, sharpest_differences
 from awsrn_fast.files import replacing
 from awsrn_fast.inference import Placed
 from awsrn_fast.metrics import super_resolve
+from awsrn_fast.remarks import say_if_slow, say_licences
 
 DEFAULT_WEIGHTS = "improved-s-x4"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -42,9 +43,8 @@ def parser() -> Parser:
     p.add_argument(
         "--weights",
         nargs="+",
-        default=[DEFAULT_WEIGHTS],
         metavar="NAME",
-        help="weights files or bundled names, all of one scale; NAME=TITLE gives a title (default: %(default)s)",
+        help=f"weights files or bundled names, all of one scale; NAME=TITLE gives a title (default: {DEFAULT_WEIGHTS})",
     )
     p.add_argument("--hr", action="store_true", help="IMAGE is the original: shrink it first, show it, print PSNR")
     p.add_argument(
@@ -57,7 +57,9 @@ def parser() -> Parser:
     p.add_argument("--crops", type=int, default=2, metavar="N", help="how many are chosen (default: %(default)s)")
     p.add_argument("--crop-size", type=int, default=80, metavar="N", help="their side (default: %(default)s)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
-    p.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)")
+    p.add_argument(
+        "--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)"
+    )
     return p
 
 
@@ -70,6 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError("--crops and --crop-size are at least 1")
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
+    say_if_slow(device)
+    if args.weights is None:
+        say_licences(DEFAULT_WEIGHTS)
+        args.weights = [DEFAULT_WEIGHTS]
     networks = {title: awsrn_fast.load(name) for name, title in map(_titled, args.weights)}
     if len(networks) < len(args.weights):
         raise UserError("--weights gives one title twice: tell them apart by NAME=TITLE")
@@ -84,7 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with replacing(args.output) as beside:
         comparison(made[-1].image if args.hr else bicubic, boxes, made).save(beside)
     for panel in made if args.hr else ():
-        console.print(f"{panel.title}: {panel.figures}")
+        results.print(f"{panel.title}: {panel.figures}")
+    height, width = large.shape[:2]
+    console.print(f"written: {args.output}, {', '.join(networks)} and bicubic at {width}x{height} pixels")
     return 0
 
 

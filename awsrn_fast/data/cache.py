@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
 from awsrn_fast.errors import RunError, UserError
-from awsrn_fast.files import replacing
+from awsrn_fast.files import remove_leftovers, replacing
+from awsrn_fast.limits import cpus
 
 from .degrade import Degradation, make_lr
 from .folder import Found, Split, choose, content_key, find_lr, list_images, read_rgb
@@ -30,8 +31,7 @@ from .resize import crop_to_multiple
 FORMAT = 1
 """Raised whenever what is stored changes, so that files of older versions are not taken for it."""
 
-WORKERS = min(4, os.cpu_count() or 1)
-_A_DAY = 24 * 3600
+WORKERS = min(4, cpus())
 # Pillow's pixel limit and Python's warning filters, which reading changes for a moment, belong to the whole process.
 _decoding = threading.Lock()
 
@@ -84,6 +84,17 @@ class Photos(Sequence[Photo]):
         """Some of the photos."""
         return Photos([self._entries[i] for i in indices], self.scale, self.skipped, self.remarks)
 
+    def without(self, others: Photos) -> Photos:
+        """The photos that are not, byte for byte, in ``others``, too."""
+        known = {entry.hr for entry in others._entries}
+        return self.only([i for i, entry in enumerate(self._entries) if entry.hr not in known])
+
+    @property
+    def fingerprint(self) -> str:
+        """Number and SHA-256 of the images' contents, in their order: equal where the samples drawn are equal."""
+        names = "\n".join(f"{entry.hr.name} {entry.lr.name}" for entry in self._entries)
+        return f"{len(self)} images, {sha256(names.encode()).hexdigest()[:16]}"
+
     @property
     def files(self) -> list[Path]:
         """The image files, in the order of the photos."""
@@ -96,10 +107,23 @@ class Photos(Sequence[Photo]):
 
 
 def cache_folder() -> Path:
-    """``AWSRN_FAST_CACHE``, or else ``awsrn_fast`` in the user's cache folder (``XDG_CACHE_HOME`` or ~/.cache)."""
+    """``AWSRN_FAST_CACHE``, or else ``awsrn_fast`` in the user's cache folder: ``XDG_CACHE_HOME`` or ~/.cache, or for
+    a user without a home the folder for temporary files.
+
+    Raises:
+        UserError: AWSRN_FAST_CACHE names the home of a user who has none.
+    """
     if chosen := os.environ.get("AWSRN_FAST_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "awsrn_fast"
+        try:
+            return Path(chosen).expanduser()
+        except RuntimeError as error:
+            raise UserError(f"AWSRN_FAST_CACHE={chosen}: {error}") from error
+    if place := os.environ.get("XDG_CACHE_HOME"):
+        return Path(place) / "awsrn_fast"
+    try:
+        return Path.home() / ".cache" / "awsrn_fast"
+    except RuntimeError:  # neither HOME nor an entry in the password file, as in a container under any user's number
+        return Path(tempfile.gettempdir()) / f"awsrn_fast-{os.getuid()}"
 
 
 def open_photos(
@@ -108,6 +132,7 @@ def open_photos(
     *,
     degradation: Degradation | None = None,
     split: Split | None = None,
+    least: int = 0,
     lr_folder: str | os.PathLike | None = None,
     cache_dir: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -119,6 +144,7 @@ def open_photos(
         scale: whole factor; HR images are cropped to a multiple of it at the bottom and right.
         degradation: how LR is made from HR; None for bicubic alone.
         split: see :func:`find_images`; images that cannot be used are left out before the split.
+        least: HR pixels that the sides of a validation image must have; smaller ones are not held out.
         lr_folder: take LR from files (see :func:`find_lr`) instead of making it.
         cache_dir: where the cache is; None for :func:`cache_folder`.
         progress: called with (images done, images in all).
@@ -131,7 +157,7 @@ def open_photos(
         raise UserError("a degradation cannot be applied to LR images from a folder: leave one of the two out")
     folder = Path(cache_dir or cache_folder()) / f"images-{FORMAT}"
     found = list_images(folders)
-    _remove_leftovers(folder)
+    remove_leftovers(folder)
 
     def prepare(image: Found) -> _Entry | str:
         return _prepare(image.path, scale, degradation or Degradation(), lr_folder, folder)
@@ -147,7 +173,11 @@ def open_photos(
     if not entries:
         raise UserError(f"none of the {len(found)} images can be used; the first: {skipped[0]}")
     remarks = ["only one image: it is used for both training and validation"] if split and len(entries) == 1 else []
-    return Photos([entries[image] for image in choose(list(entries), split)], scale, skipped, remarks)
+    small = [image for image, entry in entries.items() if split and scale * min(mapped(entry.lr).shape[:2]) < least]
+    if split == "valid" and small:
+        named = ", ".join(str(image.path) for image in small[:3]) + (", ..." if len(small) > 3 else "")
+        remarks.append(f"{len(small)} images of less than {least} pixels are too small to validate on: {named}")
+    return Photos([entries[image] for image in choose(list(entries), split, small)], scale, skipped, remarks)
 
 
 def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -206,11 +236,3 @@ def _decoded(path: Path, folder: Path) -> tuple[Path, np.ndarray]:
 
     where = folder / f"{content_key(path)[:32]}.npy"
     return where, stored(where, decode)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Unfinished files of runs that were killed; those of runs at work are younger."""
-    for file in folder.glob(".*.part.npy"):
-        with suppress(FileNotFoundError):  # another process has just renamed it
-            if time.time() - file.stat().st_mtime > _A_DAY:
-                file.unlink()

@@ -1,11 +1,16 @@
-"""From HR to LR: bicubic, and optionally blur before it and noise and JPEG after it."""
+"""From HR to LR: bicubic, and optionally what cameras, editors and web sites do to pictures.
+
+After the published designs of Real-ESRGAN (Wang et al., arXiv 2107.10833) and BSRGAN (Zhang et al., arXiv 2103.14006):
+blur, resizing by one of several kernels, Gaussian and Poisson noise, JPEG, and all of it a second time. Between the
+steps pictures are 8-bit, as files are.
+"""
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
 from hashlib import sha256
-from math import ceil
+from math import ceil, cos, pi, sin
 
 import numpy as np
 from PIL import Image
@@ -14,50 +19,165 @@ from awsrn_fast.errors import UserError
 
 from .resize import downscale
 
+Range = tuple[float, ...]
+"""Smallest and largest value, between which one is drawn evenly; or the only one."""
+
+KERNELS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "area": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+"""Kernels of resizing; bicubic to a whole part is MATLAB's, as the benchmarks are made, the rest Pillow's."""
+LIMITS = {
+    "blur": (0, 16, "HR pixels"),
+    "noise": (0, 255, "levels"),
+    "poisson": (0, 16, "times a photon a level"),
+    "jpeg": (1, 100, "of quality"),
+}
+
 
 @dataclass(frozen=True)
 class Degradation:
-    """What happens to an image besides bicubic shrinking. The default is nothing, as the benchmarks are made."""
+    """What happens to an image besides bicubic shrinking. The default is nothing, as the benchmarks are made.
 
-    blur: float = 0.0
+    Raises:
+        UserError: a value out of its limits; names it.
+    """
+
+    blur: float | Range = 0.0
     """Standard deviation of a Gaussian on the HR image, in HR pixels, 0 to 16."""
-    noise: float = 0.0
+    noise: float | Range = 0.0
     """Standard deviation of Gaussian noise on the LR image, in levels of 255, 0 to 255."""
-    jpeg: int | None = None
+    jpeg: int | tuple[int, ...] | None = None
     """Quality 1 to 100 (4:2:0) of JPEG compression of the LR image, or None for none."""
+    poisson: float | Range = 0.0
+    """Strength of Poisson noise on the LR image, 0 to 16: at 1 a level is a photon, and 100 have a deviation of 10."""
+    anisotropic: bool = False
+    """Whether the blur's deviations along two axes, at any angle, are drawn apart."""
+    resize: tuple[str, ...] = ("bicubic",)
+    """Of :data:`KERNELS`, one of which is drawn to shrink with."""
+    second_order: float = 0.0
+    """Share of the images that go through a first pass of all this, to a size drawn between HR's and LR's."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.blur <= 16:
-            raise UserError(f"degradation blur must be 0 to 16 HR pixels, got {self.blur}")
-        if not 0 <= self.noise <= 255:
-            raise UserError(f"degradation noise must be 0 to 255 levels, got {self.noise}")
-        if self.jpeg is not None and not 1 <= self.jpeg <= 100:
-            raise UserError(f"degradation jpeg must be a quality of 1 to 100, got {self.jpeg}")
+        for name, (low, high, unit) in LIMITS.items():
+            value = getattr(self, name)
+            values = () if value is None else value if isinstance(value, tuple) else (value,)
+            good = len(values) <= 2 and all(low <= v <= high for v in values) and list(values) == sorted(values)
+            if not good or not (values or value is None):
+                wanted = f"{low} to {high} {unit}, or two such numbers, the smaller first"
+                raise UserError(f"degradation {name} must be {wanted}, got {value}")
+            if values and values[0] == values[-1]:
+                object.__setattr__(self, name, values[0])  # so that equal settings are equal
+        unknown = [kernel for kernel in self.resize if kernel not in KERNELS]
+        if unknown or not self.resize:
+            raise UserError(f"degradation resize must be of {', '.join(KERNELS)}, got {' '.join(unknown) or 'none'}")
+        if not 0 <= self.second_order <= 1:
+            raise UserError(f"degradation second_order must be a share from 0 to 1, got {self.second_order}")
 
     @property
     def key(self) -> str:
         """Name for file names; different settings have different ones."""
-        return f"b{float(self.blur)!r}-n{float(self.noise)!r}-j{self.jpeg or 0}" if self != Degradation() else "bicubic"
+        if self == Degradation():
+            return "bicubic"
+        blur, noise, jpeg, poisson = map(_shown, (self.blur, self.noise, self.jpeg or 0, self.poisson))
+        name = f"b{blur}-n{noise}-j{jpeg.removesuffix('.0')}"
+        more = (poisson, self.anisotropic, self.resize, self.second_order)
+        if more == ("0.0", False, ("bicubic",), 0.0):
+            return name
+        return f"{name}-p{poisson}-a{self.anisotropic:d}-r{'+'.join(self.resize)}-s{float(self.second_order)!r}"
+
+    def reach(self, scale: int) -> int:
+        """LR pixels around a patch that its own depend on, and a few for JPEG's blocks to begin anywhere."""
+        widest = 3 * (self.blur[-1] if isinstance(self.blur, tuple) else self.blur)
+        return ceil(widest if self.second_order else widest / scale) + 12
 
 
-def make_lr(hr: np.ndarray, scale: int, degradation: Degradation | None = None) -> np.ndarray:
-    """The LR image of an HR image; the same for the same pixels and settings, noise included.
+def make_lr(
+    hr: np.ndarray, scale: int, degradation: Degradation | None = None, generator: np.random.Generator | None = None
+) -> np.ndarray:
+    """The LR image of an HR image.
 
     Args:
         hr: uint8 [H, W, 3], H and W multiples of ``scale``.
         scale: whole factor.
         degradation: None for bicubic alone.
+        generator: draws what is left to chance; None: one seeded by the picture, so that the same pixels and settings
+            give the same result whatever the order of the files.
 
     Returns:
         uint8 [H / scale, W / scale, 3].
     """
     degradation = degradation or Degradation()
-    lr = downscale(_blur(hr, degradation.blur) if degradation.blur else hr, scale)
-    if degradation.noise:
-        # Seeded by the picture, so that it does not depend on the order of the files or on who computes it.
+    if degradation == Degradation():
+        return downscale(hr, scale)
+    if generator is None:
         generator = np.random.Generator(np.random.Philox(int.from_bytes(sha256(hr.tobytes()).digest()[:8], "big")))
-        lr = _to_levels(lr + degradation.noise * generator.standard_normal(lr.shape))
-    return _jpeg(lr, degradation.jpeg) if degradation.jpeg else lr
+    size = hr.shape[0] // scale, hr.shape[1] // scale
+    if degradation.second_order and generator.random() < degradation.second_order:
+        factor = generator.uniform(1 / scale, 1)
+        first = tuple(max(small, round(factor * side)) for small, side in zip(size, hr.shape, strict=False))
+        hr = _pass(hr, first, degradation, generator)
+    return _pass(hr, size, degradation, generator)
+
+
+def _pass(image: np.ndarray, size: tuple[int, ...], d: Degradation, generator: np.random.Generator) -> np.ndarray:
+    """Blur, resize, noise, JPEG."""
+    image = _shrunk(_blurred(image, d, generator), size, _one_of(d.resize, generator))
+    noise, poisson = _drawn(d.noise, generator), _drawn(d.poisson, generator)
+    if noise or poisson:
+        values = image.astype(np.float64)
+        if poisson:
+            values += poisson * (generator.poisson(image) - image)
+        if noise:
+            values += noise * generator.standard_normal(image.shape)
+        image = _to_levels(values)
+    if not d.jpeg:
+        return image
+    return _jpeg(image, int(generator.integers(d.jpeg[0], d.jpeg[1] + 1)) if isinstance(d.jpeg, tuple) else d.jpeg)
+
+
+def _drawn(value: float | Range, generator: np.random.Generator) -> float:
+    return generator.uniform(value[0], value[-1]) if isinstance(value, tuple) else value
+
+
+def _one_of(names: tuple[str, ...], generator: np.random.Generator) -> str:
+    return names[generator.integers(len(names))] if len(names) > 1 else names[0]
+
+
+def _shown(value: float | Range) -> str:
+    return "to".join(repr(float(v)) for v in value) if isinstance(value, tuple) else repr(float(value))
+
+
+def _shrunk(image: np.ndarray, size: tuple[int, ...], kernel: str) -> np.ndarray:
+    factor = image.shape[0] // size[0]
+    if kernel == "bicubic" and image.shape[:2] == (factor * size[0], factor * size[1]):
+        return downscale(image, factor)
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), KERNELS[kernel]))
+
+
+def _blurred(image: np.ndarray, d: Degradation, generator: np.random.Generator) -> np.ndarray:
+    sigma = _drawn(d.blur, generator)
+    if not d.anisotropic:
+        return _blur(image, sigma) if sigma else image
+    across, angle = _drawn(d.blur, generator), generator.uniform(0, pi)
+    return _blur_2d(image, sigma, across, angle) if max(sigma, across) else image
+
+
+def _blur_2d(image: np.ndarray, sigma: float, across: float, angle: float) -> np.ndarray:
+    """A Gaussian with two deviations, the first along ``angle``, through its spectrum."""
+    reach = ceil(3 * max(sigma, across))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    along, aside = x * cos(angle) + y * sin(angle), y * cos(angle) - x * sin(angle)
+    # A deviation of nothing would divide by it; a tenth of a pixel leaves the neighbours alone, too.
+    weights = np.exp(-0.5 * ((along / max(sigma, 0.1)) ** 2 + (aside / max(across, 0.1)) ** 2))
+    border = ((reach, reach), (reach, reach), (0, 0))
+    padded = np.pad(image.astype(np.float64), border, mode="symmetric")
+    size = padded.shape[:2]
+    spectrum = np.fft.rfft2(padded, axes=(0, 1)) * np.fft.rfft2(weights / weights.sum(), s=size)[..., None]
+    values = np.fft.irfft2(spectrum, s=size, axes=(0, 1))[2 * reach :, 2 * reach :]
+    return _to_levels(values)
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -36,13 +36,14 @@ def find_images(folders: Sequence[str | os.PathLike], split: Split | None = None
     """Image files in folders, at any depth, in sorted order.
 
     Layouts found by themselves: a benchmark set (only its ``HR/`` is searched), DIV2K (``DIV2K_train_HR`` and
-    ``DIV2K_valid_HR``), and subfolders ``train`` and ``valid``. Hidden files are left out.
+    ``DIV2K_valid_HR``), and subfolders ``train`` and ``valid``. Hidden files are left out. Links are followed, to each
+    file and folder once.
 
     Args:
         folders: folders, or single image files.
         split: ``None`` for every image. Where the layout has both parts, it decides. Else 5 % of the images (at
             least 1, at most 10), those with the smallest SHA-256 of their bytes, are ``"valid"`` and the rest
-            ``"train"``; a single image is used for both.
+            ``"train"``; a single image is used for both. A copy of a ``"valid"`` image is never ``"train"``.
 
     Raises:
         UserError: a folder does not exist, or there is no image in any of them.
@@ -52,24 +53,33 @@ def find_images(folders: Sequence[str | os.PathLike], split: Split | None = None
 
 def list_images(folders: Sequence[str | os.PathLike]) -> list[Found]:
     """What :func:`find_images` finds, with the part of the layout that each image lies in."""
-    found = [image for folder in folders for image in _list_one(Path(folder))]
+    walked: set[str] = set()
+    found = [image for folder in folders for image in _list_one(Path(folder), walked)]
     if not found:
         where = ", ".join(str(folder) for folder in folders) or "an empty list of folders"
         raise UserError(f"no image in {where}: looked for {', '.join(images.FORMATS)} files at any depth")
-    return list(dict.fromkeys(found))
+    once = {os.path.realpath(image.path): image for image in reversed(found)}
+    return [image for image in found if once[os.path.realpath(image.path)] is image]
 
 
-def choose(found: Sequence[Found], split: Split | None) -> list[Found]:
-    """The images of ``found`` that belong to ``split``, by the rule of :func:`find_images`."""
+def choose(found: Sequence[Found], split: Split | None, small: Collection[Found] = ()) -> list[Found]:
+    """The images of ``found`` that belong to ``split``, by the rule of :func:`find_images`; none of ``small`` is
+    ``"valid"`` if there is another."""
     if split is None:
         return list(found)
+    keys = {image: content_key(image.path) for image in found}
+    large = [image for image in found if image not in small] or list(found)
+    different = sorted({keys[image] for image in large})
     if {"train", "valid"} <= {image.part for image in found}:
-        return [image for image in found if (image.part == "valid") == (split == "valid")]
-    if len(found) <= 1:
+        valid = [image for image in large if image.part == "valid"]
+        held_out = {keys[image] for image in valid}
+        others = [image for image in found if image.part != "valid"]
+        return valid if split == "valid" else [image for image in others if keys[image] not in held_out] or others
+    # By what is in the files: a copy of a validation image must not be trained on.
+    held_out = set(different[: min(max(1, round(_HELD_OUT * len(different))), _MOST_HELD_OUT)])
+    if len(set(keys.values())) == 1:
         return list(found)
-    count = min(max(1, round(_HELD_OUT * len(found))), _MOST_HELD_OUT)
-    held_out = set(sorted(found, key=lambda image: content_key(image.path))[:count])
-    return [image for image in found if (image in held_out) == (split == "valid")]
+    return [image for image in found if (keys[image] in held_out) == (split == "valid")]
 
 
 def find_lr(folder: str | os.PathLike, hr: Path, scale: int) -> Path:
@@ -110,16 +120,20 @@ def _digest(path: str, size: int, modified: int) -> str:
     return sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _list_one(folder: Path) -> Iterator[Found]:
+def _list_one(folder: Path, walked: set[str]) -> Iterator[Found]:
     if folder.is_file():
         yield Found(folder)
     elif folder.is_dir():
-        yield from _walk(folder, _PARTS.get(folder.resolve().name))
+        yield from _walk(folder, _PARTS.get(os.path.basename(os.path.realpath(folder))), walked)
     else:
         raise UserError(f"no folder {folder}: give an existing folder of images")
 
 
-def _walk(folder: Path, part: Split | None) -> Iterator[Found]:
+def _walk(folder: Path, part: Split | None, walked: set[str]) -> Iterator[Found]:
+    place = os.path.realpath(folder)
+    if place in walked:  # a link that leads back, or a second one to the same folder
+        return
+    walked.add(place)
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
@@ -127,7 +141,7 @@ def _walk(folder: Path, part: Split | None) -> Iterator[Found]:
     folders = [entry for entry in entries if entry.is_dir()]
     yield from (Found(file, part) for file in _image_files(entries) if not _has_hr(folders))
     for inner in _hr_of(folders):
-        yield from _walk(inner, _PARTS.get(inner.name, part))
+        yield from _walk(inner, _PARTS.get(inner.name, part), walked)
 
 
 def _image_files(entries: Iterable[Path]) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from awsrn_fast.errors import UserError
 
 from .cache import WORKERS, Photo, Photos, stored
+from .degrade import Degradation, make_lr
 from .resize import upscale
 
 _LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
@@ -57,10 +58,18 @@ class PatchSampler:
         hardest: part of the grid of patches (half a patch apart) that counts as hard: those with the lowest PSNR of
             bicubic upsampling on Y.
         augment: flips and quarter turns.
+        degradation: makes LR of each patch, drawn anew; None, or nothing but bicubic: LR is cut from the photos'.
     """
 
     def __init__(
-        self, photos: Photos, seed: int, *, fass_fraction: float = 0.5, hardest: float = 0.25, augment: bool = True
+        self,
+        photos: Photos,
+        seed: int,
+        *,
+        fass_fraction: float = 0.5,
+        hardest: float = 0.25,
+        augment: bool = True,
+        degradation: Degradation | None = None,
     ) -> None:
         if not 0 <= fass_fraction <= 1 or not 0 < hardest <= 1:
             raise UserError(f"FASS takes parts from 0 to 1, got fraction {fass_fraction} and hardest {hardest}")
@@ -68,6 +77,7 @@ class PatchSampler:
             raise UserError(f"seed must be a whole number >= 0, got {seed}")
         self.photos, self.seed = photos, seed
         self.fass_fraction, self.hardest, self.augment = fass_fraction, hardest, augment
+        self.degradation = None if degradation == Degradation() else degradation
         self._sizes = np.array([photo.lr.shape[:2] for photo in photos])
         self._buckets: dict[int, list[_Bucket]] = {}
         if fass_fraction:
@@ -88,7 +98,7 @@ class PatchSampler:
             ``(lr, hr)``: uint8 [B, 3, P, P] and [B, 3, S * P, S * P], channels last in memory.
         """
         places = [self.place(iteration, index, patch) for index in range(first, first + batch_size)]
-        pairs = [_cut(self.photos[place.photo], place, self.photos.scale) for place in places]
+        pairs = [self._pair(place, iteration, first + i) for i, place in enumerate(places)]
         lr, hr = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in zip(*pairs, strict=True))
         return lr, hr
 
@@ -107,9 +117,22 @@ class PatchSampler:
         flip, turns = (bool(generator.integers(2)), int(generator.integers(4))) if self.augment else (False, 0)
         return Patch(int(photo), int(top), int(left), bucket.size, flip, turns)
 
-    def _generator(self, iteration: int, stream: int) -> np.random.Generator:
+    def _pair(self, place: Patch, iteration: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        photo, scale = self.photos[place.photo], self.photos.scale
+        hr = _turned(_part(photo.hr, place.top, place.left, place.size, scale), place)
+        if self.degradation is None:
+            return _turned(_part(photo.lr, place.top, place.left, place.size, 1), place), hr
+        # With what lies around: blur and kernels reach over the patch's border.
+        reach = self.degradation.reach(scale)
+        top, left = max(0, place.top - reach), max(0, place.left - reach)
+        bottom, right = (scale * (start + place.size + reach) for start in (place.top, place.left))
+        around = np.ascontiguousarray(photo.hr[scale * top : bottom, scale * left : right])
+        lr = make_lr(around, scale, self.degradation, self._generator(iteration, index, 1))
+        return _turned(_part(lr, place.top - top, place.left - left, place.size, 1), place), hr
+
+    def _generator(self, iteration: int, stream: int, use: int = 0) -> np.random.Generator:
         # Philox counts up in the first word; the words above it make streams that never meet.
-        return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, stream, iteration]))
+        return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, use, stream, iteration]))
 
     def _of_size(self, patch: int) -> list[_Bucket]:
         if patch not in self._buckets:
@@ -157,11 +180,9 @@ def _pick(cumulative: np.ndarray, generator: np.random.Generator) -> int:
     return int(np.searchsorted(cumulative, generator.integers(cumulative[-1]), side="right"))
 
 
-def _cut(photo: Photo, patch: Patch, scale: int) -> tuple[np.ndarray, np.ndarray]:
-    return _turned(photo.lr, patch, 1), _turned(photo.hr, patch, scale)
+def _part(image: np.ndarray, top: int, left: int, size: int, scale: int) -> np.ndarray:
+    return image[scale * top : scale * (top + size), scale * left : scale * (left + size)]
 
 
-def _turned(image: np.ndarray, patch: Patch, scale: int) -> np.ndarray:
-    top, left, size = scale * patch.top, scale * patch.left, scale * patch.size
-    part = image[top : top + size, left : left + size]
+def _turned(part: np.ndarray, patch: Patch) -> np.ndarray:
     return np.rot90(part[:, ::-1] if patch.flip else part, patch.turns)

@@ -10,15 +10,17 @@ from pathlib import Path
 import torch
 
 import awsrn_fast
+from awsrn_fast import cli
 from awsrn_fast.arguments import Parser
-from awsrn_fast.cli import console
+from awsrn_fast.checkpoint import bundled_names
 from awsrn_fast.data import upscale
-from awsrn_fast.devices import DTYPES, pick_device, pick_dtype
+from awsrn_fast.devices import DTYPES, dtype_name, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.inference import Placed, SelfEnsemble, with_local_means
 from awsrn_fast.metrics import super_resolve
 from awsrn_fast.models import SCALES, SuperResolution
+from awsrn_fast.remarks import say_if_slow, say_licences
 
 from .measure import Method, complain_about, measure
 from .sets import open_sets
@@ -69,7 +71,9 @@ def parser() -> Parser:
         default="exact",
         help="gates from means over the whole image, or over 48x48 pixels around each (default: %(default)s)",
     )
-    p.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)")
+    p.add_argument(
+        "--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)"
+    )
     p.add_argument(
         "--self-ensemble",
         action="store_true",
@@ -89,13 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         for option in ("json", "csv", "save_images", "scale", "self_ensemble"):
             if getattr(args, option):
                 raise UserError(f"--tables measures every scale by itself: leave out --{option.replace('_', '-')}")
+        say_if_slow(pick_device(args.device))
+        say_licences(*([] if args.weights else bundled_names()))
         return write_tables(args.tables, sets, args.weights, _placing(args), _where(args))
     if len(args.weights) != 1:
         raise UserError(f"give one weights file or {BICUBIC}: {len(args.weights)} were given (several with --tables)")
     (args.weights,) = args.weights
     methods, scale = _methods(args)
     results, failures = measure(sets, methods, scale, args.save_images)
-    console.print(results.table(f"{args.weights}, x{scale}"))
+    cli.results.print(results.table(f"{args.weights}, x{scale}"))
     if args.json:
         write_text(args.json, results.json())
     if args.csv:
@@ -112,6 +118,7 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
         if args.self_ensemble:
             raise UserError(f"--self-ensemble is for networks: {BICUBIC} gives the same in every orientation")
         return {"": partial(upscale, scale=args.scale)}, args.scale
+    say_if_slow(pick_device(args.device))
     place = _placing(args)
     model = awsrn_fast.load(args.weights)
     scale = model.facts.scale

@@ -70,7 +70,9 @@ def measure_cost(
 ) -> list[Cost]:
     """The cost of each network, in its fused form as ``place`` makes it."""
     placed = {name: place(network) for name, network in networks.items()}
-    image = torch.rand(1, 3, HEIGHT // scale, WIDTH // scale, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    size = (1, 3, HEIGHT // scale, WIDTH // scale)
+    image = torch.rand(size, generator=generator, dtype=torch.float32, device="cpu")
     memory = {name: most_taken(partial(network, image)) for name, network in placed.items()}
     seconds: dict[str, list[float]] = {name: [] for name in placed}
     for _ in range(TURNS):

@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import nn
 
 import awsrn_fast
+from awsrn_fast import cli
 from awsrn_fast.checkpoint import bundled_names
 from awsrn_fast.cli import console
 from awsrn_fast.data import upscale
@@ -99,10 +100,10 @@ def write_tables(
         failed += len(failures)
         lines = [*_FROM_PAPER[scale], *(_measured(title, results, sets) for title in of_scale)]
         names = [image_set.name for image_set in sets]
-        console.print(printed(scale, lines, names))
+        cli.results.print(printed(scale, lines, names))
         text.append(markdown(scale, lines, names))
         costs = cost.measure_cost(cost.with_counterparts(networks[scale], scale), scale, place)
-        console.print(cost.printed(costs, scale, where))
+        cli.results.print(cost.printed(costs, scale, where))
         text.append(cost.markdown(costs, scale, where))
         if len(of_scale) > 1:
             text += [_pictures(folder, image_set, of_scale, results, scale) for image_set in sets]

@@ -55,7 +55,7 @@ class BlockNonLocal(nn.Module):
         block = self.block
         down, across = (height + block - 1) // block, (width + block - 1) // block
         # One block more than there are: a dimension that may be 1 would be fixed to it or kept from it.
-        index = torch.arange(down * across + 1, device=x.device)
+        index = torch.arange(down * across + 1, dtype=torch.int64, device=x.device)
         row = index // across
         rows, key_rows, row_is_inside = self._positions(row, height)
         columns, key_columns, column_is_inside = self._positions(index - row * across, width)
@@ -64,21 +64,22 @@ class BlockNonLocal(nn.Module):
         query = _gathered(self.theta(tokens), rows, columns)  # [blocks, block * block, D]
         key, value = (_gathered(p(tokens), key_rows, key_columns) for p in (self.phi, self.g))
         inside = (row_is_inside[:, :, None] & column_is_inside[:, None, :]).flatten(1)
-        bias = torch.where(inside, 0.0, -math.inf)[:, None]  # [blocks, 1, span * span]
+        bias = torch.where(inside, 0.0, -math.inf).to(x.dtype)[:, None]  # [blocks, 1, span * span]
         attended = torch.softmax(query @ key.transpose(1, 2) + bias, dim=-1) @ value
 
-        i, j = torch.arange(height, device=x.device)[:, None], torch.arange(width, device=x.device)
+        i, j = (torch.arange(size, dtype=torch.int64, device=x.device) for size in (height, width))
+        i = i[:, None]
         attended = attended[i // block * across + j // block, i % block * block + j % block]  # [H, W, D]
         return x + self.z(attended).permute(2, 0, 1)[None]
 
     def _positions(self, block_index: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Along one axis and for each block: positions of its queries, of its keys, and which keys there are."""
         span = self.block + 2 * self.halo
-        last = torch.arange(size - 1, size, device=block_index.device)
+        last = torch.arange(size - 1, size, dtype=torch.int64, device=block_index.device)
         first = (block_index * self.block)[:, None]
-        queries = torch.minimum(first + torch.arange(self.block, device=first.device), last)
+        queries = torch.minimum(first + torch.arange(self.block, dtype=torch.int64, device=first.device), last)
         start = torch.minimum(first - self.halo, last - (span - 1)).clamp(min=0)
-        keys = start + torch.arange(span, device=first.device)
+        keys = start + torch.arange(span, dtype=torch.int64, device=first.device)
         return queries, torch.minimum(keys, last), keys <= last
 
 

@@ -21,8 +21,8 @@ from awsrn_fast.models import SuperResolution
 from .programs import describe, onnx_program, torch_program
 
 EPILOG = """
-By the suffix of FILE: .onnx (ONNX, for ONNX Runtime, OpenVINO, TensorRT and others; needs the extra: pip install
-awsrn_fast[export]), .pt2 (torch.export; torch.export.load reads it without this package), .safetensors (weights with
+By the suffix of FILE: .onnx (ONNX, for ONNX Runtime, OpenVINO, TensorRT and others; needs pip install onnx
+onnxscript), .pt2 (torch.export; torch.export.load reads it without this package), .safetensors (weights with
 the network's sizes in the header; awsrn_fast.load reads it). The first two take one fp32 image [1, 3, height, width],
 RGB in [0, 1], of any size, and hold plain PyTorch's operators. Exit status: 0 done, 1 failed, 2 wrong usage.
 """
@@ -34,8 +34,12 @@ def parser() -> Parser:
     p.add_argument("weights", help="weights file (.safetensors, or .pth of the public code) or a bundled name")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"one of {', '.join(WRITERS)}")
     p.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")
-    p.add_argument("--clamp", action=argparse.BooleanOptionalAction, default=True,
-                   help="limit the output to [0, 1]; .onnx and .pt2 (default: yes)")  # fmt: skip
+    p.add_argument(
+        "--clamp",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="limit the output to [0, 1]; .onnx and .pt2 (default: yes)",
+    )
     p.add_argument("--half", action="store_true", help="store the numbers as float16; .safetensors")
     return p
 
@@ -60,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _onnx(model: SuperResolution, args: argparse.Namespace) -> None:
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install 'awsrn_fast[export]'")
+        raise UserError(f"ONNX needs {' and '.join(missing)}: pip install onnx onnxscript")
     program = onnx_program(model, args.clamp)
     with replacing(args.out) as beside:
         program.save(beside, external_data=False)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
 
 LARGEST_SIDE = 65536
-"""Of the image that goes in, in pixels; torch.export wants an upper bound."""
+"""Upper bound that torch.export wants for height and width of the input image, in pixels."""
 INPUT, OUTPUT = "image", "upscaled"
 """Names in the ONNX graph: RGB in [0, 1], ``[1, 3, height, width]`` -> ``[1, 3, scale*height, scale*width]``."""
 
@@ -40,7 +40,7 @@ def torch_program(model: SuperResolution, clamp: bool = True) -> ExportedProgram
         clamp: limit the output to [0, 1].
     """
     sides = {axis: torch.export.Dim(name, min=1, max=LARGEST_SIDE) for axis, name in ((2, "height"), (3, "width"))}
-    example = torch.rand(1, 3, 70, 50)
+    example = torch.rand(1, 3, 70, 50, dtype=torch.float32, device="cpu")
     with backends.use_backend("reference"), torch.no_grad():
         return torch.export.export(exportable(model, clamp), (example,), dynamic_shapes=(sides,))
 

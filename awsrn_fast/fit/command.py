@@ -13,14 +13,13 @@ from rich.text import Text
 from awsrn_fast import cli
 from awsrn_fast.arguments import Parser, real, whole
 from awsrn_fast.commands import spelled
-from awsrn_fast.devices import DTYPES
+from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.errors import UserError
 from awsrn_fast.memory import ASSUMED, REASONS, Assumptions, Network, Target, parse_size, show_size
 from awsrn_fast.models import SCALES, VARIANTS
-from awsrn_fast.terminal import DataConsole
 
-from .answer import Question, Row, answer
 from .cards import DRIVER_SHARE, find_card
+from .solver import Question, Row, solve
 
 EPILOG = f"""
 Peaks come from running the training step and the network on fake tensors: nothing is computed and no GPU is needed.
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tile=options.tile,
     )
     with cli.console.status("predicting"):
-        rows = answer(question)
+        rows = solve(question)
     command = _command(question, rows, dtype)
     if options.json:
         print(json.dumps(_as_dict(question, rows, name, dtype, command), indent=2))
@@ -74,7 +73,7 @@ def parser() -> Parser:
     p.add_argument("--scale", type=int, choices=SCALES, default=4, help="upscaling factor (default: %(default)s)")
     p.add_argument("--variant", choices=tuple(VARIANTS), default="improved-s", metavar="V",
                    help=f"{', '.join(VARIANTS)} (default: %(default)s)")  # fmt: skip
-    p.add_argument("--dtype", choices=tuple(DTYPES),
+    p.add_argument("--dtype", type=dtype_name, choices=tuple(DTYPES),
                    help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
                         "with --memory, float32 on a CPU)")  # fmt: skip
     p.add_argument("--batch", type=whole(1), default=16, metavar="B", help="samples of a step (default: %(default)s)")
@@ -136,7 +135,7 @@ def _as_dict(question: Question, rows: list[Row], name: str, dtype: str, command
 
 
 def _print(question: Question, rows: list[Row], name: str, dtype: str, command: str) -> None:
-    console = DataConsole()  # standard output: the table is this command's data
+    console = cli.results
     network = question.network
     sizes = [f"{question.batch} patches of {question.patch}"] * 2 + [f"tiles of {question.tile}"]
     table = Table(

@@ -37,7 +37,7 @@ class Resolution:
         factor = _METRES[unit] / _METRES[self.unit] if unit != self.unit else 1.0
         return self.x * factor, self.y * factor
 
-    def scaled(self, scale: int) -> Resolution:
+    def scaled(self, scale: float) -> Resolution:
         """Of the image with ``scale`` times as many pixels along each side, which is as large on paper."""
         return replace(self, x=scale * self.x, y=scale * self.y)
 
@@ -68,13 +68,13 @@ class Extras:
     gdal: str | None = None
     nodata: str | None = None
 
-    def scaled(self, scale: int) -> Extras:
+    def scaled(self, scale: float) -> Extras:
         """Of the image with ``scale`` times as many pixels along each side."""
         resolution = None if self.resolution is None else self.resolution.scaled(scale)
         return replace(self, resolution=resolution, xmp=self.xmp and _GROWING.sub(_times(scale), self.xmp))
 
 
-def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
+def scaled_exif(exif: Image.Exif, scale: float) -> Image.Exif:
     """EXIF with what it measures in pixels for the larger image: the focal plane's resolution, the subject's place."""
     details = dict(exif.get(ExifTags.IFD.Exif, {}))
     grown: dict[int, object] = {}
@@ -85,7 +85,7 @@ def scaled_exif(exif: Image.Exif, scale: int) -> Image.Exif:
         except (KeyError, TypeError, ValueError, ArithmeticError):  # not there, or of no meaning
             continue
         if all(0 <= number < (_FIELD if tag in SUBJECT else _RATIO) for number in numbers):
-            grown[tag] = tuple(map(int, numbers)) if tag in SUBJECT else numbers[0]
+            grown[tag] = tuple(map(round, numbers)) if tag in SUBJECT else numbers[0]
     if details == dict(exif.get(ExifTags.IFD.Exif, {})):
         return exif
     larger = Image.Exif()
@@ -106,5 +106,5 @@ def tells_of_other_pictures(xmp: bytes) -> bool:
     return any(name in xmp for name in _OTHER_PICTURES)
 
 
-def _times(scale: int) -> Callable[[re.Match[bytes]], bytes]:
-    return lambda m: m[1] + m[2] + str(scale * int(m[3])).encode()
+def _times(scale: float) -> Callable[[re.Match[bytes]], bytes]:
+    return lambda m: m[1] + m[2] + str(round(scale * int(m[3]))).encode()

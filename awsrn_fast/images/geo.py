@@ -34,18 +34,24 @@ class Georeference:
         keys = zip(self.directory[4::4], self.directory[7::4], strict=False)
         return 0.5 if (_RASTER_TYPE, _POINT) in keys else 0.0
 
-    def scaled(self, scale: int) -> Georeference:
-        """Of the image with ``scale`` times as many pixels along each side, whose corners are where they were."""
+    def scaled(self, across: float, down: float | None = None) -> Georeference:
+        """Of the image with ``across`` times as many pixels in a row and ``down`` times as many rows (None: the same).
+
+        Its corners are where they were.
+        """
+        scales = across, across if down is None else down
         shift = self.shift
         points = list(self.tiepoints)
         for at in range(0, len(points), 6):
-            points[at : at + 2] = (scale * (place + shift) - shift for place in points[at : at + 2])
+            places = zip(scales, points[at : at + 2], strict=True)
+            points[at : at + 2] = (scale * (place + shift) - shift for scale, place in places)
         matrix = list(self.transformation)
         for row in range(0, len(matrix), 4):
-            across, down = (value / scale for value in matrix[row : row + 2])
-            matrix[row + 3] += shift * (1 - scale) * (across + down)
-            matrix[row : row + 2] = across, down
-        sizes = tuple(value / scale for value in self.pixel_scale[:2]) + self.pixel_scale[2:]
+            steps = [value / scale for scale, value in zip(scales, matrix[row : row + 2], strict=True)]
+            matrix[row + 3] += shift * sum((1 - scale) * step for scale, step in zip(scales, steps, strict=True))
+            matrix[row : row + 2] = steps
+        sizes = tuple(value / scale for scale, value in zip(scales, self.pixel_scale, strict=False))
+        sizes += self.pixel_scale[2:]
         return replace(self, pixel_scale=sizes, tiepoints=tuple(points), transformation=tuple(matrix))
 
 

@@ -25,7 +25,7 @@ FORMATS = {
     ".dib": "BMP",
 }
 """Formats by file suffix (in lower case), as far as the libraries here read and write them."""
-if features.check("avif"):
+if "avif" in features.modules and features.check("avif"):  # from Pillow 11.3 on
     FORMATS[".avif"] = "AVIF"
 with suppress(ImportError):
     import pillow_heif
@@ -171,10 +171,16 @@ class Header(About):
 
     def scaled(self, scale: int) -> Header:
         """The header of the image that is ``scale`` times as large."""
-        geo = None if self.geo is None else self.geo.scaled(scale)
+        return self.sized(scale * self.height, scale * self.width)
+
+    def sized(self, height: int, width: int) -> Header:
+        """The header of this image with another number of pixels."""
+        across, down = width / self.width, height / self.height
+        scale = across if across == down else (across * down) ** 0.5
+        geo = None if self.geo is None else self.geo.scaled(across, down)
         exif = None if self.exif is None else scaled_exif(self.exif, scale)
         about = self.about() | {"geo": geo, "exif": exif, "extras": self.extras.scaled(scale)}
-        return Header(scale * self.height, scale * self.width, self.gray, self.alpha, **about)
+        return Header(height, width, self.gray, self.alpha, **about)
 
 
 @dataclass(frozen=True, eq=False)

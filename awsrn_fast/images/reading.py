@@ -170,6 +170,10 @@ def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
             header = replace(header, quality=jpeg.quality_of(image.quantization))
         if facts is not None:
             header = replace(header, geo=facts.geo, extras=facts.extras, notes=header.notes + facts.notes)
+            if facts.extras.nodata is not None:
+                said = f"{facts.extras.nodata}, which means no data, is taken as a colour and left out"
+                extras = replace(facts.extras, nodata=None)
+                header = replace(header, extras=extras, notes=(*header.notes, said))
         return _turned(_with_metadata(header, icc, exif), numbers, exif)
 
 
@@ -208,6 +212,10 @@ def _with_exif(header: Header, icc: bytes | None, data: bytes) -> tuple[Header, 
 def _with_metadata(header: Header, icc: bytes | None, exif: Image.Exif | None) -> Header:
     icc, about_icc = fitting_profile(icc, header.gray)
     kept, about_exif = portable_exif(exif)
+    if exif is not None and header.format != "TIFF":  # some put these into EXIF
+        xmp, iptc = (value if isinstance(value := exif.get(tag), bytes) else None for tag in (700, 33723))
+        extras = replace(header.extras, xmp=header.extras.xmp or xmp, iptc=header.extras.iptc or iptc)
+        header = replace(header, extras=extras)
     return replace(header, icc=icc, exif=kept, notes=header.notes + about_icc + about_exif)
 
 

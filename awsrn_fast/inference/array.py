@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,64 +17,92 @@ from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
 from .local import with_local_means
 from .memory import ceiling, fitting_tile, free, free_on
-from .tiling import Source, Tiler
+from .protocols import Network, Source
+from .tiling import Tiler
 from .wrappers import Placed, SelfEnsemble
-
-if TYPE_CHECKING:
-    from awsrn_fast.models import SuperResolution
 
 Picture = TypeVar("Picture", np.ndarray, Tensor, Image.Image)
 MODES = ("L", "LA", "RGB", "RGBA", "I;16")
-"""Of Pillow's images; the others are to be converted, since it is not obvious to what."""
+"""Modes of Pillow images that are taken; the user converts others, since the target mode is not obvious."""
 
 
-def upscale(
-    model: SuperResolution,
-    image: Picture,
-    *,
-    tile: int | None = None,
-    stats: Literal["frozen", "exact", "local"] = "frozen",
-    memory_limit: int | None = None,
-    self_ensemble: bool = False,
-    dtype: torch.dtype = torch.float32,
-) -> Picture:
-    """See :meth:`awsrn_fast.models.SuperResolution.upscale`, which is this."""
-    if isinstance(image, Tensor):
-        planes, top = _of_tensor(image)
-    else:
-        values = np.asarray(image)
-        if isinstance(image, Image.Image) and image.mode not in MODES:
-            raise ValueError(
-                f"upscale: a Pillow image must be of mode {', '.join(MODES)}, not {image.mode}: convert it"
-            )
-        if isinstance(image, Image.Image) and "transparency" in image.info:
-            raise ValueError("upscale: the Pillow image has a transparent colour: convert it to LA or RGBA")
-        planes, top = [_of_array(values)], _top(values.dtype)
-    network = with_local_means(model) if stats == "local" else model
-    placed = Placed(network, model.mean.device, dtype, as_it_is=True)
-    large = []
-    for each in planes:
-        if top == 1 and not np.isfinite(each).all():
-            raise RunError("upscale: the image has values that are not finite (NaN or infinity): fill them first")
-        unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
-        side = tile
-        if tile is None:
-            room = free(memory_limit)
-            result = 4 * unit.planes * model.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
-            room = None if room is None else room - result
-            side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
-        tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
-        tiler.ceiling = ceiling(memory_limit)
-        strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, model.scale)
-        large.append(np.concatenate(list(enlarged(unit, strips))))
-    if isinstance(image, Tensor):
-        return _to_tensor(large, image, top)
-    values = _rounded(large[0], top, values.dtype)
-    if isinstance(image, Image.Image):
-        result = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-        result.info = scaled_info(image, model.scale)
-        return result
-    return values[..., 0] if image.ndim == 2 else values
+class Upscaling:
+    """Gives a network the method ``upscale``."""
+
+    def upscale(
+        self: Network,
+        image: Picture,
+        *,
+        tile: int | None = None,
+        stats: Literal["frozen", "exact", "local"] = "frozen",
+        memory_limit: int | None = None,
+        self_ensemble: bool = False,
+        dtype: torch.dtype = torch.float32,
+    ) -> Picture:
+        """Upscale an image of any size; the result is of the same kind, ``scale`` times as large.
+
+        Nothing of the network changes, so any number of threads may call this at once (while none trains it or
+        changes :func:`awsrn_fast.use_backend`). A form made by :meth:`fuse` is faster.
+
+        Args:
+            image: one of
+
+                - a NumPy array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or floating point in [0, 1];
+                - a Pillow image of mode L, LA, RGB, RGBA or I;16; EXIF orientation is not applied, and ``info``
+                  (profile, resolution, EXIF, XMP, texts) is that of the larger image;
+                - a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on any device, uint8 or floating point in [0, 1].
+
+                C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA; not premultiplied). Whole numbers are rounded
+                once and clipped; floating point values are not clipped, and may leave [0, 1] by a little.
+            tile: side of a tile in pixels; 0: never tile; None: the image whole if it fits the memory, else tiles as
+                large as fit. Tiles see their surroundings, so there are no seams.
+            stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
+                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
+                takes means over 48x48 pixels around each instead, tiled or not.
+            memory_limit: bytes that the process may hold; None: three quarters of what is free.
+            self_ensemble: average over eight flips and turns: a little better, eight times the work.
+            dtype: of the arithmetic; bfloat16 or float16 through autocast.
+
+        Raises:
+            TypeError, ValueError: an image of another kind; says of which.
+            RunError: the memory is too little, or the network gives values that are not finite.
+        """
+        if isinstance(image, Tensor):
+            planes, top = _of_tensor(image)
+        else:
+            values = np.asarray(image)
+            if isinstance(image, Image.Image) and image.mode not in MODES:
+                raise ValueError(
+                    f"upscale: a Pillow image must be of mode {', '.join(MODES)}, not {image.mode}: convert it"
+                )
+            if isinstance(image, Image.Image) and "transparency" in image.info:
+                raise ValueError("upscale: the Pillow image has a transparent colour: convert it to LA or RGBA")
+            planes, top = [_of_array(values)], _top(values.dtype)
+        network = with_local_means(self) if stats == "local" else self
+        placed = Placed(network, self.mean.device, dtype, as_it_is=True)
+        large = []
+        for each in planes:
+            if top == 1 and not np.isfinite(each).all():
+                raise RunError("upscale: the image has values that are not finite (NaN or infinity): fill them first")
+            unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
+            side = tile
+            if tile is None:
+                room = free(memory_limit)
+                result = 4 * unit.planes * self.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
+                room = None if room is None else room - result
+                side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
+            tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
+            tiler.ceiling = ceiling(memory_limit)
+            strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, self.scale)
+            large.append(np.concatenate(list(enlarged(unit, strips))))
+        if isinstance(image, Tensor):
+            return _to_tensor(large, image, top)
+        values = _rounded(large[0], top, values.dtype)
+        if isinstance(image, Image.Image):
+            result = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
+            result.info = scaled_info(image, self.scale)
+            return result
+        return values[..., 0] if image.ndim == 2 else values
 
 
 def _views(tiler: Tiler) -> Strips:

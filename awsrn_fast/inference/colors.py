@@ -1,4 +1,4 @@
-"""The colours of an image stay: what a network shifts over wide areas is taken back, and flat areas stay flat."""
+"""Colour correction of the network's result: local mean colours equal the input's, flat areas stay flat."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .tiling import Source
+from .protocols import Source
 
 REACH = 8
-"""How far around a pixel, in input pixels, its correction looks."""
+"""Radius, in input pixels, of the neighbourhood that a pixel's correction depends on."""
 _MEAN = 4
 """Half the side of the square whose mean colour is kept."""
 _FLAT = 2
 """Half the side of the square that counts as flat where all its pixels are the same."""
 _BYTES = 2**24
-"""Of the result that are corrected at a time; at least 16 rows of the input."""
+"""Bytes of the result that are corrected at a time; at least 16 rows of the input."""
 _COLUMNS = 512
 """Columns of the input that are corrected at a time."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,25 +13,13 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.images import Picture
 
 from .memory import FILL_GRID
-from .tiling import Source
+from .protocols import Pixels, Source
 
 Network = Callable[[Tensor], Tensor]
 """``[1, 3, H, W]`` RGB in [0, 1] -> ``[1, 3, sH, sW]``, fp32 on the CPU."""
 Strips = Callable[[Source], Iterator[Tensor]]
 """An RGB image -> its result from top to bottom, ``[1, 3, rows, sW]``, fp32 on the CPU."""
 _ROWS = 256
-
-
-class Pixels(Protocol):
-    """An image that is read in parts."""
-
-    height: int
-    width: int
-    planes: int
-    """1 gray or 3 RGB, and one more for alpha, which is last."""
-
-    def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """float32 ``[bottom - top, right - left, planes]`` in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +112,7 @@ def pixels_of(picture: Picture) -> Array:
 
 
 def passes(pixels: Pixels) -> int:
-    """How many times the network runs over the image."""
+    """Number of times that the network runs over the image."""
     return 1 + (has_alpha(pixels) and flat_alpha(pixels) is None)
 
 

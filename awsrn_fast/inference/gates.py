@@ -1,115 +1,101 @@
 """Gates from the means over the whole image, for tiles that each see a part of it.
 
 The improved network's channel gates are functions of means over the map. A tile that took its own means would be
-scaled otherwise than its neighbours. So gates are found once and then held: constants of a copy of the network.
+scaled otherwise than its neighbours. So gates are found once and then held. Each way of finding them is a function that
+a network's forward takes as ``gates``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWRU, LRFU, ChannelAttention, NonLocal
+from awsrn_fast.nn import ChannelAttention, Gates, Stage, pooled_means
 
+from .protocols import Facts
 from .spans import Span
 
-Gates = dict[str, Tensor]
-"""``[1, C]`` by the name of the ChannelAttention in the network."""
+Found = dict[str, Tensor]
+"""Gates ``[1, C]`` by the name of the attention in the network."""
 
 
-class FixedGate(nn.Module):
-    """In place of a ChannelAttention: the same gate whatever the means."""
+class Gated(nn.Module):
+    """A network with gates from elsewhere; no other are given to it.
 
-    def __init__(self, gate: Tensor) -> None:
+    Args:
+        network: which.
+        gates: how its gates are found.
+        facts: where they differ from the network's.
+    """
+
+    def __init__(self, network: nn.Module, gates: Gates, facts: Facts | None = None) -> None:
         super().__init__()
-        self.register_buffer("gate", gate)
+        self.network, self.gates = network, gates
+        self.facts = network.facts if facts is None else facts
+        self.out_dtype = getattr(network, "out_dtype", None)
 
-    def forward(self, mean: Tensor) -> Tensor:
-        return self.gate.to(mean.dtype).expand(mean.shape[0], -1)
-
-
-class _JointGate(nn.Module):
-    """One gate for the whole batch, from the mean over it; noted in ``found``."""
-
-    def __init__(self, attention: ChannelAttention, name: str, found: Gates) -> None:
-        super().__init__()
-        self.attention, self.name, self.found = attention, name, found
-
-    def forward(self, mean: Tensor) -> Tensor:
-        gate = self.attention(mean.mean(dim=0, keepdim=True))
-        self.found[self.name] = gate.float()
-        return gate.expand(mean.shape[0], -1)
+    def forward(self, x: Tensor) -> Tensor:
+        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``."""
+        return self.network(x, gates=self.gates)
 
 
-def pooled(network: nn.Module) -> dict[str, ChannelAttention]:
-    """What takes means over the image, by name."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, ChannelAttention)}
+def pooled(network: Any) -> dict[str, ChannelAttention]:
+    """The attentions of a network that take means over the image, by name; none of a network that has no stages."""
+    parts = network.parts() if hasattr(network, "parts") else []
+    return {stage.name: stage.attention for part in parts for stage in part if stage.attention is not None}
 
 
-def sharing(network: nn.Module, instead: Mapping[str, nn.Module], _prefix: str = "") -> nn.Module:
-    """A copy of the network with some modules replaced by name; it shares all tensors, and has hooks of its own."""
-    twin = object.__new__(type(network))
-    twin.__dict__ = network.__dict__.copy()  # not copy.copy, which leaves out the weights that kernels prepared
-    for table in ("_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks"):
-        setattr(twin, table, getattr(network, table).copy())
-    twin._modules = {}
-    for name, child in network._modules.items():
-        path = f"{_prefix}{name}"
-        if path in instead:
-            twin._modules[name] = instead[path]
-        else:
-            twin._modules[name] = None if child is None else sharing(child, instead, f"{path}.")
-    return twin
+def fixed(found: Found) -> Gates:
+    """Gates that are constants."""
+
+    def gates(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
+        return found[stage.name].to(maps[0].dtype).expand(maps[0].shape[0], -1)
+
+    return gates
 
 
-def with_gates(network: nn.Module, gates: Gates) -> nn.Module:
-    """A copy of the network whose gates are constants; it shares all weights."""
-    return sharing(network, {name: FixedGate(gate) for name, gate in gates.items()})
+def with_gates(network: nn.Module, found: Found) -> Gated:
+    """The network with gates that are constants."""
+    return Gated(network, fixed(found))
 
 
-def gates_of(network: nn.Module, regions: Tensor) -> Gates:
+def gates_of(network: nn.Module, regions: Tensor) -> Found:
     """The gates of one run over regions of an image ``[R, 3, h, w]``, each from the means over all of them."""
-    found: Gates = {}
-    sharing(network, {name: _JointGate(module, name, found) for name, module in pooled(network).items()})(regions)
+    found: Found = {}
+
+    def joint(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
+        gate = stage.attention(pooled_means(stage, maps, means).mean(dim=0, keepdim=True))
+        found[stage.name] = gate.float()
+        return gate.expand(maps[0].shape[0], -1)
+
+    network(regions, gates=joint)
     return found
 
 
+@dataclass
 class Census:
-    """Means of the whole image at every pooled layer, summed up from tiles' own parts.
+    """Constant gates that meanwhile sum up what the means of the whole image are, from tiles' own parts."""
 
-    Args:
-        network: a private copy (hooks are added), such as :func:`with_gates` makes.
-    """
+    constants: Found
 
-    def __init__(self, network: nn.Module) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._tile: dict[str, Tensor] = {}
+    def __post_init__(self) -> None:
+        self._gates = fixed(self.constants)
+        self._sums: Found = {}
+        self._tile: Found = {}
         self._own: tuple[slice, slice] | None = None
         self._pixels = 0
-        for name, module in network.named_modules():
-            prefix = f"{name}." if name else ""
-            if isinstance(module, AWRU) and module.gate is not None:
-                if module.gap == "input":
-                    self._watch(module, f"{prefix}gate", lambda inputs, output: [inputs[0]])
-                else:
-                    self._watch(module.body["2"], f"{prefix}gate", lambda inputs, output: [output])
-            elif isinstance(module, LRFU):
-                self._watch(module, f"{prefix}focus", lambda inputs, output: inputs[0])
-            elif isinstance(module, NonLocal):
-                attention = f"{name.removesuffix('non_local')}channel_attention"
-                self._watch(module, attention, lambda inputs, output: [output])
 
-    def _watch(self, module: nn.Module, name: str, maps: Callable[[tuple, Tensor], list[Tensor]]) -> None:
-        def note(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            if self._own is not None:
-                rows, columns = self._own
-                own = [m[:, :, rows, columns].sum((0, 2, 3), dtype=torch.float64) for m in maps(inputs, output)]
-                self._tile[name] = torch.cat(own)
-
-        module.register_forward_hook(note)
+    def __call__(self, stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
+        if self._own is not None:
+            rows, columns = self._own
+            own = [maps[i][:, :, rows, columns].sum((0, 2, 3), dtype=torch.float64) for i in stage.pools]
+            self._tile[stage.name] = torch.cat(own)
+        return self._gates(stage, maps, means)
 
     @contextmanager
     def counting(self, rows: Span, columns: Span) -> Iterator[None]:
@@ -123,11 +109,10 @@ class Census:
             self._sums[name] = self._sums.get(name, 0) + sums
         self._pixels += (rows.stop - rows.start) * (columns.stop - columns.start)
 
-    def gates(self, network: nn.Module) -> Gates:
+    def found(self, network: nn.Module) -> Found:
         """The gates that the means give, by the network's own attention."""
-        found: Gates = {}
         attentions = pooled(network)
-        for name, sums in self._sums.items():
-            dtype = attentions[name].squeeze.weight.dtype
-            found[name] = attentions[name]((sums / self._pixels).to(dtype)[None]).float()
-        return found
+        return {
+            name: attentions[name]((sums / self._pixels).to(attentions[name].squeeze.weight.dtype)[None]).float()
+            for name, sums in self._sums.items()
+        }

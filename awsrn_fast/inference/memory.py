@@ -1,4 +1,4 @@
-"""How large a tile may be for the memory there is, and how much was taken in the end."""
+"""Largest tile that fits the free memory, and the peak memory of the process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pixels of squares of this side without any visible pixel may differ from those o
 OVERHEAD = 96 * 2**20
 """Bytes that no formula here knows of: buffers of kernels, readers and writers, what malloc keeps."""
 _SHARE = 0.75
-"""Of the memory that is free, without a limit."""
+"""Share of the free memory that is used where no limit is given."""
 
 
 def resident() -> int:
@@ -86,7 +86,7 @@ def ceiling(limit: int | None) -> int | None:
 
 
 def free_on(device: torch.device) -> int | None:
-    """The same of a device with memory of its own; None: it has none."""
+    """Bytes that may still be taken on a device with memory of its own; None: it has none."""
     return round(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
 
 
@@ -116,7 +116,7 @@ def fitting_tile(
     output = 4 * (3 + planes) * (1 + alpha) * scale**2 * width  # the output rows of one
 
     def window(rows: int) -> int:
-        """How many pixels the network may see at once, beside strips of ``rows``."""
+        """Number of pixels that the network may process at once, beside strips of ``rows``."""
         room = host - OVERHEAD - (min(height, rows + more) * each + rows * output)
         return (room if device is None else min(device, room * 2**20)) // facts.activations if room > 0 else 0
 

@@ -1,4 +1,4 @@
-"""Where tiles lie: their own parts, which cover the image once, and what each must see around."""
+"""Positions of tiles along an axis: their own parts, which cover the image once, and the context around each."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Span:
         return slice(self.start - self.low, self.stop - self.low)
 
     def scaled(self, scale: int) -> Span:
-        """The same in output pixels."""
+        """This span in output pixels."""
         return Span(scale * self.start, scale * self.stop, scale * self.low, scale * self.high)
 
 

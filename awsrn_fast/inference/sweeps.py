@@ -10,23 +10,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from awsrn_fast import ops
 from awsrn_fast.errors import RunError
-from awsrn_fast.nn import AWRU, LFB, NonLocal
+from awsrn_fast.nn import NonLocal, Stage, pooled_gates
 
-from .gates import FixedGate, sharing
+from .pieces import Pieces
+from .protocols import Source
 from .spans import Span, spans
 from .wrappers import Placed
-
-if TYPE_CHECKING:
-    from .tiling import Pieces, Source
 
 
 class Spill:
@@ -67,14 +62,14 @@ def sweep(
         source: the image.
         pieces: size of the tiles.
         on_tile: called with the share of input pixels that a tile of one sweep stands for.
-        folder: for the activations, at most 4 * C * (units + 2) bytes a pixel at a time.
+        folder: for the activations, 4 * C bytes a pixel for each map of a part.
 
     Raises:
         RunError: the folder has not room enough.
     """
     network = model.model
     folder = folder or tempfile.gettempdir()
-    maps = max(block.units for block in network.body) + 2
+    maps = max(len(part) for part in network.parts()) + 1
     needed, free = 4 * network.channels * maps * source.height * source.width, shutil.disk_usage(folder).free
     if needed > free:
         raise RunError(
@@ -84,98 +79,88 @@ def sweep(
     yield from _Sweeps(model, source, pieces, on_tile, folder).strips()
 
 
+class _Pointwise:
+    """A map that is made of another when it is read: the output of a stage that sees its own position alone."""
+
+    def __init__(self, model: Placed, layer: Callable[[Tensor], Tensor], x: Spill) -> None:
+        self.model, self.layer, self.x, self.height, self.width = model, layer, x, x.height, x.width
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        return self.model.run(self.layer, self.x.window(top, bottom, left, right))
+
+
 class _Sweeps:
     def __init__(self, model: Placed, source: Source, pieces: Pieces, on_tile: Callable, folder: str) -> None:
         self.model, self.network, self.source, self.pieces, self.folder = model, model.model, source, pieces, folder
-        passes = 2 + sum(block.units + 1 for block in self.network.body) + hasattr(self.network, "non_local")
-        passes += sum(_needs_mean_of_residual(module) for module in self.network.modules())
-        self.progress = lambda pixels: on_tile(pixels / passes)
+        self.parts = self.network.parts()
+        swept = sum(not self._is_pointwise(p, i) for p, part in enumerate(self.parts) for i in range(len(part)))
+        self.progress = lambda pixels: on_tile(pixels / swept)
 
     def strips(self) -> Iterator[Tensor]:
-        network = self.network
-        attention = getattr(network, "attention", None)
+        x, mean = self.source, None
+        for number in range(len(self.parts) - 1):
+            x, mean = self._part(number, x, mean)
+        yield from self._tail(self.parts[-1][0], x)
 
-        def shallow(x: Tensor) -> Tensor:
-            h = network.head["0"](self._normalised(x))
-            return h if attention is None else attention(h)
-
-        x, mean = self._sweep([self.source], 1 + (attention is not None), shallow)
-        for block in network.body:
-            x, mean = self._block(block, x, mean)
-        gate = None
-        if hasattr(network, "non_local"):
-            x, mean = self._non_local(network.non_local, x)
-            with self.model.precision():
-                gate = network.channel_attention(mean)
-        yield from self._tail(x, gate)
-
-    def _block(self, block: LFB, x: Spill, mean: Tensor) -> tuple[Spill, Tensor]:
-        levels, means = [x], [mean]
-        for index in range(block.units):
-            level, mean = self._unit(getattr(block, f"b{index}"), levels[-1], means[-1])
-            levels.append(level)
+    def _part(self, number: int, x: Source | Spill, mean: Tensor | None) -> tuple[Spill | _Pointwise, Tensor | None]:
+        maps, means = [x], [mean]
+        for i, stage in enumerate(self.parts[number]):
+            seen = [maps[j] for j in stage.reads]
+            layer = self._layer(stage, seen, means)
+            if self._is_pointwise(number, i):
+                y, mean = _Pointwise(self.model, layer, *seen), None
+            else:
+                reach, align = stage.reach, 1
+                if stage.non_local is not None and stage.non_local.block is not None:
+                    align = stage.non_local.block
+                    reach = align + 2 * stage.non_local.halo
+                y, mean = self._sweep(seen, reach, layer, align)
+            maps.append(y)
             means.append(mean)
+        return maps[-1], means[-1]
 
-        def fuse(x: Tensor, *levels: Tensor) -> Tensor:
-            fused = block.reduction(list(levels), means[1:])
-            return ops.gated_residual(x, fused, None, block.x_scale.scale, block.res_scale.scale)[0]
-
-        return self._sweep(levels, 1, fuse)
-
-    def _unit(self, unit: AWRU, x: Spill, mean: Tensor) -> tuple[Spill, Tensor]:
-        if _needs_mean_of_residual(unit):
-            first, second = unit.body["0"], unit.body["2"]
-            residual_mean = self._sweep([x], 2, lambda x: second(F.relu(first(x))), keep=False)[1]
+    def _layer(self, stage: Stage, seen: list, means: list[Tensor | None]) -> Callable[..., Tensor]:
+        """The stage on tiles, with its gate from the means of whole maps."""
+        if stage.non_local is not None and stage.non_local.block is None:
+            return self._everywhere(stage.non_local, *seen)
+        gate = None
+        if stage.attention is not None:
             with self.model.precision():
-                unit = sharing(unit, {"gate": FixedGate(unit.gate(residual_mean))})
-        return self._sweep([x], 2, lambda x: unit(x, mean)[0])
+                gate = pooled_gates(stage, [], means)
+        return lambda *maps: stage.function(*maps, gate)[0]
 
-    def _non_local(self, layer: NonLocal, x: Spill) -> tuple[Spill, Tensor]:
-        if layer.block is not None:
-            return self._sweep([x], layer.block + 2 * layer.halo, layer, align=layer.block)
-        return self._sweep([x], 0, self._everywhere(layer, x))
+    def _is_pointwise(self, number: int, i: int) -> bool:
+        """Whether a stage sees one position of one map, and nobody takes the mean of its output."""
+        part, stage = self.parts[number], self.parts[number][i]
+        if stage.reach or stage.non_local is not None or len(stage.reads) > 1 or stage.reads_image:
+            return False
+        if i + 1 < len(part):
+            return not any(i + 1 in later.pools for later in part)
+        return not any(0 in later.pools for later in self.parts[number + 1])
 
     def _everywhere(self, layer: NonLocal, x: Spill) -> Callable[[Tensor], Tensor]:
         """The layer on a tile whose positions attend to the whole image; all keys and values are kept in memory."""
-
-        def project(part: Tensor) -> Tensor:
-            tokens = part.flatten(2).transpose(1, 2)
-            return torch.stack((layer.phi(tokens), layer.g(tokens)))[..., None, :]  # [2, 1, h * w, 1, D]
-
         parts = [
-            self.model.run(project, x.window(rows.start, rows.stop, columns.start, columns.stop))
+            self.model.run(layer.keys_and_values, x.window(rows.start, rows.stop, columns.start, columns.stop))
             for rows in spans(x.height, self.pieces.height, 0)
             for columns in spans(x.width, self.pieces.width, 0)
         ]
-        key, value = torch.cat(parts, dim=2).transpose(2, 3).to(self.model.device)  # [1, 1, H * W, D] each
+        keys, values = torch.cat(parts, dim=3).to(self.model.device)  # [1, 1, H * W, D] each
+        return lambda part: layer.attend(part, keys, values)
 
-        def attend(part: Tensor) -> Tensor:
-            query = layer.theta(part.flatten(2).transpose(1, 2))[:, None]
-            kept = (t.to(query.dtype) for t in (key, value))
-            attended = F.scaled_dot_product_attention(query, *kept, scale=1.0)[:, 0]
-            return part + layer.z(attended).transpose(1, 2).reshape(part.shape)
-
-        return attend
-
-    def _tail(self, x: Spill, gate: Tensor | None) -> Iterator[Tensor]:
-        network, scale = self.network, self.network.scale
-        radius = network.tail.kernels[-1] // 2
-
-        def reconstruct(features: Tensor, image: Tensor) -> Tensor:
-            if gate is not None:
-                features = ops.gated_residual(features, features, gate, network.zero, network.one)[0]
-            skip = network.skip["0"](self._normalised(image))
-            return network.tail(features, skip, out_scale=0.5, out_shift=network.mean, clamp=network.clamp)
-
+    def _tail(self, stage: Stage, x: Spill | _Pointwise) -> Iterator[Tensor]:
+        scale, radius = self.network.scale, stage.reach
         for rows in spans(x.height, self.pieces.height, radius):
-            out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * x.width)
+            out = torch.empty(
+                1, 3, scale * (rows.stop - rows.start), scale * x.width, dtype=torch.float32, device="cpu"
+            )
             # By the strip, since the image may be a file that is decoded from top to bottom.
             image = self.source.window(rows.low, rows.high, 0, x.width)
 
             def run(down: Span, across: Span, image: Tensor = image, out: Tensor = out, rows: Span = rows) -> None:
                 features = x.window(down.low, down.high, across.low, across.high)
                 seen = image[:, :, down.low - rows.low : down.high - rows.low, across.low : across.high]
-                y = self.model.run(reconstruct, features, seen)
+                y = self.model.run(lambda *maps: stage.function(*maps, None)[0], features, seen)
                 top, left = scale * (down.start - rows.start), scale * across.start
                 own = y[:, :, down.scaled(scale).own, across.scaled(scale).own]
                 out[:, :, top : top + own.shape[2], left : left + own.shape[3]] = own
@@ -186,18 +171,10 @@ class _Sweeps:
             yield out
             del image, out, run  # before the next
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        return 2 * (x - self.network.mean[:, None, None])
-
     def _sweep(
-        self,
-        inputs: Sequence[Source | Spill],
-        radius: int,
-        layer: Callable[..., Tensor],
-        align: int = 1,
-        keep: bool = True,
-    ) -> tuple[Spill | None, Tensor]:
-        """``layer`` over the whole image: its output (None unless kept) and the output's mean ``[1, C]``.
+        self, inputs: Sequence[Source | Spill], radius: int, layer: Callable[..., Tensor], align: int = 1
+    ) -> tuple[Spill, Tensor]:
+        """``layer`` over the whole image: its output and the output's mean ``[1, C]``.
 
         Args:
             inputs: maps of the same size.
@@ -206,14 +183,13 @@ class _Sweeps:
             align: grid that tiles and what they see start on.
         """
         height, width, channels = self.source.height, self.source.width, self.network.channels
-        out = Spill(height, width, channels, self.folder) if keep else None
-        total = torch.zeros(channels, dtype=torch.float64)
+        out = Spill(height, width, channels, self.folder)
+        total = torch.zeros(channels, dtype=torch.float64, device="cpu")
 
         def run(rows: Span, columns: Span) -> None:
             seen = [m.window(rows.low, rows.high, columns.low, columns.high) for m in inputs]
             own = self.model.run(layer, *seen)[:, :, rows.own, columns.own]
-            if out is not None:
-                out.put(rows.start, columns.start, own)
+            out.put(rows.start, columns.start, own)
             total.add_(own.sum((0, 2, 3), dtype=torch.float64))
             self.progress(own.shape[2] * own.shape[3])
 
@@ -221,7 +197,3 @@ class _Sweeps:
             for columns in spans(width, self.pieces.width, radius, align):
                 self.pieces.run(rows, columns, radius, run)
         return out, (total / (height * width)).float()[None].to(self.model.device)
-
-
-def _needs_mean_of_residual(module: nn.Module) -> bool:
-    return isinstance(module, AWRU) and module.gate is not None and module.gap == "residual"

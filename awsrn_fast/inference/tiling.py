@@ -6,17 +6,18 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from awsrn_fast.errors import is_out_of_memory
-from awsrn_fast.heap import give_back
 
-from .gates import Census, Gates, gates_of, pooled, with_gates
-from .memory import OVERHEAD, resident
-from .spans import Span, parts, spans
+from .gates import Census, Found, fixed, gates_of, pooled
+from .pieces import Pieces
+from .protocols import Source
+from .spans import Span, spans
 from .sweeps import sweep
 from .wrappers import exact_context
 
@@ -25,16 +26,6 @@ TILE = 512
 REGION = 192
 """Side of the regions that stand for an image when its gates are frozen."""
 Stats = Literal["exact", "frozen"]
-
-
-class Source(Protocol):
-    """An image that is read in parts."""
-
-    height: int
-    width: int
-
-    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
-        """Pixels [top, bottom) x [left, right), fp32 ``[1, 3, h, w]`` on the CPU; cheapest from top to bottom."""
 
 
 class Tensors:
@@ -50,7 +41,7 @@ class Tensors:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far frozen gates move the result from that of the whole image's gates, in gray levels of 255.
+    """Difference between results with frozen gates and with the whole image's, in gray levels of 255.
 
     Measured on the regions that the gates were taken from, with the gates that the means over all tiles give.
     """
@@ -66,7 +57,7 @@ class Tiler(nn.Module):
     """Run ``model`` over an image in tiles; each result is cropped to the tile's own part and placed, never blended.
 
     Tiles start on the block grid of the non-local span, which is anchored at the image's (0, 0), and see
-    ``exact_context`` beyond their own part; edges of the image stay true borders, edges of a tile are none. The
+    ``exact_context`` beyond their own part: the full receptive field, so results equal the untiled image's. The
     improved network's channel gates are means over the whole image, so they are found before:
 
     - ``stats="exact"``: layer by layer over the whole image, with the activations on disk, see
@@ -103,7 +94,7 @@ class Tiler(nn.Module):
         self.ceiling: int | None = None
         """Bytes that the process may hold: near them, freed memory that malloc keeps is given back before a tile."""
         self.deviation: Deviation | None = None
-        """Of the last image with frozen gates."""
+        """Deviation of the last image that was upscaled with frozen gates."""
 
     def forward(self, x: Tensor) -> Tensor:
         """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, fp32, on x's device."""
@@ -112,7 +103,8 @@ class Tiler(nn.Module):
             y = self.model(x)
             self.on_tile(height * width)
             return y
-        out = torch.empty(n, 3, self.facts.scale * height, self.facts.scale * width, device=x.device)
+        size = (n, 3, self.facts.scale * height, self.facts.scale * width)
+        out = torch.empty(size, dtype=torch.float32, device=x.device)
         for image in range(n):
             top = 0
             for strip in self.strips(Tensors(x[image : image + 1])):
@@ -153,9 +145,8 @@ class Tiler(nn.Module):
             yield from sweep(self.model, source, pieces, self.on_tile, self.spill)
         else:
             regions, gates = self._frozen(source, pieces)
-            frozen = with_gates(self.model, gates)
-            census = Census(frozen)
-            yield from self._strips(frozen, source, pieces, census)
+            census = Census(gates)
+            yield from self._strips(partial(self.model, gates=census), source, pieces, census)
             self.deviation = self._deviation(regions, gates, census)
 
     def _after(self, error: Exception, height: int, width: int) -> tuple[int, int]:
@@ -165,11 +156,14 @@ class Tiler(nn.Module):
             raise error
         return tuple(max(align, side // 2 // align * align) for side in (height, width))
 
-    def _strips(self, model: nn.Module, source: Source, pieces: Pieces, census: Census | None) -> Iterator[Tensor]:
+    def _strips(
+        self, model: Callable[[Tensor], Tensor], source: Source, pieces: Pieces, census: Census | None
+    ) -> Iterator[Tensor]:
         scale = self.facts.scale
         for rows in spans(source.height, pieces.height, self.context, pieces.align):
             strip = source.window(rows.low, rows.high, 0, source.width)
-            out = torch.empty(1, 3, scale * (rows.stop - rows.start), scale * source.width)
+            size = (1, 3, scale * (rows.stop - rows.start), scale * source.width)
+            out = torch.empty(size, dtype=torch.float32, device="cpu")
 
             def run(down: Span, across: Span, strip: Tensor = strip, out: Tensor = out, rows: Span = rows) -> None:
                 seen = strip[:, :, down.low - rows.low : down.high - rows.low, across.low : across.high]
@@ -186,7 +180,7 @@ class Tiler(nn.Module):
             del strip, out, run  # before the next
 
     @torch.no_grad()
-    def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Gates]:
+    def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Found]:
         """Regions that stand for the image, as many pixels as a tile sees, and the gates of one run over them."""
         pixels = (pieces.height + 2 * self.context) * (pieces.width + 2 * self.context)
         while True:
@@ -204,54 +198,15 @@ class Tiler(nn.Module):
             pixels //= 2
 
     @torch.no_grad()
-    def _deviation(self, regions: Tensor, used: Gates, census: Census) -> Deviation:
+    def _deviation(self, regions: Tensor, used: Found, census: Census) -> Deviation:
         largest = squares = 0.0
-        models = [with_gates(self.model, gates) for gates in (used, census.gates(self.model))]
+        both = [fixed(found) for found in (used, census.found(self.model))]
         for region in regions.split(1):
-            with_used, with_exact = (model(region).clamp(0, 1) for model in models)
+            with_used, with_exact = (self.model(region, gates=gates).clamp(0, 1) for gates in both)
             difference = 255 * (with_used - with_exact)
             largest = max(largest, difference.abs().max().item())
             squares += difference.square().mean().item() / len(regions)
         return Deviation(largest, math.sqrt(squares))
-
-
-class Pieces:
-    """The size of tiles, which halves when memory does not suffice.
-
-    Args:
-        height, width: of a tile's own part; rounded up to ``align``.
-        align: the grid that tiles lie on; they get no smaller than it.
-        activations: bytes that a pixel takes that a tile sees.
-        ceiling: bytes that the process may hold; None: not known.
-    """
-
-    def __init__(self, height: int, width: int, align: int, activations: int = 0, ceiling: int | None = None) -> None:
-        self.height, self.width = (math.ceil(side / align) * align for side in (height, width))
-        self.align, self.activations, self.ceiling = align, activations, ceiling
-
-    def run(self, rows: Span, columns: Span, context: int, work: Callable[[Span, Span], None]) -> None:
-        """``work`` on a tile, or on the parts of it that are small enough."""
-        if rows.stop - rows.start > self.height or columns.stop - columns.start > self.width:
-            for down in parts(rows, self.height, context, self.align):
-                for across in parts(columns, self.width, context, self.align):
-                    self.run(down, across, context, work)
-            return
-        if self.ceiling is not None:
-            needed = OVERHEAD + self.activations * (rows.high - rows.low) * (columns.high - columns.low)
-            if resident() + needed > self.ceiling:
-                give_back()
-        try:
-            work(rows, columns)
-            return
-        except (MemoryError, RuntimeError) as error:
-            sides = rows.stop - rows.start, columns.stop - columns.start
-            if not is_out_of_memory(error) or max(sides) <= self.align:
-                raise
-        # Outside of the handler, whose traceback holds on to the tensors.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self.height, self.width = (max(self.align, side // 2 // self.align * self.align) for side in sides)
-        self.run(rows, columns, context, work)
 
 
 def places(height: int, width: int, pixels: int) -> list[tuple[int, int, int, int]]:

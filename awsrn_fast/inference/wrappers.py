@@ -1,20 +1,21 @@
-"""How a network is run on pictures: wrappers that compose, each ``[N, 3, H, W] -> [N, 3, sH, sW]`` like the network."""
+"""Wrappers of a network that compose: device and dtype, self-ensemble. Each is ``[N, 3, H, W] -> [N, 3, sH, sW]``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWMS, Prepared, WNConv2d
+from awsrn_fast.nn import AWMS, Gates, Part, Prepared, WNConv2d
 
-from .gates import sharing
+from .protocols import Facts
 
 
-def exact_context(facts: object) -> int:
-    """How far, in input pixels, a tile must see beyond its own part for the same result as the whole image.
+def exact_context(facts: Facts) -> int:
+    """Context in input pixels that a tile needs beyond its own part for the same result as the whole image.
 
     The convolutions reach half the receptive field. Those after the non-local fusion read the neighbouring block,
     whose keys reach one block and one halo farther; the image's last block, whose keys are shifted inward, one halo
@@ -57,13 +58,16 @@ class Placed(nn.Module):
         if dtype != torch.float32:
             if self.device.type == "cpu":
                 with torch.no_grad():  # once as it is: kernels prepare the weights that are not rounded yet
-                    self.model(torch.zeros(1, 3, 1, 1))
+                    self.model(torch.zeros(1, 3, 1, 1, dtype=torch.float32, device="cpu"))
             self.model = with_weights_in(self.model, dtype)
         self.facts = model.facts
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` fp32 on the CPU; so is the result."""
-        return self.run(self.model, x)
+        if hasattr(self.model, "parts"):
+            self.parts: Callable[[], list[Part]] = self.model.parts
+
+    def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
+        """``x`` fp32 on the CPU; so is the result. ``gates``: as the network takes them."""
+        return self.run(self.model if gates is None else partial(self.model, gates=gates), x)
 
     def run(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
         """``function`` of maps ``[N, C, H, W]``, fp32 on the CPU, as the network itself would be run."""
@@ -78,6 +82,15 @@ class Placed(nn.Module):
             yield
 
 
+def sharing(network: nn.Module) -> nn.Module:
+    """A copy of the network's modules that shares all tensors."""
+    twin = object.__new__(type(network))
+    twin.__dict__ = network.__dict__.copy()  # not copy.copy, which leaves out the weights that kernels prepared
+    twin._parameters, twin._buffers = network._parameters.copy(), network._buffers.copy()
+    twin._modules = {name: None if m is None else sharing(m) for name, m in network._modules.items()}
+    return twin
+
+
 def with_weights_in(
     network: nn.Module, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, WNConv2d, AWMS)
 ) -> nn.Module:
@@ -90,7 +103,7 @@ def with_weights_in(
         dtype: of the copy's weights; what kernels prepared from the network's own weights stays in use if it is lower.
         kinds: modules whose weights are cast.
     """
-    twin = sharing(network, {})
+    twin = sharing(network)
     lower = dtype != torch.float32
     for module in twin.modules():
         if not isinstance(module, kinds) or (lower and hasattr(module, "weight_g")):

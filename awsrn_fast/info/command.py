@@ -10,8 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from awsrn_fast.arguments import Parser
+from awsrn_fast.cli import results
 from awsrn_fast.models import facts_table
-from awsrn_fast.terminal import DataConsole
 
 from .report import report
 
@@ -48,7 +48,7 @@ def parser() -> Parser:
 
 def _print_report(facts: dict[str, Any]) -> None:
     # Standard output, unlike the other commands' progress: the report is this command's data.
-    console = DataConsole()
+    console = results
 
     def section(title: str, lines: Iterable[str]) -> None:
         console.print(title, style="bold")
@@ -90,4 +90,4 @@ def _print_models(facts: Iterable[Any]) -> None:
     for each in facts:
         costs = (f"{count / 1e9:.1f} G" for count in (each.mult_adds, each.mult_adds_merged))
         table.add_row(each.variant, f"x{each.scale}", f"{each.parameters:,}", *costs)
-    DataConsole().print(table)
+    results.print(table)

@@ -35,7 +35,7 @@ class PerceptualLoss(nn.Module):
             raise ValueError(f"PerceptualLoss: output is {list(output.shape)} and target {list(target.shape)}")
         with torch.no_grad():
             wanted = self.features(target)
-        total = torch.zeros((), device=output.device)
+        total = torch.zeros((), dtype=torch.float32, device=output.device)
         for name, found in self.features(output).items():
             wide = torch.promote_types(found.dtype, torch.float32)
             difference = found.to(wide) - wanted[name].to(wide)

@@ -1,4 +1,4 @@
-"""How much memory training and upscaling take, known before they start."""
+"""Memory that training and upscaling take, predicted before they start."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ REASONS = {
         "fragmentation": "what malloc keeps of freed blocks",
     },
 }
-"""Where each assumption comes from, by device."""
+"""Source of each assumption, by device."""
 
 
 @dataclass(frozen=True)

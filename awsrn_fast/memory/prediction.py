@@ -26,7 +26,7 @@ CUDA_BLOCK = 512
 
 @dataclass(frozen=True)
 class Target:
-    """Where the program will run.
+    """Device and dtype that the program will run with.
 
     Attributes:
         device: "cpu" or "cuda".
@@ -119,10 +119,10 @@ def predict_training(
         optimizer = torch.optim.Adam(trained, lr=1e-3, fused=True)
         for p in trained:
             averages = {"exp_avg": torch.empty_like(p), "exp_avg_sq": torch.empty_like(p)}
-            optimizer.state[p] = {"step": torch.empty(()), **averages}
+            optimizer.state[p] = {"step": torch.empty((), dtype=torch.float32), **averages}
         moments = tracker.live - weights - average
-        lr_image = torch.empty(batch, 3, patch, patch)
-        hr_image = torch.empty(batch, 3, network.scale * patch, network.scale * patch)
+        lr_image = torch.empty(batch, 3, patch, patch, dtype=torch.float32)
+        hr_image = torch.empty(batch, 3, network.scale * patch, network.scale * patch, dtype=torch.float32)
         held = tracker.live - weights - average - moments
         tracker.restart()
         if gradients is None:
@@ -161,11 +161,11 @@ def predict_inference(network: Network, target: Target, height: int, width: int,
         batch: pictures at once.
     """
     placed = Placed(network.create().eval().fuse(), "cpu", target.dtype)
-    placed(torch.zeros(1, 3, 1, 1))  # kernels prepare weights at the first call
+    placed(torch.zeros(1, 3, 1, 1, dtype=torch.float32))  # kernels prepare weights at the first call
     with _tracking(target) as tracker:
         _emptied(placed)
         weights = tracker.live
-        picture = torch.empty(batch, 3, height, width)
+        picture = torch.empty(batch, 3, height, width, dtype=torch.float32)
         held = tracker.live - weights
         tracker.restart()
         placed(picture)

@@ -1,4 +1,4 @@
-"""The largest size that fits, in a few looks at a cost that grows with it."""
+"""Search for the largest size that fits, with few evaluations of a cost that grows with it."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def largest(cost: Callable[[int], int], limit: int, step: int = 1, power: int = 
     if top < 1 or not fits(1):
         return 0
     low, high = 1, top + 1  # low fits; high does not, or is out of reach
-    looks = 0
+    evaluations = 0
     while high - low > 1:
         guess = 2 * low if len(costs) < 2 else _where(costs, low, limit, power)
-        if looks >= 8:  # the guesses have not closed in: the cost has a bend
+        if evaluations >= 8:  # the guesses have not closed in: the cost has a bend
             guess = (low + high) // 2 if high <= top else 2 * low
         guess = min(max(guess, low + 1), high - 1)
         if fits(guess):
             low = guess
         else:
             high = guess
-        looks += 1
+        evaluations += 1
     return low * step
 
 
 def _where(costs: dict[int, int], low: int, limit: int, power: int) -> int:
-    """Where the curve through the best fitting size and the look nearest to it in cost meets the limit."""
+    """Size at which the curve through the best fitting size and the evaluation nearest to the limit meets the limit."""
     other = min((count for count in costs if count != low), key=lambda count: abs(costs[count] - limit))
     slope = (costs[low] - costs[other]) / (low**power - other**power)
     if slope <= 0:

@@ -60,8 +60,6 @@ def describe(model: nn.Module) -> Facts:
     branch_taps, merged_taps = sum(k * k for k in kernels), kernels[-1] ** 2
     tail_step = model.channels * 3 * model.scale**2 * positions
     attended = isinstance(getattr(model, "non_local", None), NonLocal)
-    has_attention = int(isinstance(getattr(model, "attention", None), DWPWAttention))
-    body_radius = hyper["blocks"] * (2 * hyper["units"] + 1)
     if "weight" in model.tail._buffers:  # fused: the branches are gone
         separate += tail_step * branch_taps
     return Facts(
@@ -71,7 +69,7 @@ def describe(model: nn.Module) -> Facts:
         parameters=sum(t.numel() for t in model.state_dict().values()),
         mult_adds=round(separate),
         mult_adds_merged=round(separate + tail_step * (merged_taps - branch_taps)),
-        receptive_field=2 * (1 + has_attention + body_radius + kernels[-1] // 2) + 1,
+        receptive_field=2 * sum(stage.reach for part in model.parts() for stage in part) + 1,
         block=hyper.get("block"),
         halo=hyper.get("halo", 0),
         non_local=attended,

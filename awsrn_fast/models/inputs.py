@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 MARGIN = 0.5
-"""How far values may leave [0, 1] without a warning: a little is left by resampling and by other networks."""
+"""Distance from [0, 1] that is not warned of: resampling and other networks overshoot a little."""
 OUTSIDE = "values outside of [0, 1]"
 NOT_FINITE = "values that are not finite"
 

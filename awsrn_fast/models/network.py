@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,8 +11,21 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from awsrn_fast import ops
-from awsrn_fast.inference.array import Picture, upscale
-from awsrn_fast.nn import AWMS, AWRU, LFB, ChannelAttention, DWPWAttention, NonLocal, WNConv2d
+from awsrn_fast.inference.array import Upscaling
+from awsrn_fast.nn import (
+    AWMS,
+    AWRU,
+    LFB,
+    ChannelAttention,
+    DWPWAttention,
+    Gates,
+    NonLocal,
+    Part,
+    Stage,
+    WNConv2d,
+    pooled_gates,
+    run,
+)
 
 from .facts import Facts, describe
 from .inputs import check_input, warn_of_values
@@ -20,7 +34,7 @@ NOT_TRAINABLE = "a fused network does not train, most of its weights are constan
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
-class SuperResolution(nn.Module):
+class SuperResolution(Upscaling, nn.Module):
     """What both networks share: normalisation, skip, head convolution, body, reconstruction, and the fused form.
 
     The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.
@@ -55,24 +69,48 @@ class SuperResolution(nn.Module):
         """What is known of this network: variant, scale, sizes, receptive field; see :class:`Facts`."""
         return describe(self)
 
-    def features(self, x: Tensor) -> Tensor:
-        """Normalised image ``[N, 3, H, W]`` -> features for the reconstruction, ``[N, C, H, W]``."""
-        return self.run_body(self.head["0"](x))[0]
+    def parts(self) -> list[Part]:
+        """The network as data: head, one part for each LFB, what follows them, and the reconstruction.
 
-    def run_body(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """All LFB: ``[N, C, H, W]`` -> the same shape, and its mean ``[N, C]``."""
-        mean = x.mean(dim=(2, 3))
+        Whole images, tiles, sweeps and exported programs all run these stages; see :class:`~awsrn_fast.nn.Stage`.
+        """
+        body = [block.stages(f"body.{i}.") for i, block in enumerate(self.body)]
+        tail = Stage(self._tail, reach=self.tail.kernels[-1] // 2, reads_image=True)
+        return [[self._head_stage()], *body, *self._fusion(), [tail]]
+
+    def features(self, image: Tensor, gates: Gates = pooled_gates) -> Tensor:
+        """``image [N, 3, H, W]``, RGB in [0, 1] -> features for the reconstruction, ``[N, C, H, W]``."""
+        return self._run(self.parts()[:-1], image, gates)
+
+    def _run(self, parts: Sequence[Part], image: Tensor, gates: Gates) -> Tensor:
+        x, mean = image, None
         recompute = self.checkpointing and self.training and torch.is_grad_enabled()
-        for block in self.body:
-            if recompute:
-                # Nothing in a block is drawn at random, so no random state needs to be kept.
-                x, mean = checkpoint(block, x, mean, use_reentrant=False, preserve_rng_state=False)
+        for i, part in enumerate(parts):
+            if recompute and 1 <= i <= len(self.body):
+                # Nothing is drawn at random, so no random state needs to be kept.
+                x, mean = checkpoint(run, part, x, mean, gates, use_reentrant=False, preserve_rng_state=False)
             else:
-                x, mean = block(x, mean)
-        return x, mean
+                x, mean = run(part, x, mean, gates, image)
+        return x
 
-    def forward(self, x: Tensor) -> Tensor:
+    def _head_stage(self) -> Stage:
+        return Stage(lambda image, gate: (self.head["0"](self._normalised(image)), None), reach=1)
+
+    def _fusion(self) -> list[Part]:
+        """What stands between the LFB and the reconstruction."""
+        return []
+
+    def _tail(self, x: Tensor, image: Tensor, gate: None) -> tuple[Tensor, None]:
+        options = {"out_scale": 0.5, "out_shift": self.mean, "clamp": self.clamp, "out_dtype": self.out_dtype}
+        return self.tail(x, self.skip["0"](self._normalised(image)), **options), None
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return 2 * (image - self.mean[:, None, None])
+
+    def forward(self, x: Tensor, gates: Gates = pooled_gates) -> Tensor:
         """Upscale ``x [N, 3, H, W]``, RGB in [0, 1], to ``[N, 3, scale*H, scale*W]``; not clamped unless fused so.
+
+        ``gates`` says where gates come from; by default they are made from the means over x, as in training.
 
         Values far outside of [0, 1], NaN and infinity are warned of once for each network.
 
@@ -82,50 +120,7 @@ class SuperResolution(nn.Module):
         """
         check_input(type(self).__name__, x, self.mean)
         warn_of_values(x, self.warned)
-        x = 2 * (x - self.mean[:, None, None])
-        options = {"out_scale": 0.5, "out_shift": self.mean, "clamp": self.clamp, "out_dtype": self.out_dtype}
-        return self.tail(self.features(x), self.skip["0"](x), **options)
-
-    def upscale(
-        self,
-        image: Picture,
-        *,
-        tile: int | None = None,
-        stats: Literal["frozen", "exact", "local"] = "frozen",
-        memory_limit: int | None = None,
-        self_ensemble: bool = False,
-        dtype: torch.dtype = torch.float32,
-    ) -> Picture:
-        """Upscale an image of any size; the result is of the same kind, ``scale`` times as large.
-
-        Nothing of the network changes, so any number of threads may call this at once (while none trains it or
-        changes :func:`awsrn_fast.use_backend`). A form made by :meth:`fuse` is faster.
-
-        Args:
-            image: one of
-
-                - a NumPy array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or floating point in [0, 1];
-                - a Pillow image of mode L, LA, RGB, RGBA or I;16; EXIF orientation is not applied, and ``info``
-                  (profile, resolution, EXIF, XMP, texts) is that of the larger image;
-                - a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on any device, uint8 or floating point in [0, 1].
-
-                C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA; not premultiplied). Whole numbers are rounded
-                once and clipped; floating point values are not clipped, and may leave [0, 1] by a little.
-            tile: side of a tile in pixels; 0: never tile; None: the image whole if it fits the memory, else tiles as
-                large as fit. Tiles see their surroundings, so there are no seams.
-            stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
-                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
-                takes means over 48x48 pixels around each instead, tiled or not.
-            memory_limit: bytes that the process may hold; None: three quarters of what is free.
-            self_ensemble: average over eight flips and turns: a little better, eight times the work.
-            dtype: of the arithmetic; bfloat16 or float16 through autocast.
-
-        Raises:
-            TypeError, ValueError: an image of another kind; says of which.
-            RunError: the memory is too little, or the network gives values that are not finite.
-        """
-        return upscale(self, image, tile=tile, stats=stats, memory_limit=memory_limit, self_ensemble=self_ensemble,
-                       dtype=dtype)  # fmt: skip
+        return self._run(self.parts(), x, gates)
 
     def fuse(self, clamp: bool = False, out_dtype: torch.dtype | None = None) -> SuperResolution:
         """The inference form, a new module: weight norm folded, branches merged, no gradients.
@@ -157,7 +152,7 @@ class SuperResolution(nn.Module):
         return self.tail.is_folded
 
     def train(self, mode: bool = True) -> SuperResolution:
-        """As of :class:`torch.nn.Module`.
+        """Training mode on or off, as for every :class:`torch.nn.Module`.
 
         Raises:
             RuntimeError: a fused network is to train.
@@ -167,7 +162,7 @@ class SuperResolution(nn.Module):
         return super().train(mode)
 
     def requires_grad_(self, requires_grad: bool = True) -> SuperResolution:
-        """As of :class:`torch.nn.Module`; gradients of the input need it of no network.
+        """Gradients of the weights on or off, as for every :class:`torch.nn.Module`; those of the input need none.
 
         Raises:
             RuntimeError: a fused network is to have gradients of its weights.
@@ -242,7 +237,13 @@ class ImprovedAWSRN(SuperResolution):
         self.hyper = {"scale": scale, "channels": channels, "wide": wide, "blocks": blocks, "units": units}
         self.hyper |= {"kernels": tuple(kernels), "gap": gap, "lrfu": lrfu, "block": block, "halo": halo}
 
-    def features(self, x: Tensor) -> Tensor:
-        fused = self.non_local(self.run_body(self.attention(self.head["0"](x)))[0])
-        gate = self.channel_attention(fused.mean(dim=(2, 3)))
-        return ops.gated_residual(fused, fused, gate, self.zero, self.one)[0]
+    def _head_stage(self) -> Stage:
+        return Stage(lambda image, gate: (self.attention(self.head["0"](self._normalised(image))), None), reach=2)
+
+    def _fusion(self) -> list[Part]:
+        attended = Stage(lambda x, gate: (self.non_local(x), None), non_local=self.non_local)
+        gated = Stage(self._gated, (1,), 0, self.channel_attention, (1,), "channel_attention")
+        return [[attended, gated]]
+
+    def _gated(self, x: Tensor, gate: Tensor) -> tuple[Tensor, Tensor | None]:
+        return (x * gate, None) if gate.dim() == 4 else ops.gated_residual(x, x, gate, self.zero, self.one)

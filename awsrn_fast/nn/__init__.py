@@ -7,6 +7,7 @@ from .awms import AWMS
 from .conv import Scale, WNConv2d
 from .prepared import Prepared
 from .residual import AWRU, LFB, LRFU, ConcatLRFU
+from .stages import Gates, Part, Stage, pooled_gates, pooled_means, run
 
 __all__ = [
     "AWMS",
@@ -16,8 +17,14 @@ __all__ = [
     "ChannelAttention",
     "ConcatLRFU",
     "DWPWAttention",
+    "Gates",
     "NonLocal",
+    "Part",
     "Prepared",
     "Scale",
+    "Stage",
     "WNConv2d",
+    "pooled_gates",
+    "pooled_means",
+    "run",
 ]

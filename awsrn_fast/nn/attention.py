@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from awsrn_fast import ops
@@ -88,3 +90,15 @@ class NonLocal(nn.Module):
         """``[N, C, H, W]`` -> the same shape."""
         projections = [p for layer in (self.theta, self.phi, self.g, self.z) for p in (layer.weight, layer.bias)]
         return ops.non_local(x, *projections, block=self.block, halo=self.halo)
+
+    def keys_and_values(self, x: Tensor) -> Tensor:
+        """``[1, C, h, w]`` -> keys and values of its positions, ``[2, 1, 1, h * w, D]``."""
+        tokens = x.flatten(2).transpose(1, 2)
+        return torch.stack((self.phi(tokens), self.g(tokens)))[:, :, None]
+
+    def attend(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The layer on a part of a map ``[1, C, h, w]``, from keys and values ``[1, 1, K, D]`` of all positions."""
+        query = self.theta(x.flatten(2).transpose(1, 2))[:, None]
+        kept = (t.to(query.dtype) for t in (keys, values))
+        attended = F.scaled_dot_product_attention(query, *kept, scale=1.0)[:, 0]
+        return x + self.z(attended).transpose(1, 2).reshape(x.shape)

@@ -14,6 +14,7 @@ from awsrn_fast import ops
 from .attention import ChannelAttention
 from .conv import Scale, WNConv2d
 from .prepared import Prepared
+from .stages import Stage, run
 
 Gap = Literal["input", "residual"]
 
@@ -37,16 +38,42 @@ class AWRU(Prepared):
         self.res_scale = Scale(2 if gate else 1)
         self.gate = ChannelAttention(channels, neutral=True) if gate else None
 
-    def forward(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """``x [N, C, H, W]`` and its mean ``[N, C]`` -> the unit's output and its mean."""
+    def forward(self, x: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """``x [N, C, H, W]`` and its mean ``[N, C]``, where known -> the unit's output and its mean."""
+        return run(self.stages("gate"), x, mean)
+
+    def stages(self, name: str, at: int = 0) -> list[Stage]:
+        """The unit as stages, the first of which reads the map before it.
+
+        Args:
+            name: of the unit's gate in the network.
+            at: number of that map in the part.
+        """
+        if self.gate is None:
+            return [Stage(self._unit, (at,), 2)]
+        if self.gap == "input":
+            return [Stage(self._unit, (at,), 2, self.gate, (at,), name)]
+        return [
+            Stage(self._residual, (at,), 2),
+            Stage(self._gated, (at, at + 1), 0, self.gate, (at + 1,), name),
+        ]
+
+    def _unit(self, x: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if gate is not None and gate.dim() == 4:
+            return self._gated(x, self._residual(x)[0], gate)
         first, second = self.body["0"], self.body["2"]
-        scales = self.x_scale.scale, self.res_scale.scale
-        if self.gate is not None and self.gap == "residual":
-            f = second(F.relu(first(x)))
-            return ops.gated_residual(x, f, self.gate(f.mean(dim=(2, 3))), *scales)
-        gate = None if self.gate is None else self.gate(mean)
         weights = first.weight(), first.bias, second.weight(), second.bias
+        scales = self.x_scale.scale, self.res_scale.scale
         return ops.wide_residual(x, *weights, gate, *scales, self.prepared_weights())
+
+    def _residual(self, x: Tensor, gate: None = None) -> tuple[Tensor, None]:
+        return self.body["2"](F.relu(self.body["0"](x))), None
+
+    def _gated(self, x: Tensor, f: Tensor, gate: Tensor) -> tuple[Tensor, Tensor | None]:
+        x_scale, res_scale = self.x_scale.scale, self.res_scale.scale
+        if gate.dim() == 4:
+            return x_scale * x + res_scale * gate * f, None
+        return ops.gated_residual(x, f, gate, x_scale, res_scale)
 
     def fold(self) -> None:
         """Fold both convolutions: same output, no training."""
@@ -67,7 +94,8 @@ class ConcatLRFU(WNConv2d):
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__(levels * channels, channels, 3)
 
-    def forward(self, levels: list[Tensor], means: list[Tensor]) -> Tensor:
+    def forward(self, levels: Sequence[Tensor], gate: None = None) -> Tensor:
+        """Levels ``[N, C, H, W]`` each -> ``[N, C, H, W]``."""
         return super().forward(*(levels if len(levels) <= 4 else [torch.cat(levels, dim=1)]))
 
 
@@ -90,22 +118,22 @@ class LRFU(nn.Module):
         self.pairs = nn.ModuleList(nn.Conv2d(2 * channels, channels, 1) for _ in range(levels // 2))
         self.fuse = WNConv2d(levels // 2 * channels, channels, 3)
 
-    def forward(self, levels: list[Tensor], means: list[Tensor]) -> Tensor:
-        """Levels ``[N, C, H, W]`` each, and their means ``[N, C]`` -> ``[N, C, H, W]``."""
-        gates = (2 * self.focus(torch.cat(means, dim=1))).chunk(len(self.pairs), dim=1)
-        return self._fused(levels, gates)
+    def forward(self, levels: Sequence[Tensor], gate: Tensor) -> Tensor:
+        """Levels ``[N, C, H, W]`` each, and what ``focus`` gives -> ``[N, C, H, W]``.
 
-    def weighted(self, levels: list[Tensor], gates: Tensor) -> Tensor:
-        """Levels, and gates of each of their positions ``[N, levels * C, H, W]`` -> ``[N, C, H, W]``."""
-        gated = [level * gate for level, gate in zip(levels, gates.chunk(len(levels), dim=1), strict=True)]
-        return self._fused(gated, [None] * len(self.pairs))
-
-    def _fused(self, levels: list[Tensor], gates: Sequence[Tensor | None]) -> Tensor:
+        The gate is ``[N, levels * C]``, or ``[N, levels * C, H, W]`` with one for each position.
+        """
+        count = len(self.pairs)
+        if gate.dim() == 4:
+            levels = [x * g for x, g in zip(levels, (2 * gate).chunk(len(levels), dim=1), strict=True)]
+            gates: Sequence[Tensor | None] = [None] * count
+        else:
+            gates = (2 * gate).chunk(count, dim=1)
         pairs = [
-            ops.gated_pair(*levels[2 * i : 2 * i + 2], gate, pair.weight.flatten(1), pair.bias)
-            for i, (gate, pair) in enumerate(zip(gates, self.pairs, strict=True))
+            ops.gated_pair(*levels[2 * i : 2 * i + 2], own, pair.weight.flatten(1), pair.bias)
+            for i, (own, pair) in enumerate(zip(gates, self.pairs, strict=True))
         ]
-        return self.fuse(*(pairs if len(pairs) <= 4 else [torch.cat(pairs, dim=1)]))
+        return self.fuse(*(pairs if count <= 4 else [torch.cat(pairs, dim=1)]))
 
 
 class LFB(nn.Module):
@@ -135,12 +163,22 @@ class LFB(nn.Module):
         self.x_scale = Scale(1)
         self.res_scale = Scale(1)
 
-    def forward(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """``x [N, C, H, W]`` and its mean ``[N, C]`` -> the block's output and its mean."""
-        level, levels, means = x, [], [mean]
+    def forward(self, x: Tensor, mean: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """``x [N, C, H, W]`` and its mean ``[N, C]``, where known -> the block's output and its mean."""
+        return run(self.stages(), x, mean)
+
+    def stages(self, name: str = "") -> list[Stage]:
+        """The block as a part of its own; ``name`` is what stands before those of its gates in the network."""
+        stages: list[Stage] = []
+        levels = [0]
         for i in range(self.units):
-            level, mean = getattr(self, f"b{i}")(level, means[-1])
-            levels.append(level)
-            means.append(mean)
-        fused = self.reduction(levels, means[1:])
+            stages += getattr(self, f"b{i}").stages(f"{name}b{i}.gate", levels[-1])
+            levels.append(len(stages))
+        focus = getattr(self.reduction, "focus", None)
+        pools = () if focus is None else tuple(levels[1:])
+        return [*stages, Stage(self._fused, tuple(levels), 1, focus, pools, f"{name}reduction.focus")]
+
+    def _fused(self, x: Tensor, *levels_and_gate: Tensor | None) -> tuple[Tensor, Tensor]:
+        *levels, gate = levels_and_gate
+        fused = self.reduction(levels, gate)
         return ops.gated_residual(x, fused, None, self.x_scale.scale, self.res_scale.scale)

@@ -13,6 +13,6 @@ from .wide_residual import wide_residual
 
 _OPS = (dwpw_attention, channel_attention, gated_residual, wide_residual, gated_pair, conv3x3, non_local, awms)
 ROWS = {op.__name__: op for op in _OPS}
-"""Every op by name; the same name stands in kernels/, csrc/, tests/ops/ and benchmarks/."""
+"""Every op by name; the same name stands in kernels/, csrc/ and tests/ops/, where the op has such a part."""
 
 __all__ = ["ROWS", *ROWS]

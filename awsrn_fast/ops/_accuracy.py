@@ -41,7 +41,7 @@ def forward_and_gradients(
     outputs = result if isinstance(result, tuple) else (result,)
     if seeds is None:
         generator = torch.Generator().manual_seed(1)
-        seeds = [torch.randn(o.shape, generator=generator, dtype=torch.float64) for o in outputs]
+        seeds = [torch.randn(o.shape, generator=generator, dtype=torch.float64, device="cpu") for o in outputs]
     total = sum((o * s.to(o)).sum() for o, s in zip(outputs, seeds, strict=True))
     gradients = torch.autograd.grad(total, list(leaves.values()))
     named = {f"output {i}": o.detach() for i, o in enumerate(outputs)}

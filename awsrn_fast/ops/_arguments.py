@@ -2,17 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 
 
-def check(op: str, dims: dict[str, str], **tensors: Tensor | None) -> dict[str, int]:
+class Argument(NamedTuple):
+    """A tensor among an op's arguments."""
+
+    name: str
+    dims: tuple[str, ...]
+    """The names of its dimensions; numbers are literal sizes."""
+    optional: bool
+    """Whether it may be None."""
+    place: int
+    """Among all arguments."""
+
+    @classmethod
+    def of(cls, name: str, spec: str, place: int) -> Argument:
+        """From dimensions as written, such as ``"N C ?"``: the question mark stands for optional."""
+        dims = spec.split()
+        optional = dims[-1] == "?"
+        return cls(name, tuple(dims[:-1] if optional else dims), optional, place)
+
+    @property
+    def is_map(self) -> bool:
+        return self.dims[-2:] == ("H", "W")
+
+    def __str__(self) -> str:
+        return f"{self.name} must be [{', '.join(self.dims)}]"
+
+
+def check(op: str, arguments: tuple[Argument, ...], given: tuple[Any, ...]) -> dict[str, int]:
     """Check tensors against named dimensions and against each other; return the size of each name.
 
     Args:
         op: name for the messages.
-        dims: for each argument its dimensions, such as ``"N C H W"``; numbers are literal sizes, a trailing ``?``
-            marks an argument that may be None. The first argument sets device and dtype.
+        arguments: what the tensors should be. The first one sets device and dtype.
+        given: all arguments of the call.
 
     Raises:
         TypeError: not a tensor, not floating point, or another dtype than the first argument's.
@@ -20,11 +48,10 @@ def check(op: str, dims: dict[str, str], **tensors: Tensor | None) -> dict[str, 
     """
     sizes: dict[str, int] = {}
     source: dict[str, str] = {}
-    first_name, first = next(iter(tensors.items()))
-    for name, tensor in tensors.items():
-        spec = dims[name].split()
-        optional = spec[-1] == "?"
-        spec = spec[:-1] if optional else spec
+    first = given[arguments[0].place]
+    for argument in arguments:
+        name, dims, optional, place = argument
+        tensor = given[place]
         if tensor is None and optional:
             continue
         if not isinstance(tensor, Tensor):
@@ -33,36 +60,42 @@ def check(op: str, dims: dict[str, str], **tensors: Tensor | None) -> dict[str, 
             )
         if not tensor.is_floating_point():
             raise TypeError(f"{op}: {name} must be floating point, got {tensor.dtype}")
-        if tensor.dim() != len(spec):
-            raise ValueError(f"{op}: {name} must be [{', '.join(spec)}], got shape {list(tensor.shape)}")
-        for axis, dim in enumerate(spec):
-            size = tensor.shape[axis]
+        shape = tensor.shape
+        if len(shape) != len(dims):
+            raise ValueError(f"{op}: {argument}, got shape {list(shape)}")
+        for dim, size in zip(dims, shape, strict=True):
             if dim.isdecimal():
                 wanted, origin = int(dim), ""
             else:
                 wanted = sizes.setdefault(dim, size)
-                origin = f" with {dim} = {wanted} as in {source.setdefault(dim, name)}"
+                origin = source.setdefault(dim, name)
             if size != wanted:
-                raise ValueError(f"{op}: {name} must be [{', '.join(spec)}]{origin}, got shape {list(tensor.shape)}")
+                origin = f" with {dim} = {wanted} as in {origin}" if origin else ""
+                raise ValueError(f"{op}: {argument}{origin}, got shape {list(shape)}")
         if tensor.device != first.device:
-            raise ValueError(f"{op}: {name} is on {tensor.device}, but {first_name} is on {first.device}")
+            raise ValueError(f"{op}: {name} is on {tensor.device}, but {arguments[0].name} is on {first.device}")
         if tensor.dtype != first.dtype and not torch.is_autocast_enabled(first.device.type):
             raise TypeError(
-                f"{op}: {name} is {tensor.dtype}, but {first_name} is {first.dtype}; convert one, or use torch.autocast"
+                f"{op}: {name} is {tensor.dtype}, but {arguments[0].name} is {first.dtype}; "
+                "convert one, or use torch.autocast"
             )
     return sizes
 
 
-def autocast(*tensors: Tensor | None) -> tuple[Tensor | None, ...]:
-    """The tensors in the autocast dtype, where autocast is on; a custom op would ignore it.
+def autocast(arguments: tuple[Argument, ...], given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with the tensors in the autocast dtype, where autocast is on; a custom op would ignore it.
 
     fp64 stays, as in PyTorch's own autocast. The casts are differentiable, so each gradient has its input's dtype.
     """
-    device = tensors[0].device.type
+    device = given[arguments[0].place].device.type
     if not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    return tuple(t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in tensors)
+        return given
+    dtype, cast = torch.get_autocast_dtype(device), list(given)
+    for argument in arguments:
+        tensor = given[argument.place]
+        if tensor is not None and tensor.dtype != torch.float64:
+            cast[argument.place] = tensor.to(dtype)
+    return tuple(cast)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
@@ -75,3 +108,8 @@ def memory_format(x: Tensor) -> torch.memory_format:
 def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
     """``y`` in the layout that an output takes for the input ``x``."""
     return y.contiguous(memory_format=memory_format(x))
+
+
+def room_like(tensor: Tensor, is_map: bool) -> Tensor:
+    """Memory for a gradient: dense, that of a map ``[N, C, H, W]`` in the map's layout."""
+    return torch.empty_like(tensor, memory_format=memory_format(tensor) if is_map else torch.contiguous_format)

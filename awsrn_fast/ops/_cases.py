@@ -34,6 +34,6 @@ class Case:
 
 
 def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    values = torch.randn(shape, generator=generator, dtype=torch.float64)
+    values = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu")
     fan_in = prod(shape[1:]) if name.startswith("w") else 1
     return values / fan_in**0.5

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from awsrn_fast import native
 from awsrn_fast.ops import _cuda
-from awsrn_fast.ops._native import address, channels_last
+from awsrn_fast.ops._cpu import address, channels_last
 
 _CHUNK_BYTES = 32  # of the channels of one position that the kernel takes at a time
 
@@ -142,11 +142,11 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     """``[O, C, K, K]``, of the convolution of ``x [N, C, H, W]`` whose output's gradient is ``grad [N, O, H, W]``."""
     (o, c, k, _), (n, _, h, w) = weight.shape, x.shape
     result = torch.empty(o, c, k, k, dtype=x.dtype, device=x.device)
-    sizes = (n, c, o, h, w, k, _cuda.dtype_code(x.dtype))
+    maps, dtype = (n, h, w, c, o, k), _cuda.dtype_code(x.dtype)
     of_x, of_grad = rows(x), rows(grad)
-    workspace = _cuda.workspace(native.cuda.awms_workspace(*sizes)[1], x)
+    workspace = _cuda.workspace(native.cuda.awms_workspace(maps, dtype)[1], x)
     tensors, widths = (of_x, of_grad, result, workspace), (of_x.shape[1], of_grad.shape[1])
-    native.cuda.awms_bwd_weight(*map(address, tensors), *widths, *sizes, *_cuda.target(x))
+    native.cuda.awms_bwd_weight((maps, *widths, *map(address, tensors)), dtype, _cuda.target(x))
     return result
 
 

@@ -9,17 +9,18 @@ tested without a GPU.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
 from collections.abc import Callable
 from math import prod
+from types import ModuleType
 from typing import Any
 
 import torch
 
 from awsrn_fast.backends import Call
-from awsrn_fast.ops._library import define
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -28,30 +29,33 @@ MOST_POSITIONS = 2**31 - 1
 """Pixels of a map: the kernels count them in 32 bits."""
 
 
-def define_triton(name: str, schema: str, function: str, fake: Callable[..., Any]) -> Callable[..., Any]:
-    """Define ``awsrn_fast::<name>_triton``.
+def launches(function: str, adapted: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    """What runs a launch function, by device type.
 
     Args:
-        name: the op's, without ``_triton``.
-        schema: arguments and results, without the name.
-        function: the launch function in ``awsrn_fast.kernels``, as module.function.
-        fake: the op on tensors without values.
-
-    Returns:
-        The op.
+        function: in ``awsrn_fast.kernels``, as module.function.
+        adapted: what takes it and gives a function of the op's arguments by position.
     """
-    module, function = function.split(".")
+    module, name = function.split(".")
+
+    @functools.cache
+    def run() -> Callable[..., Any]:
+        # Imported at the first call: Triton's import is time that a run on the CPU need not spend.
+        return adapted(getattr(importlib.import_module(f"awsrn_fast.kernels.{module}"), name))
 
     def launch(*arguments: Any) -> Any:
-        # Imported at the first call: Triton's import is time that a run on the CPU need not spend.
-        run = getattr(importlib.import_module(f"awsrn_fast.kernels.{module}"), function)
         x = next(argument for argument in arguments if isinstance(argument, torch.Tensor))
         if x.device.type == "cpu":
-            return run(*arguments)
+            return run()(*arguments)
         with torch.get_device_module(x.device).device(x.device):  # Triton launches on the current one
-            return run(*arguments)
+            return run()(*arguments)
 
-    return define(f"{name}_triton", schema, fake=fake, cpu=launch if INTERPRETED else None, cuda=launch, xpu=launch)
+    return dict.fromkeys(("cuda", "xpu", *(("cpu",) if INTERPRETED else ())), launch)
+
+
+def limits() -> ModuleType:
+    """What the kernels hold at most."""
+    return importlib.import_module("awsrn_fast.kernels.limits")
 
 
 def reasons_against(call: Call) -> list[str]:

@@ -26,7 +26,7 @@ def contributions(model: SuperResolution, images: Iterable[Tensor]) -> dict[int,
         raise ValueError("contributions: a fused network has no branches any more; give the one it was fused from")
     sums = dict.fromkeys(model.tail.kernels, 0.0)
     for image in images:
-        features = model.features(2 * (image - model.mean[:, None, None]))
+        features = model.features(image)
         for k in sums:
             weight = getattr(model.tail, f"scale_k{k}").scale * getattr(model.tail, f"tail_k{k}").weight()
             sums[k] += torch.linalg.vector_norm(F.conv2d(features, weight, padding=k // 2)).item()

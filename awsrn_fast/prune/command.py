@@ -14,7 +14,7 @@ from torch import Tensor
 import awsrn_fast
 from awsrn_fast.arguments import Parser, real
 from awsrn_fast.checkpoint import save_weights
-from awsrn_fast.cli import console
+from awsrn_fast.cli import console, results
 from awsrn_fast.commands import spelled
 from awsrn_fast.data import crop_to_multiple, downscale, find_images, read_rgb, sample_folder
 from awsrn_fast.errors import UserError
@@ -40,11 +40,20 @@ def parser() -> Parser:
     )
     p.add_argument("weights", metavar="WEIGHTS", help="weights file (.safetensors, .pth) or bundled name")
     p.add_argument("-o", "--out", required=True, type=Path, metavar="FILE", help="pruned weights, .safetensors")
-    p.add_argument("--data", nargs="+", metavar="DIR", default=[str(sample_folder() / "valid")],
-                   help="folders of HR images to measure on, not those of the test (default: two embedded "
-                        "photographs)")  # fmt: skip
-    p.add_argument("--below", type=real(0, 1), default=0.05, metavar="SHARE",
-                   help="remove branches whose share is below this, 0 to 1 (default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--data",
+        nargs="+",
+        metavar="DIR",
+        default=[str(sample_folder() / "valid")],
+        help="folders of HR images to measure on, not those of the test (default: two embedded photographs)",
+    )
+    p.add_argument(
+        "--below",
+        type=real(0, 1),
+        default=0.05,
+        metavar="SHARE",
+        help="remove branches whose share is below this, 0 to 1 (default: %(default)s)",
+    )
     return p
 
 
@@ -57,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pairs = [_pair(path, model.scale) for path in find_images([Path(folder) for folder in args.data])]
     shares = contributions(model, (_as_tensor(lr) for lr, _ in pairs))
     removed = [k for k, share in shares.items() if share < args.below and share < max(shares.values())]
-    console.print(_table(shares, removed))
+    results.print(_table(shares, removed))
     if not removed:
         console.print(f"no branch is below {args.below:.1%}: {args.out} is not written")
         return 0
@@ -66,11 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     note = {"from": str(args.weights), "removed_kernels": removed, "fine_tuned": False}
     save_weights(args.out, pruned, training={**model.training_facts, "pruned": note})
     kernels = " ".join(map(str, pruned.tail.kernels))
-    console.print(f"written: {args.out}; fine-tune it with", soft_wrap=True)
+    console.print(f"written: {args.out}; fine-tune it with")
     console.print(
         f"  {spelled('train')} --variant {model.facts.variant} --scale {model.scale} --kernels {kernels} "
-        f"--init {args.out} --data ...",
-        soft_wrap=True,
+        f"--init {args.out} --data ..."
     )
     return 0
 
@@ -93,19 +101,19 @@ def _table(shares: dict[int, float], removed: Sequence[int]) -> Table:
 
 def _say_what_it_saves(model: SuperResolution, pruned: SuperResolution, pairs: Sequence) -> None:
     before, after = model.facts, pruned.facts
-    console.print(f"parameters: {before.parameters:,} to {after.parameters:,}")
+    results.print(f"parameters: {before.parameters:,} to {after.parameters:,}")
     largest = [network.tail.kernels[-1] for network in (model, pruned)]
     if largest[0] == largest[1]:
-        console.print(
+        results.print(
             f"work: as before, since the branches are computed as one {largest[0]}x{largest[0]} convolution; only "
             "losing the largest would save some"
         )
     else:
         taps = " to ".join(f"{k * k} taps" for k in largest)
         work = [f"{facts.mult_adds_merged / 1e9:.1f} G" for facts in (before, after)]
-        console.print(f"work: {taps}, {work[0]} to {work[1]} mult-adds for an output of 1280x720")
+        results.print(f"work: {taps}, {work[0]} to {work[1]} mult-adds for an output of 1280x720")
     psnr = [_psnr(network, pairs) for network in (model, pruned)]
-    console.print(f"PSNR on {len(pairs)} images, not fine-tuned yet: {psnr[0]:.2f} to {psnr[1]:.2f} dB")
+    results.print(f"PSNR on {len(pairs)} images, not fine-tuned yet: {psnr[0]:.2f} to {psnr[1]:.2f} dB")
 
 
 def _psnr(model: SuperResolution, pairs: Sequence) -> float:

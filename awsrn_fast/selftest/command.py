@@ -78,11 +78,11 @@ def _left_out(devices: list[str]) -> list[Outcome]:
     """What the installation lacks, or has for other machines than this."""
     outcomes = []
     if native.cpu is None:
-        outcomes.append(Outcome("native", "not run", detail=native.cpu_reason))
+        outcomes.append(Outcome("cpu", "not run", detail=native.cpu_reason))
     else:
         built = re.match("built for (.+) with ", native.build_info().get("cpu", ""))
         lacking = set(built[1].split(", ")) - set(native.cpu.available_isas()) if built else set()
-        outcomes += [Outcome(f"native/{isa}", "not run", detail="this CPU lacks it") for isa in sorted(lacking)]
+        outcomes += [Outcome(f"cpu/{isa}", "not run", detail="this CPU lacks it") for isa in sorted(lacking)]
     if native.cuda is None:
         outcomes.append(Outcome("cuda", "not run", detail=native.cuda_reason))
     elif not any(device.startswith("cuda") for device in devices):

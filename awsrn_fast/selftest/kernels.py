@@ -13,7 +13,6 @@ from torch import Tensor
 
 from awsrn_fast import backends, native, ops
 from awsrn_fast.ops._accuracy import Deviation, deviations, forward_and_gradients
-from awsrn_fast.ops._arguments import check
 from awsrn_fast.ops._cases import Case
 
 from .outcome import Outcome, judged
@@ -122,9 +121,7 @@ def _truth(
 
 
 def _call(op: str, arguments: dict[str, Any]) -> backends.Call:
-    dims = importlib.import_module(f"awsrn_fast.ops.{op}").DIMS
-    sizes = check(op, dims, **{name: arguments.get(name) for name in dims})
-    return backends.call_of(arguments[next(iter(dims))], sizes)
+    return importlib.import_module(f"awsrn_fast.ops.{op}").OP.call_of(**arguments)
 
 
 @contextmanager

@@ -23,7 +23,10 @@ LEVEL = 1 / 255
 
 def picture(h: int = 40, w: int = 52) -> Tensor:
     """``[1, 3, H, W]`` in [0, 1]: waves of growing frequency, and an edge."""
-    y, x = torch.linspace(0, 1, h, dtype=torch.float64)[:, None], torch.linspace(0, 1, w, dtype=torch.float64)
+    y, x = (
+        torch.linspace(0, 1, h, dtype=torch.float64, device="cpu")[:, None],
+        torch.linspace(0, 1, w, dtype=torch.float64, device="cpu"),
+    )
     waves = torch.stack([torch.sin(9 * x**2 * (i + 1) + 5 * y) for i in range(3)])
     return (0.5 + 0.3 * waves + 0.2 * (x > 0.6).double()).clamp(0, 1)[None]
 

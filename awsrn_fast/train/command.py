@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import os
 import re
 import sys
 from pathlib import Path
@@ -17,17 +19,20 @@ from awsrn_fast.arguments import wrong_usage
 from awsrn_fast.checkpoint import load
 from awsrn_fast.cli import console
 from awsrn_fast.commands import spelled
-from awsrn_fast.config import PRESETS, Config, difference, stage_defaults
+from awsrn_fast.config import PRESETS, SAMPLE, Config, difference, stage_defaults
 from awsrn_fast.data import Photos
-from awsrn_fast.devices import pick_device, pick_dtype
+from awsrn_fast.devices import dtype_name, pick_device, pick_dtype
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
+from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
 
 from .adversarial import AdversarialStep, large_enough
 from .budget import Budget
+from .config_file import read_options, with_contents
 from .distributed import World, joined, local_device
-from .loader import open_training, open_validation
+from .loader import changed_images, open_images
+from .lock import RunLock
 from .opponent import Opponent
 from .options import early_parser, parser
 from .schedule import phases
@@ -43,6 +48,14 @@ def main(argv: list[str] | None = None) -> int:
     config = read_config(arguments)
     folder = Path(config.run_folder)
     if has_state(folder) and not config.resume:
+        raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
+    # Of several processes the first one writes, and the others wait for it before their first step.
+    with RunLock(folder) if place().is_first else contextlib.nullcontext() as lock:
+        return _train(config, folder, lock)
+
+
+def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
+    if has_state(folder) and not config.resume:  # another run came to its checkpoint meanwhile
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
     device = pick_device(local_device(config.device))
     dtype = pick_dtype(config.dtype, device)
@@ -60,24 +73,31 @@ def main(argv: list[str] | None = None) -> int:
             budget.check_steps()
         if config.resume:
             _resume(learner, folder, config.rewind, world)
-        photos, validation = open_training(config, world), open_validation(config, world)
+        photos, validation = open_images(config, world)
         if config.is_adversarial:
             photos = _for_opponent(photos, config, learner.opponent, world)
         if budget is not None:
             budget.check_validation(validation)
         validator = Validator(validation, config.scale, device)
+        images = {"training": photos.fingerprint, "validation": validation.fingerprint}
         if world.is_first:
+            for line in (*validator.remarks, *changed_images(learner.images, images)):
+                console.print(line, style="yellow")
             console.print(
                 f"{config.variant} x{config.scale}: {learner.model.facts.parameters:,} parameters, {len(photos)} "
                 f"training and {len(validation)} validation images, {world.size} x {device.type}, "
                 f"{str(dtype).removeprefix('torch.')}, into {folder}"
             )
             write_text(folder / "config.yaml", _as_yaml(config))
+        learner.images = images
         step = (AdversarialStep if config.is_adversarial else Step)(config, learner, dtype, world)
-        trainer = Trainer(config, learner, step, photos, validator, folder, world)
+        trainer = Trainer(config, learner, step, photos, validator, folder, world, lock)
+        if world.is_first and learner.iteration >= config.iterations:
+            console.print(f"the run is finished, at iteration {learner.iteration}: more --iterations extend it")
+        before = learner.iteration
         finished = trainer.run()
         if world.is_first:
-            _conclude(trainer, folder, finished)
+            _conclude(trainer, folder, finished, learner.iteration - before)
     return 0 if finished else 130
 
 
@@ -90,6 +110,7 @@ def read_config(arguments: list[str]) -> Config:
     Raises:
         UserError: an option that is out of range, or one that a resumed run cannot change.
     """
+    arguments = with_contents(arguments)
     known, _ = early_parser().parse_known_args(arguments)
     fresh = parser()
     if known.preset in PRESETS:
@@ -97,24 +118,39 @@ def read_config(arguments: list[str]) -> Config:
     named = _parsed(fresh, arguments)
     if not known.resume:
         fresh.set_defaults(stage_defaults(named.stage, named.scale))
-        return _checked(fresh, arguments)
+        return _from_anywhere(_checked(fresh, arguments))
     path = Path(named.run_folder, "config.yaml")
     if not path.is_file():
         raise UserError(f"no run to resume in {named.run_folder}: there is no {path}; name it by --out")
     try:
-        before = Config(**{k: _frozen(v) for k, v in yaml.safe_load(path.read_text(encoding="utf-8")).items()})
-    except (TypeError, AttributeError, yaml.YAMLError) as error:
+        before = Config(**{k: _frozen(v) for k, v in read_options(path).items()})
+    except TypeError as error:
         raise UserError(f"cannot read {path}: {error}") from error
     resumed = parser()
     resumed.set_defaults(yaml.safe_load(_as_yaml(before)))
-    config = _checked(resumed, arguments)
+    config = _from_anywhere(_checked(resumed, arguments))
     changed = difference(before, config)
     if changed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in changed)
         raise UserError(f"{path.parent} was started with another {options}: a resumed run keeps its own; leave it out")
+    for option, folders in (("--data", config.data), ("--valid", config.valid)):
+        gone = [folder for folder in folders if folder != SAMPLE and not os.path.exists(folder)]
+        if gone:
+            raise UserError(f"the run's images are no longer in {gone[0]}: name their new place by {option}")
     if config.iterations != before.iterations:
         console.print("other --iterations than before: learning rate and phases follow the new number", style="yellow")
     return config
+
+
+def _from_anywhere(config: Config) -> Config:
+    """The configuration with absolute paths, so that the run can go on from another working folder."""
+
+    def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name if name == SAMPLE and not os.path.exists(name) else os.path.abspath(name) for name in names)
+
+    files = {name: getattr(config, name) for name in ("init", "vgg_weights")}
+    files = {name: os.path.abspath(value) for name, value in files.items() if os.path.isfile(value)}
+    return dataclasses.replace(config, data=absolute(config.data), valid=absolute(config.valid), **files)
 
 
 def _checked(options: ArgumentParser, arguments: list[str]) -> Config:
@@ -130,6 +166,7 @@ def _parsed(options: ArgumentParser, arguments: list[str]) -> Config:
         reason = re.sub(r'Parser key "(\w+)": ', r"--\1: ", " ".join(str(error).split()))
         reason = re.sub(r"<class '(\w+)'>", r"\1", reason)
         raise UserError(wrong_usage(reason, spelled("train"))) from error
+    values["dtype"] = dtype_name(values["dtype"])
     return Config(**{field.name: _frozen(values[field.name]) for field in dataclasses.fields(Config)})
 
 
@@ -199,7 +236,7 @@ def _for_opponent(photos: Photos, config: Config, opponent: Opponent, world: Wor
     return photos
 
 
-def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
+def _conclude(trainer: Trainer, folder: Path, finished: bool, steps: int) -> None:
     learner, bicubic = trainer.learner, trainer.validator.bicubic
     if learner.skipped or learner.overflows:
         console.print(
@@ -207,7 +244,8 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool) -> None:
             f"{learner.overflows} by the gradient scaler",
             style="yellow",
         )
-    console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
+    if steps:
+        console.print(f"{100 * trainer.waited:.1f} % of the time was spent waiting for data")
     if not finished:
         console.print(f"stopped at iteration {learner.iteration}, saved; go on with: --out {folder} --resume")
         return

@@ -49,7 +49,7 @@ class World:
         """For each flag, whether it is set in any process; all processes get the same answer."""
         if self.size == 1:
             return list(flags)
-        votes = torch.tensor([float(flag) for flag in flags], device=_device())
+        votes = torch.tensor([float(flag) for flag in flags], dtype=torch.float32, device=_device())
         self._reduce(votes, dist.ReduceOp.MAX)
         return [bool(vote) for vote in votes.tolist()]
 

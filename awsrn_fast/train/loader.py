@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from awsrn_fast.cli import ENDING, console, labelled
 from awsrn_fast.config import SAMPLE, Config
-from awsrn_fast.data import Degradation, PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.data import PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.errors import RunError
+from awsrn_fast.metrics import smallest_side
 
 from .distributed import World
 from .schedule import phase_at
@@ -26,14 +28,29 @@ Item = TypeVar("Item")
 _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
-def open_training(config: Config, world: World) -> Photos:
-    """The photographs to learn from; broken images are named and left out."""
-    return _open(config.data, config, "train", world)
+def open_images(config: Config, world: World) -> tuple[Photos, Photos]:
+    """The photographs to learn from, and those to validate on: ``valid``, or what the training data hold out.
+
+    Broken images are named and left out, copies of validation images, too.
+    """
+    photos = _open(config.data, config, "train", world)
+    if not config.valid:
+        return photos, _open(config.data, config, "valid", world)
+    validation = _open(config.valid, config, None, world)
+    others = photos.without(validation)
+    if world.is_first and len(others) < len(photos):
+        what = "and are not trained on" if len(others) else "all of them: validation says nothing of other images"
+        console.print(f"{len(photos) - len(others)} training images are among the validation images, {what}")
+    return others if len(others) else photos, validation
 
 
-def open_validation(config: Config, world: World) -> Photos:
-    """The photographs to validate on: ``valid``, or those that the training data hold out."""
-    return _open(config.valid, config, None, world) if config.valid else _open(config.data, config, "valid", world)
+def changed_images(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """A line for each kind of images, training and validation, that is not what the run began with."""
+    changed = [name for name, found in before.items() if found != now[name]]
+    return [
+        f"other {name} images than the run began with ({before[name]}; now {now[name]}): it goes on with these"
+        for name in changed
+    ]
 
 
 def batches(
@@ -44,7 +61,8 @@ def batches(
     B is this process's share of the batch; together the processes draw what one would.
     """
     with console.status("measuring which patches are hard, once"):
-        sampler = PatchSampler(photos, config.seed, fass_fraction=config.fass_fraction if config.fass else 0.0)
+        fass = config.fass_fraction if config.fass else 0.0
+        sampler = PatchSampler(photos, config.seed, fass_fraction=fass, degradation=config.degradation)
     automatic = 0 if device.type == "cpu" else 4
     loader = DataLoader(
         _Batches(sampler, config, world),
@@ -67,9 +85,17 @@ def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
     """
     with ThreadPoolExecutor(1) as pool:
         coming = deque(pool.submit(next, source, None) for _ in range(depth))
-        while (item := coming.popleft().result()) is not None:
-            coming.append(pool.submit(next, source, None))
-            yield item
+        try:
+            while (item := coming.popleft().result()) is not None:
+                coming.append(pool.submit(next, source, None))
+                yield item
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise RunError(
+                f"a process that cuts patches was ended ({reason}): too little memory? Try --workers 0"
+            ) from error
 
 
 def _outlast_signals(worker: int) -> None:
@@ -94,7 +120,8 @@ class _Batches(Dataset):
 
 
 def _open(folders: tuple[str, ...], config: Config, split: str | None, world: World) -> Photos:
-    degradation = Degradation(blur=config.blur, noise=config.noise, jpeg=config.jpeg or None)
+    # Patches to learn from are degraded one by one; those to validate on once, by what is in them.
+    degradation = None if split == "train" else config.degradation
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
     with Progress(*_COLUMNS, console=console, transient=True, disable=not world.is_first) as bar:
         task = bar.add_task("decoding images, once", total=None)
@@ -102,7 +129,8 @@ def _open(folders: tuple[str, ...], config: Config, split: str | None, world: Wo
         def advance(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        photos = open_photos(paths, config.scale, degradation=degradation, split=split, progress=advance)
+        least = smallest_side(config.scale)
+        photos = open_photos(paths, config.scale, degradation=degradation, split=split, least=least, progress=advance)
     if not world.is_first:
         return photos
     for line in photos.remarks:

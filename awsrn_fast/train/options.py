@@ -15,7 +15,8 @@ from awsrn_fast.models import SCALES
 GROUPS: dict[str, tuple[str, ...]] = {
     "the run": ("out", "resume", "rewind", "iterations", "init", "seed"),
     "network": ("variant", "scale", "lrfu", "gap", "kernels", "block", "halo"),
-    "images": ("data", "valid", "blur", "noise", "jpeg"),
+    "images": ("data", "valid"),
+    "degradation": ("blur", "anisotropic", "resize", "noise", "poisson", "jpeg", "second_order"),
     "samples": ("curriculum", "patch", "batch", "fass", "fass_fraction"),
     "optimisation": ("lr", "lr_min", "sgdr", "cycles", "plateau", "ema", "clip"),
     "losses": ("stage", "vgg_weights", "perceptual_layers", "perceptual_norm", "discriminator_lr"),

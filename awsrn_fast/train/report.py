@@ -8,12 +8,23 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from awsrn_fast.cli import console
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing, write_text
 
+FIXED = 58
+"""Columns of the bar without its figures."""
 COLUMNS = ("iteration", "loss", "lr", "images_per_s", "val_psnr")
 
 
@@ -46,14 +57,23 @@ class Metrics:
             self.events.flush()
 
 
+class _Figures(ProgressColumn):
+    """The newest PSNR and the figures of the last row of metrics.csv, as many words as the terminal has room for."""
+
+    def render(self, task: Task) -> Text:
+        text = f"{task.fields['psnr']}{task.fields['figures']}"
+        room = max(0, console.width - FIXED)
+        return Text(text if len(text) <= room else text[:room].rpartition(" ")[0])
+
+
 def progress_bar(visible: bool) -> Progress:
-    """The bar of a run: iterations, PSNR, loss, learning rate, images/s, time left."""
+    """The bar of a run: iterations, time left, PSNR, loss, learning rate, images/s."""
     return Progress(
         TextColumn("{task.description}", style="bold", markup=False),
-        BarColumn(bar_width=16),
+        BarColumn(bar_width=16 if console.width > FIXED else 4),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}", markup=False),
         TimeRemainingColumn(),
+        _Figures(),
         console=console,
         disable=not (visible and console.is_terminal),
     )
@@ -98,5 +118,5 @@ def _events(folder: Path, iteration: int):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError as error:
-        raise UserError("--tensorboard needs the extra: pip install 'awsrn_fast[tensorboard]'") from error
+        raise UserError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
     return SummaryWriter(folder, purge_step=iteration or None)

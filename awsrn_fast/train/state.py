@@ -52,6 +52,8 @@ class Learner:
         """Steps left out for a loss or gradient that was not finite."""
         self.overflows = 0
         """Steps left out by the gradient scaler while it looked for its scale."""
+        self.images: dict[str, str] = {}
+        """Fingerprints of the images that it learns from and is validated on."""
         self.losses: list[float] = []
         """Since the last row of metrics.csv."""
 
@@ -66,6 +68,7 @@ class Learner:
         counters = {name: getattr(self, name) for name in _COUNTERS}
         network = {"network": self.model.network, "hyper": self.model.hyper}
         content = {"format": FORMAT, "random": _random_states(), "machine": machine(self.model.mean.device)}
+        content["images"] = self.images
         with replacing(folder / NAME) as beside:
             try:
                 torch.save(content | network | counters | parts, beside)
@@ -90,6 +93,7 @@ class Learner:
             part.load_state_dict(content[name])
         for name in _COUNTERS:
             setattr(self, name, content[name])
+        self.images = content.get("images", {})  # states of earlier versions have none
         _restore_random_states(content["random"])
         now = machine(self.model.mean.device)
         return [f"{key}: {old} then, {now[key]} now" for key, old in content["machine"].items() if now[key] != old]

@@ -22,6 +22,7 @@ from awsrn_fast.files import replacing
 
 from .distributed import World
 from .loader import batches
+from .lock import RunLock
 from .report import Metrics, progress_bar, save_samples
 from .schedule import cycle_ends, learning_rate
 from .state import Learner
@@ -49,6 +50,7 @@ class Trainer:
         validator: measures the averaged weights.
         folder: the run's folder.
         world: the processes of the run; the first one writes and speaks.
+        lock: of the folder, where this process holds it.
     """
 
     def __init__(
@@ -60,9 +62,10 @@ class Trainer:
         validator: Validator,
         folder: Path,
         world: World,
+        lock: RunLock | None = None,
     ) -> None:
         self.config, self.learner, self.step, self.photos, self.validator = config, learner, step, photos, validator
-        self.folder, self.world = folder, world
+        self.folder, self.world, self.lock = folder, world, lock
         self.device = learner.model.mean.device
         events = folder if config.tensorboard else None
         self.metrics = Metrics(folder / "metrics.csv", learner.iteration, events) if world.is_first else None
@@ -82,7 +85,9 @@ class Trainer:
             interrupted = stack.enter_context(_interruption(self.world))
             bar = stack.enter_context(progress_bar(self.world.is_first))
             trace = stack.enter_context(_profiler(config.profile if self.world.is_first else 0, self.folder))
-            task = bar.add_task(config.variant, total=config.iterations, completed=learner.iteration, figures="")
+            task = bar.add_task(
+                config.variant, total=config.iterations, completed=learner.iteration, figures="", psnr=self._psnr()
+            )
             for lr_image, hr_image in self._batches():
                 self._learn(lr_image, hr_image)
                 if trace is not None:
@@ -94,6 +99,7 @@ class Trainer:
                     images, since = 0, now
                 if self._is_due(learner.iteration):
                     self._validate()
+                    bar.update(task, psnr=self._psnr())
                     self._checkpoint()
                     since = time.perf_counter()
                 elif learner.iteration % config.checkpoint_every == 0:
@@ -150,11 +156,13 @@ class Trainer:
         if self.parts is not None and parts:
             self.parts.add(learner.iteration, **parts)
         shown = "".join(f"{name} {value:.3g} " for name, value in parts.items() if name in SHOWN)
-        psnr = "" if learner.psnr is None else f"PSNR {learner.psnr:.2f} "
-        figures = f"{psnr}loss {loss:.4f} {shown}lr {rate:.1e} {images_per_s:.1f} images/s"
+        figures = f"loss {loss:.4f} {shown}lr {rate:.1e} {images_per_s:.1f} images/s"
         if not console.is_terminal:
-            self._say(f"{learner.iteration}/{self.config.iterations} {figures}")
+            self._say(f"{learner.iteration}/{self.config.iterations} {self._psnr()}{figures}")
         return figures
+
+    def _psnr(self) -> str:
+        return "" if self.learner.psnr is None else f"PSNR {self.learner.psnr:.2f} "
 
     def _is_due(self, iteration: int) -> bool:
         every = self.config.validate_every or self.config.checkpoint_every
@@ -175,6 +183,8 @@ class Trainer:
             self._save_weights("best.safetensors")
 
     def _checkpoint(self) -> None:
+        if self.lock is not None:
+            self.lock.check()
         if self.world.is_first:
             self._save_weights("last.safetensors")
             self.learner.save(self.folder)

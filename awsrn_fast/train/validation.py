@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isinf
 
 import numpy as np
 import torch
 
 from awsrn_fast.data import Photos
 from awsrn_fast.data.resize import upscale
+from awsrn_fast.errors import UserError
 from awsrn_fast.inference import Placed
-from awsrn_fast.metrics import score, super_resolve
+from awsrn_fast.metrics import score, smallest_side, super_resolve
 from awsrn_fast.models import SuperResolution
+
+HIGHEST = 100.0
+"""dB that stand for infinity in a mean."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,32 @@ class Validator:
         photos: validation photographs.
         scale: upscaling factor.
         device: where to compute; always in fp32, as a user's evaluation does.
+
+    Attributes:
+        remarks: photographs that are left out, since they measure nothing: those too small, and those that bicubic
+            restores exactly, such as flat ones, whose PSNR is infinite.
+
+    Raises:
+        UserError: none is left.
     """
 
     def __init__(self, photos: Photos, scale: int, device: torch.device) -> None:
-        self.photos, self.scale, self.device = photos, scale, device
-        self._bicubic = [upscale(np.asarray(photo.lr), scale) for photo in photos[:1]]
-        others = (upscale(np.asarray(photo.lr), scale) for photo in photos[1:])
-        results = [*self._bicubic, *others]
-        self.bicubic_each = [self._psnr(i, result) for i, result in enumerate(results)]
+        self.scale, self.device = scale, device
+        self.remarks: list[str] = []
+        measured: dict[int, float] = {}
+        for i, (photo, file) in enumerate(zip(photos, photos.files, strict=True)):
+            if min(photo.hr.shape[:2]) < smallest_side(scale):
+                self.remarks.append(f"{file}: too small to validate on, left out")
+            elif isinf(psnr := score(upscale(np.asarray(photo.lr), scale), np.asarray(photo.hr), scale).psnr):
+                self.remarks.append(f"{file}: bicubic restores it exactly, as a flat picture, so it is left out")
+            else:
+                measured[i] = psnr
+        if not measured:
+            raise UserError(f"no validation image measures anything ({self.remarks[0]}): give others by --valid")
+        self.photos = photos.only(list(measured))
+        self.bicubic_each = list(measured.values())
         self.bicubic = float(np.mean(self.bicubic_each))
+        self._bicubic = upscale(np.asarray(self.photos[0].lr), scale)
 
     def __call__(self, model: SuperResolution) -> Validation:
         network = Placed(model.fuse(), self.device)
@@ -49,11 +71,11 @@ class Validator:
         lr, hr = np.asarray(self.photos[0].lr), np.asarray(self.photos[0].hr)
         pictures = {
             "LR": lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1),
-            f"bicubic {self.bicubic_each[0]:.2f} dB": self._bicubic[0],
+            f"bicubic {self.bicubic_each[0]:.2f} dB": self._bicubic,
             f"{model.facts.variant} {psnrs[0]:.2f} dB": first,
             "HR": hr,
         }
         return Validation(float(np.mean(psnrs)), pictures)
 
     def _psnr(self, index: int, result: np.ndarray) -> float:
-        return score(result, np.asarray(self.photos[index].hr), self.scale).psnr
+        return min(score(result, np.asarray(self.photos[index].hr), self.scale).psnr, HIGHEST)

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from awsrn_fast import backends, cli, ops
 from awsrn_fast.arguments import Parser
-from awsrn_fast.devices import DTYPES
+from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif options.arch:
         raise UserError("--arch goes with --dry-run: what is measured is measured on the GPU that is here")
     elif torch.cuda.is_available():
-        gpu = _gpu.gpu(torch.empty(0, device="cuda"))
+        gpu = _gpu.gpu(torch.empty(0, dtype=torch.float32, device="cuda"))
     else:
         gpu = _gpu.Gpu("sm_80", "sm_80")
     dtypes = [DTYPES[name] for name in options.dtype]
@@ -70,11 +70,21 @@ def parser() -> Parser:
     p.add_argument(
         "--op", nargs="+", choices=rows, default=rows, metavar="OP", help=f"{', '.join(rows)} (default: all)"
     )
-    p.add_argument("--dtype", nargs="+", choices=tuple(DTYPES), default=list(DTYPES), metavar="T",
-                   help=f"{', '.join(DTYPES)} (default: all)")  # fmt: skip
-    p.add_argument("--out", type=Path, metavar="FILE",
-                   help="where to write (default: the GPU's name in AWSRN_FAST_TUNED, or in "
-                        "~/.cache/awsrn_fast/tuned)")  # fmt: skip
+    p.add_argument(
+        "--dtype",
+        nargs="+",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        default=list(DTYPES),
+        metavar="T",
+        help=f"{', '.join(DTYPES)} (default: all)",
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="where to write (default: the GPU's name in AWSRN_FAST_TUNED, or in ~/.cache/awsrn_fast/tuned)",
+    )
     p.add_argument("--dry-run", action="store_true", help="list the candidates; needs no GPU")
     p.add_argument("--arch", metavar="A", help="with --dry-run: sm_86, gfx942, ... (default: this GPU's, else sm_80)")
     return p

@@ -90,7 +90,7 @@ class Trial:
         leaves = {k: v.detach().requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
         outputs = self._forward(function, arguments | leaves)
         generator = torch.Generator().manual_seed(1)
-        seeds = [torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y) for y in outputs]
+        seeds = [torch.randn(y.shape, generator=generator, dtype=torch.float64, device="cpu").to(y) for y in outputs]
         return outputs, list(leaves.values()), seeds
 
     def _results(self, function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Tensor]:

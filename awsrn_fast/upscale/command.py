@@ -7,25 +7,28 @@ import os
 from collections.abc import Sequence
 
 import torch
-from rich.markup import escape
 
 import awsrn_fast
 from awsrn_fast import backends, cli, images
-from awsrn_fast.arguments import Parser, whole
+from awsrn_fast.arguments import Parser, real, whole, wrong_usage
+from awsrn_fast.bundled import default_for, weights_table
 from awsrn_fast.commands import spelled
-from awsrn_fast.devices import DTYPES, pick_dtype
+from awsrn_fast.devices import DTYPES, dtype_name, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.memory import ceiling, free, peak
 from awsrn_fast.memory import parse_size, show_size
+from awsrn_fast.models import SCALES, SuperResolution
+from awsrn_fast.remarks import say_if_slow, say_licences
 
 from .image import Settings, upscale_image
 from .pipes import piped
 from .plan import SUFFIXES, Job, plan
 from .report import Report
 from .shard import Shard, pick_own_device, pick_shard, together
+from .size import Size
 
-DEFAULT_WEIGHTS = "improved-s-x4"
+DEFAULT_SCALE = 4
 
 EPILOG = """
 Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
@@ -41,18 +44,28 @@ half-written.
 def parser() -> Parser:
     """The command's arguments."""
     p = Parser("upscale", description="Upscale image files with a trained network.", epilog=EPILOG)
-    p.add_argument("inputs", nargs="+", metavar="IN",
+    p.add_argument("inputs", nargs="*", metavar="IN",
                    help="image files, or folders (with all that lies below, but not linked folders); - is standard "
                         "input")  # fmt: skip
-    p.add_argument("-o", "--out", required=True, metavar="OUT",
+    p.add_argument("-i", "--input", nargs="+", action="extend", default=[], dest="more", metavar="IN",
+                   help="the same, for who is used to it")  # fmt: skip
+    p.add_argument("-o", "--out", "--output", metavar="OUT",
                    help="file for one image; folder for several images or a folder (made if missing); - is standard "
-                        "output")  # fmt: skip
-    p.add_argument(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="W",
-        help="weights file (.safetensors, or .pth of the public code) or a bundled name (default: %(default)s)",
-    )
+                        "output (default: beside each input, photo.jpg to photo_x4.jpg)")  # fmt: skip
+    p.add_argument("-s", "--scale", type=int, choices=SCALES,
+                   help=f"upscaling factor of the network, which chooses its weights (default: {DEFAULT_SCALE}, or the "
+                        "smallest that --outscale fits in)")  # fmt: skip
+    p.add_argument("--weights", metavar="W",
+                   help="weights file (.safetensors, or .pth of the public code) or a bundled name (default: "
+                        "improved-s of the scale)")  # fmt: skip
+    p.add_argument("--list-weights", action="store_true",
+                   help="print the bundled weights with scale, PSNR and licence of their data, and end")  # fmt: skip
+    p.add_argument("--outscale", type=real(0.01), metavar="X",
+                   help="make results X times as large as the inputs, such as 3.5: by the network, and from there down "
+                        "by Lanczos resampling")  # fmt: skip
+    p.add_argument("--width", type=whole(1), metavar="N",
+                   help="make results N pixels wide in the same way, and the height in proportion")  # fmt: skip
+    p.add_argument("--height", type=whole(1), metavar="N", help="make results N pixels high")
     p.add_argument("--memory-limit", type=parse_size, metavar="SIZE",
                    help="what the process may hold, such as 2GB; images that take more go through in tiles (default: "
                         "three quarters of what is free)")  # fmt: skip
@@ -67,10 +80,11 @@ def parser() -> Parser:
     p.add_argument(
         "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
     )
-    p.add_argument("--dtype", choices=tuple(DTYPES), default="float32",
+    p.add_argument("--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32",
                    help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
-                        "less precise: differences of a gray level (default: %(default)s)")  # fmt: skip
-    p.add_argument("--backend", choices=("auto", *backends.NAMES), default="auto",
+                        "less precise: differences of a gray level; fp32, bf16 and fp16 "
+                        "are the same (default: %(default)s)")  # fmt: skip
+    p.add_argument("--backend", type=backends.current_name, choices=("auto", *backends.NAMES), default="auto",
                    help="kernels to run on (default: the best of each op; "
                         f"see {spelled('info')})")  # fmt: skip
     p.add_argument("--self-ensemble", action="store_true",
@@ -93,26 +107,71 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
     args = parser().parse_args(argv)
+    if args.list_weights:
+        cli.results.print(weights_table())
+        return 0
+    args.inputs += args.more
+    if not args.inputs:
+        raise UserError(wrong_usage("no image is named", spelled("upscale")))
+    args.size = _size(args)
     shard = pick_shard(args.shard)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
-        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say)
+        ending = (args.size.ending if args.size else f"_x{_scale(args)}") if out is None else ""
+        jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say, ending)
         todo = [job for job in jobs if job.problem or not (args.resume and os.path.exists(job.target))]
         status = _run(args, todo, _remark(len(jobs) - len(todo), shard))
     return together(status)
 
 
+def _size(args: argparse.Namespace) -> Size | None:
+    """What size is asked for; None: the network's."""
+    if args.outscale is not None and (args.width or args.height):
+        raise UserError("--outscale and --width or --height each say how large results are: give one")
+    if args.outscale is None and not (args.width or args.height):
+        return None
+    if args.outscale is not None and args.outscale > max(SCALES):
+        raise UserError(f"--outscale {args.outscale:g}: the networks make up to x{max(SCALES)}; upscale again")
+    return Size(args.outscale, args.width, args.height)
+
+
+def _weights(args: argparse.Namespace) -> str:
+    """Name or file of the weights; the bundled ones for the scale unless some are named."""
+    if args.weights is not None:
+        return args.weights
+    fitting = [scale for scale in SCALES if scale >= args.outscale] if args.outscale else [DEFAULT_SCALE]
+    return default_for(args.scale or fitting[0])
+
+
+def _scale(args: argparse.Namespace) -> int:
+    return awsrn_fast.load(_weights(args)).facts.scale
+
+
+def _model(args: argparse.Namespace) -> SuperResolution:
+    name = _weights(args)
+    model = awsrn_fast.load(name)
+    scale = model.facts.scale
+    if args.scale not in (None, scale):
+        raise UserError(f"--weights {name} is for x{scale}: leave out --scale {args.scale}, or take other weights")
+    if args.outscale is not None and args.outscale > scale:
+        raise UserError(f"--outscale {args.outscale:g}: the network makes x{scale}; give a larger --scale")
+    if args.weights is None:
+        say_licences(name)
+    return model.fuse()
+
+
 def _say(text: str) -> None:
-    cli.console.print(escape(cli.printable(text)), soft_wrap=True)
+    cli.console.print(text)
 
 
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     device = pick_own_device(args.device)
-    model = awsrn_fast.load(args.weights).fuse()
+    say_if_slow(device)
+    model = _model(args)
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
     stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
-    settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality)
+    settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
         for job in jobs:

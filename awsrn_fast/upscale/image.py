@@ -18,6 +18,7 @@ from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 
 from .plan import Job
+from .size import Size, shrunk
 
 ARTEFACTS_BELOW = 80
 """Quality of a JPEG below which its artefacts are seen in the result."""
@@ -38,6 +39,7 @@ class Settings:
         max_pixels: refuse larger images.
         self_ensemble: average over flips and turns.
         quality: of JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
+        size: of the results; None: the network's factor times the input's.
     """
 
     tile: int | None = None
@@ -47,6 +49,7 @@ class Settings:
     max_pixels: int = images.MAX_PIXELS
     self_ensemble: bool = False
     quality: int | None = None
+    size: Size | None = None
 
 
 class _Pixels:
@@ -81,6 +84,8 @@ def upscale_image(
     with images.reader(job.source, settings.max_pixels, room) as reader:
         header, scale = reader.header, placed.facts.scale
         larger = header.scaled(scale)
+        if settings.size is not None:
+            larger = header.sized(*_size(job, header, settings.size, scale))
         images.check_writable(job.target, larger)
         if room is not None:
             room -= reader.resident + images.held(job.target, larger)
@@ -92,11 +97,19 @@ def upscale_image(
             tiler.on_tile = lambda done: advance(done / runs)
             remarks: dict[str, None] = {}
             with images.writer(job.target, larger, settings.quality) as out:
-                for rows in enlarged(pixels, keeping_colors(_strips(tiler, settings, remarks), scale)):
-                    out.write(rows)
+                rows = enlarged(pixels, keeping_colors(_strips(tiler, settings, remarks), scale))
+                for part in shrunk(rows, header.scaled(scale).size, larger.size):
+                    out.write(part)
         except RunError as error:
             raise RunError(str(error) if str(job.target) in str(error) else f"{job.source}: {error}") from error
     return header, larger, _remarks(job, header) + tuple(remarks)
+
+
+def _size(job: Job, header: images.Header, size: Size, scale: int) -> tuple[int, int]:
+    try:
+        return size.of(header.height, header.width, scale)
+    except RunError as error:
+        raise RunError(f"{job.source}: {error}") from error
 
 
 def _strips(tiler: Tiler, settings: Settings, remarks: dict[str, None]) -> Callable[[Source], Iterator[Tensor]]:

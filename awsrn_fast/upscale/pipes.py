@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import sys
 import tempfile
@@ -15,11 +17,19 @@ from awsrn_fast.errors import RunError, UserError
 from .plan import SUFFIXES
 
 PIPE = "-"
+PREFIX = "awsrn_fast-"
+"""Begins the names of the folders of temporary files."""
+
+
+def plain(text: str) -> str:
+    """``text`` with "standard input" and "standard output" for the temporary files that stand for them."""
+    folder = re.escape(os.path.join(tempfile.gettempdir(), PREFIX))
+    return re.sub(rf"{folder}[^/\\]+[/\\](standard (?:input|output))(\.\w+)?", r"\1", text)
 
 
 @contextmanager
-def piped(inputs: Sequence[str], out: str, format: str | None) -> Iterator[tuple[Sequence[str], str]]:
-    """``inputs`` and ``out`` with files in place of ``-``.
+def piped(inputs: Sequence[str], out: str | None, format: str | None) -> Iterator[tuple[Sequence[str], str | None]]:
+    """``inputs`` and ``out`` with files in place of ``-``; without ``out`` standard input goes to standard output.
 
     At the end of the block the result, if there is one, goes to standard output: all of it or, after an error, nothing.
     Its format is ``format``, or that of the input.
@@ -30,6 +40,8 @@ def piped(inputs: Sequence[str], out: str, format: str | None) -> Iterator[tuple
     """
     if PIPE in inputs and len(inputs) > 1:
         raise UserError("- is standard input, which holds one image: give no other input beside it")
+    if out is None and PIPE in inputs:
+        out = PIPE
     if out == PIPE and (len(inputs) > 1 or Path(inputs[0]).is_dir()):
         raise UserError("-o - is standard output, which takes one image: give a folder for several")
     for name, stream, used in (("input", sys.stdin, PIPE in inputs), ("output", sys.stdout, out == PIPE)):
@@ -40,7 +52,7 @@ def piped(inputs: Sequence[str], out: str, format: str | None) -> Iterator[tuple
     if PIPE not in (*inputs, out):
         yield inputs, out
         return
-    with tempfile.TemporaryDirectory(prefix="awsrn_fast-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         if PIPE in inputs:
             source = Path(folder) / "standard input"
             with open(source, "wb") as file:

@@ -33,15 +33,17 @@ class Job:
 
 def plan(
     inputs: Sequence[str | os.PathLike],
-    out: str | os.PathLike,
+    out: str | os.PathLike | None,
     format: str | None,
     overwrite: bool,
     part: slice = slice(None),
     say: Callable[[str], None] = lambda text: None,
+    ending: str = "",
 ) -> list[Job]:
     """The jobs, in the order of the inputs and by name within a folder; of these the ``part`` that is wanted.
 
-    One file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
+    Without ``out`` (None) each file or folder gets one beside it, of its name and ``ending``. With it,
+    one file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
     there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
     Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; a file without one of
     the known suffixes becomes PNG. Within a folder only known suffixes count; other files and linked folders are left
@@ -57,7 +59,9 @@ def plan(
         if not os.path.exists(source):  # False also for what no file system can hold, where Path raises
             raise UserError(f"no such file or folder: {source}")
     folder_wanted, left_out = len(sources) > 1 or sources[0].is_dir(), LeftOut()
-    if folder_wanted or _names_folder(out):
+    if out is None:
+        jobs = [job for source in sources for job in _beside(source, format, ending, left_out)]
+    elif folder_wanted or _names_folder(out):
         jobs = _into_folder(sources, Path(out), format, left_out)
     else:
         jobs = [Job(sources[0], _single_target(Path(out), format))]
@@ -97,6 +101,19 @@ def _single_target(out: Path, format: str | None) -> Path:
     return out
 
 
+def _beside(source: Path, format: str | None, ending: str, left_out: LeftOut) -> list[Job]:
+    # The path as it was given, but for one like "." or "..", which ends with no name.
+    named = source if source.name not in ("", "..") else source.resolve()
+    if source.is_dir():
+        return _into_folder([source], named.with_name(named.name + ending), format, left_out)
+    return [Job(source, named.with_name(named.stem + ending + _suffix(named, format)))]
+
+
+def _suffix(source: Path, format: str | None) -> str:
+    known = source.suffix.lower() in FORMATS
+    return SUFFIXES[format] if format else source.suffix if known else ".png"
+
+
 def _into_folder(sources: list[Path], out: Path, format: str | None, left_out: LeftOut) -> list[Job]:
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"{out} is a file; several images need a folder")
@@ -106,9 +123,7 @@ def _into_folder(sources: list[Path], out: Path, format: str | None, left_out: L
     for source in sources:
         files = images_below(source, out, left_out) if source.is_dir() else [(source, Path(source.name), "")]
         for file, relative, problem in files:
-            known = relative.suffix.lower() in FORMATS
-            suffix = SUFFIXES[format] if format else relative.suffix if known else ".png"
-            jobs.append(Job(file, out / relative.with_suffix(suffix), problem))
+            jobs.append(Job(file, out / relative.with_suffix(_suffix(relative, format)), problem))
     return jobs
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from awsrn_fast.cli import labelled, printable
 from awsrn_fast.launcher import speaks
 
+from .pipes import plain
 from .plan import Job
 
 _SILENCE = 60.0
@@ -87,6 +88,7 @@ class Report:
         self._line(f"{job.source} -> {job.target}: {sizes}, {seconds:.1f} s, {speed:.2f} MP/s{self._left()}{remark}")
 
     def failed(self, message: str) -> None:
+        message = plain(message)
         self.failures.append(message)
         self._line(f"failed: {message}", "red")
 
@@ -113,4 +115,4 @@ class Report:
         self._bar.update(
             self._task, completed=sum(self.sizes[: self._index]), images=f"{self._index}/{len(self.sizes)} images"
         )
-        self.console.print(f"[{self._index}/{len(self.sizes)}] {text}", style=style)
+        self.console.print(f"[{self._index}/{len(self.sizes)}] {plain(text)}", style=style)

@@ -22,6 +22,7 @@ struct AwmsCut {
 };
 
 struct AwmsShape {
+  static constexpr int kArguments = 7;
   std::int64_t n, c, o, h, w;
   DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
   int threads;
@@ -29,10 +30,13 @@ struct AwmsShape {
 };
 
 struct AwmsWeights {
+  static constexpr int kArguments = 6;
   const float* weight;  // [K, K, C, O], K odd and at most 9
-  std::int64_t k, c, o, c_wide, o_wide;
+  std::int64_t k;
   float* points;  // [30, 30, wide C, wide O]
+  std::int64_t c, o;
   int threads;
+  std::int64_t c_wide, o_wide;
 };
 
 // Where an output value goes: position (y, x), channel o at offset[o] + y * row + x * column of image `image`.
@@ -56,6 +60,7 @@ struct AwmsConv {
 };
 
 struct AwmsGradWeight {
+  static constexpr int kArguments = 5;
   AwmsShape shape;
   const void* x;         // [N, H, W, C]
   const void* grad;      // [N, H, W, O], of the convolution's output

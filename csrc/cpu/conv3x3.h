@@ -12,6 +12,7 @@ constexpr std::int64_t kConv3x3Vector = 16;  // rows of channels are padded to m
 constexpr std::int64_t kConv3x3Chunk = 16;   // tiles of 4x4 outputs whose products are computed together
 
 struct Conv3x3Shape {
+  static constexpr int kArguments = 7;
   std::int64_t n, c, o, h, w;
   DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
   int threads;
@@ -45,6 +46,7 @@ struct Conv3x3Fwd {
 
 // Images are summed up in as many slots as are given, so that the order of the sums does not depend on the threads.
 struct Conv3x3GradWeight {
+  static constexpr int kArguments = 5;
   Conv3x3Shape shape;
   Conv3x3Maps x;
   const void* grad;    // [N, H, W, O]

@@ -9,11 +9,12 @@
 namespace awsrn_fast {
 
 struct DwpwAttentionShape {
+  static constexpr int kArguments = 8;
   std::int64_t n, c, d, h, w;
   bool channels_last;  // maps are [N, H, W, C], else [N, C, H, W]
   DType dtype;         // of the maps; everything else is fp32
-  std::int64_t rows;   // a strip: what one thread does at a time, whatever the number of threads
   int threads;
+  std::int64_t rows;   // a strip: what one thread does at a time, whatever the number of threads
 };
 
 // Floats that a launcher needs: for each thread, for each strip of each image, and for all together.
@@ -31,6 +32,7 @@ struct DwpwAttentionWeights {
 };
 
 struct DwpwAttentionFwd {
+  static constexpr int kArguments = 5;
   DwpwAttentionShape shape;
   const void* x;  // [N, C, H, W]
   DwpwAttentionWeights weights;
@@ -40,6 +42,7 @@ struct DwpwAttentionFwd {
 };
 
 struct DwpwAttentionBwd {
+  static constexpr int kArguments = 13;
   DwpwAttentionShape shape;
   const void* grad_y;  // [N, D, H, W]; also the residual's gradient
   const void* x;       // [N, C, H, W]

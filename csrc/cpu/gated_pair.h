@@ -12,6 +12,7 @@ constexpr std::int64_t kPairVector = 16;  // rows of channels in workspaces are 
 constexpr std::int64_t kPairTile = 64;    // positions that are computed together
 
 struct GatedPairShape {
+  static constexpr int kArguments = 6;
   std::int64_t n, c, o, hw;  // c: channels of one of the maps
   DType dtype;               // of the maps, which are [N, HW, channels]; everything else is fp32
   int threads;
@@ -19,6 +20,7 @@ struct GatedPairShape {
 };
 
 struct GatedPairFwd {
+  static constexpr int kArguments = 7;
   GatedPairShape shape;
   const void* x[2];     // [N, HW, C]
   const float* gate;    // [N, 2C], or null for 1
@@ -31,6 +33,7 @@ struct GatedPairFwd {
 
 // The sums over an image's positions are taken in as many slots as are given, whatever the threads.
 struct GatedPairBwd {
+  static constexpr int kArguments = 12;
   GatedPairShape shape;
   const void* grad_y;   // [N, HW, O]
   const void* y;        // [N, HW, O], which says where the ReLU let through

@@ -9,14 +9,16 @@
 namespace awsrn_fast {
 
 struct GatedResidualShape {
+  static constexpr int kArguments = 6;
   std::int64_t n, c, hw;
   bool channels_last;          // maps are [N, HW, C], else [N, C, HW]
   DType dtype;                 // of the maps; everything else is fp32
-  std::int64_t chunk, chunks;  // see ReductionCut
   int threads;
+  std::int64_t chunk, chunks;  // see ReductionCut
 };
 
 struct GatedResidualFwd {
+  static constexpr int kArguments = 8;
   GatedResidualShape shape;
   const void* x;           // [N, C, HW]
   const void* f;           // [N, C, HW]
@@ -29,6 +31,7 @@ struct GatedResidualFwd {
 };
 
 struct GatedResidualBwd {
+  static constexpr int kArguments = 13;
   GatedResidualShape shape;
   const void* grad_y;      // [N, C, HW], or null for 0
   const float* grad_mean;  // [N, C], or null for 0

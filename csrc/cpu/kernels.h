@@ -9,65 +9,49 @@
 #include "cpu/non_local.h"
 #include "cpu/wide_residual.h"
 
+// The launchers: what every source in csrc/cpu defines for each instruction set. This is the one list of them.
+#define AWSRN_FAST_LAUNCHERS(X) \
+  X(void, launch_gated_residual_fwd, const GatedResidualFwd&) \
+  X(void, launch_gated_residual_bwd, const GatedResidualBwd&) \
+  X(DwpwAttentionWorkspace, dwpw_attention_fwd_workspace, const DwpwAttentionShape&) \
+  X(DwpwAttentionWorkspace, dwpw_attention_bwd_workspace, const DwpwAttentionShape&) \
+  X(void, launch_dwpw_attention_fwd, const DwpwAttentionFwd&) \
+  X(void, launch_dwpw_attention_bwd, const DwpwAttentionBwd&) \
+  X(void, launch_linear_fwd, const LinearFwd&) \
+  X(void, launch_linear_grad_weight, const LinearGradWeight&) \
+  X(void, launch_non_local_fwd, const NonLocalFwd&) \
+  X(void, launch_non_local_bwd, const NonLocalBwd&) \
+  X(void, launch_awms_prepare, const AwmsWeights&) \
+  X(void, launch_awms_conv, const AwmsConv&) \
+  X(void, launch_awms_grad_weight, const AwmsGradWeight&) \
+  X(std::int64_t, gated_pair_scratch, const GatedPairShape&) \
+  X(void, launch_gated_pair_fwd, const GatedPairFwd&) \
+  X(void, launch_gated_pair_bwd, const GatedPairBwd&) \
+  X(std::int64_t, conv3x3_scratch, const Conv3x3Shape&) \
+  X(std::int64_t, conv3x3_prepared_size, std::int64_t c, std::int64_t o) \
+  X(void, launch_conv3x3_prepare, const Conv3x3Weights&) \
+  X(void, launch_conv3x3_fwd, const Conv3x3Fwd&) \
+  X(void, launch_conv3x3_grad_weight, const Conv3x3GradWeight&) \
+  X(std::int64_t, wide_residual_fwd_scratch, const WideResidualShape&) \
+  X(std::int64_t, wide_residual_bwd_scratch, const WideResidualShape&) \
+  X(void, launch_wide_residual_fwd, const WideResidualFwd&) \
+  X(void, launch_wide_residual_bwd, const WideResidualBwd&)
+
 namespace awsrn_fast {
 
-// What one instruction set's build offers: one entry a launcher. Filled in by cpu/kernels.cpp.
+// What one instruction set's build offers: its launchers, by their names.
 struct Kernels {
   const char* isa;
-  void (*gated_residual_fwd)(const GatedResidualFwd&);
-  void (*gated_residual_bwd)(const GatedResidualBwd&);
-  DwpwAttentionWorkspace (*dwpw_attention_fwd_workspace)(const DwpwAttentionShape&);
-  DwpwAttentionWorkspace (*dwpw_attention_bwd_workspace)(const DwpwAttentionShape&);
-  void (*dwpw_attention_fwd)(const DwpwAttentionFwd&);
-  void (*dwpw_attention_bwd)(const DwpwAttentionBwd&);
-  void (*linear_fwd)(const LinearFwd&);
-  void (*linear_grad_weight)(const LinearGradWeight&);
-  void (*non_local_fwd)(const NonLocalFwd&);
-  void (*non_local_bwd)(const NonLocalBwd&);
-  void (*awms_prepare)(const AwmsWeights&);
-  void (*awms_conv)(const AwmsConv&);
-  void (*awms_grad_weight)(const AwmsGradWeight&);
-  std::int64_t (*gated_pair_scratch)(const GatedPairShape&);
-  void (*gated_pair_fwd)(const GatedPairFwd&);
-  void (*gated_pair_bwd)(const GatedPairBwd&);
-  std::int64_t (*conv3x3_scratch)(const Conv3x3Shape&);
-  std::int64_t (*conv3x3_prepared_size)(std::int64_t c, std::int64_t o);
-  void (*conv3x3_prepare)(const Conv3x3Weights&);
-  void (*conv3x3_fwd)(const Conv3x3Fwd&);
-  void (*conv3x3_grad_weight)(const Conv3x3GradWeight&);
-  std::int64_t (*wide_residual_fwd_scratch)(const WideResidualShape&);
-  std::int64_t (*wide_residual_bwd_scratch)(const WideResidualShape&);
-  void (*wide_residual_fwd)(const WideResidualFwd&);
-  void (*wide_residual_bwd)(const WideResidualBwd&);
+#define AWSRN_FAST_FIELD(result, name, ...) result (*name)(__VA_ARGS__);
+  AWSRN_FAST_LAUNCHERS(AWSRN_FAST_FIELD)
+#undef AWSRN_FAST_FIELD
 };
 
 #ifdef AWSRN_FAST_ISA
 namespace AWSRN_FAST_ISA {
-void launch_gated_residual_fwd(const GatedResidualFwd&);
-void launch_gated_residual_bwd(const GatedResidualBwd&);
-DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape&);
-DwpwAttentionWorkspace dwpw_attention_bwd_workspace(const DwpwAttentionShape&);
-void launch_dwpw_attention_fwd(const DwpwAttentionFwd&);
-void launch_dwpw_attention_bwd(const DwpwAttentionBwd&);
-void launch_linear_fwd(const LinearFwd&);
-void launch_linear_grad_weight(const LinearGradWeight&);
-void launch_non_local_fwd(const NonLocalFwd&);
-void launch_non_local_bwd(const NonLocalBwd&);
-void launch_awms_prepare(const AwmsWeights&);
-void launch_awms_conv(const AwmsConv&);
-void launch_awms_grad_weight(const AwmsGradWeight&);
-std::int64_t gated_pair_scratch(const GatedPairShape&);
-void launch_gated_pair_fwd(const GatedPairFwd&);
-void launch_gated_pair_bwd(const GatedPairBwd&);
-std::int64_t conv3x3_scratch(const Conv3x3Shape&);
-std::int64_t conv3x3_prepared_size(std::int64_t c, std::int64_t o);
-void launch_conv3x3_prepare(const Conv3x3Weights&);
-void launch_conv3x3_fwd(const Conv3x3Fwd&);
-void launch_conv3x3_grad_weight(const Conv3x3GradWeight&);
-std::int64_t wide_residual_fwd_scratch(const WideResidualShape&);
-std::int64_t wide_residual_bwd_scratch(const WideResidualShape&);
-void launch_wide_residual_fwd(const WideResidualFwd&);
-void launch_wide_residual_bwd(const WideResidualBwd&);
+#define AWSRN_FAST_DECLARE(result, name, ...) result name(__VA_ARGS__);
+AWSRN_FAST_LAUNCHERS(AWSRN_FAST_DECLARE)
+#undef AWSRN_FAST_DECLARE
 }  // namespace AWSRN_FAST_ISA
 #endif
 

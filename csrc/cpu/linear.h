@@ -12,6 +12,7 @@ constexpr std::int64_t kLinearVector = 16;  // rows of channels in workspaces ar
 constexpr std::int64_t kLinearTile = 64;    // positions that are computed together
 
 struct LinearShape {
+  static constexpr int kArguments = 5;
   std::int64_t rows, c, o;  // positions, channels in and out
   DType dtype;              // of the maps, [rows, channels]; everything else is fp32
   int threads;
@@ -19,6 +20,7 @@ struct LinearShape {
 };
 
 struct LinearFwd {
+  static constexpr int kArguments = 6;
   LinearShape shape;
   const void* x;         // [rows, C]
   const float* weight;   // [C, O]
@@ -31,6 +33,7 @@ struct LinearFwd {
 
 // The sums over the positions are taken in as many slots as are given, whatever the threads.
 struct LinearGradWeight {
+  static constexpr int kArguments = 5;
   LinearShape shape;
   const void* x;       // [rows, C]
   const void* grad;    // [rows, O]

@@ -10,19 +10,21 @@
 namespace awsrn_fast {
 
 struct NonLocalShape {
+  static constexpr int kArguments = 8;
   std::int64_t n, h, w, d;
   // The queries of one block attend to the rows and columns of it and `halo` more on each side, shifted inward at
   // the borders. A block as large as the map is global attention.
   std::int64_t block, halo;
+  DType dtype;           // of what has D channels
+  int threads;
   std::int64_t scratch;  // floats of a thread's workspace
   std::int64_t groups;   // parts that each block's keys are cut into in the backward pass, of the shape alone
   std::int64_t rows;     // of a tile of queries in the backward pass
   std::int64_t wide;     // d in whole vectors of the widest kind
-  DType dtype;           // of what has D channels
-  int threads;
 };
 
 struct NonLocalFwd {
+  static constexpr int kArguments = 4;
   NonLocalShape shape;
   const void* qkv;  // [N, HW, 3D]: query, key, value
   void* attended;   // [N, HW, D]
@@ -31,6 +33,7 @@ struct NonLocalFwd {
 };
 
 struct NonLocalBwd {
+  static constexpr int kArguments = 6;
   NonLocalShape shape;
   const void* grad;        // [N, HW, D], of `attended`
   const void* qkv;         // [N, HW, 3D]

@@ -14,6 +14,7 @@ constexpr std::int64_t kWideChunk = kConv3x3Chunk;  // tiles of 4x4 outputs side
 // A map is cut into panels, at most a chunk wide, and these into segments of rows of tiles. A thread goes down a segment
 // and keeps the last rows of the wide map alone, near its L2 cache.
 struct WideResidualShape {
+  static constexpr int kArguments = 7;
   std::int64_t n, c, k, h, w;
   DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
   int threads;

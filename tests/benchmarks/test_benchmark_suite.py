@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from contest import Contender, Turns, WrongResult, contest
 from rows import NetworkRow, OpRow, all_rows, tiny
 from work import of_op
 
-from awsrn_fast import ops
+from awsrn_fast import native, ops
 from awsrn_fast.errors import UserError
 from awsrn_fast.ops.dwpw_attention.cases import BENCHMARKS
 
@@ -226,3 +227,17 @@ def test_spread() -> None:
 def test_benchmark_json_is_comparable(run: Path) -> None:
     stored = json.loads(run.read_text())
     assert all(b["fullname"].startswith("benchmarks/test_benchmarks.py::") for b in stored["benchmarks"])
+
+
+@pytest.mark.skipif(native.cpu is None, reason=native.cpu_reason)
+def test_peers_are_held_to_the_instruction_set_that_was_asked_for() -> None:
+    code = (
+        "import sys; sys.path.insert(0, 'benchmarks'); import instructions; instructions.hold_peers()\n"
+        "import torch, machine, engines; print(torch.backends.cpu.get_cpu_capability(), "
+        "machine.machine_class(torch.device('cpu')), machine.training_dtype(torch.device('cpu')), *engines.available())"
+    )
+    environment = os.environ | {"AWSRN_FAST_ISA": "portable"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("DEFAULT cpu-portable torch.float32")
+    assert ("ONNX Runtime" in done.stdout) == (len(native.cpu.available_isas()) == 1)

@@ -20,11 +20,11 @@ def test_naive_attention_is_the_same_function() -> None:
 
 
 def test_attention_is_linear_in_the_positions_and_naive_is_not() -> None:
-    if "native" not in backends.registered("non_local") or not native.cpu:
+    if "cpu" not in backends.registered("non_local") or not native.cpu:
         pytest.skip("the native library is not built")
     small, large = (next(c for c in BENCHMARKS if c.name == f"d=32, {n}x{n}") for n in (64, 96))
     growth = (96 / 64) ** 2
-    fused = [memory.of_op("non_local", case, torch.float32, "native") for case in (small, large)]
+    fused = [memory.of_op("non_local", case, torch.float32, "cpu") for case in (small, large)]
     naive = [memory.of_op("non_local", case, torch.float32, "naive") for case in (small, large)]
     assert fused[1].peak / fused[0].peak == pytest.approx(growth, rel=0.01)
     assert naive[1].saved / naive[0].saved > 0.95 * growth**2
@@ -34,7 +34,7 @@ def test_attention_is_linear_in_the_positions_and_naive_is_not() -> None:
 
 def test_global_attention_of_256x256_positions_fits_eleven_gigabytes_and_eager_does_not() -> None:
     case = _case("256x256", 1, 64, 256, 256, 32)
-    fused = memory.of_op("non_local", case, torch.bfloat16, "native")
+    fused = memory.of_op("non_local", case, torch.bfloat16, "cpu")
     assert fused.peak < 2**28
     assert memory.of_op("non_local", case, torch.bfloat16, "naive").peak > 11 * 2**30
 
@@ -57,6 +57,6 @@ def test_bytes_kept_for_the_backward_are_those_of_the_docstring(op: str) -> None
             n, c, h, w = (*next(iter(case.shapes.values())), 1, 1)[:4]
             sizes = {}
         expected = eval(said, sizes | {"N": n, "C": c, "H": h, "W": w, "b": 4})
-        kernels = "native" if "native" in backends.registered(op) else "triton"
-        with backends.as_if_on("cpu") if kernels == "native" else backends.as_if_on("cuda", (8, 0)):
+        kernels = "cpu" if "cpu" in backends.registered(op) else "triton"
+        with backends.as_if_on("cpu") if kernels == "cpu" else backends.as_if_on("cuda", (8, 0)):
             assert memory.of_op(op, case, torch.float32, kernels).saved == expected, case.name

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import awsrn_fast
-from awsrn_fast import arguments, commands, threads
+from awsrn_fast import arguments, commands, limits, threads
 from awsrn_fast.config import Config
 from awsrn_fast.errors import UserError
 from awsrn_fast.train.options import GROUPS
@@ -121,7 +121,7 @@ class TestThreads:
             monkeypatch.setenv(name, "")
             monkeypatch.delenv(name)
         monkeypatch.delitem(sys.modules, "torch")
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+        monkeypatch.setattr(threads, "cpus", lambda: 8)
         return monkeypatch
 
     def test_they_wait_briefly_unless_the_user_says_otherwise(self, fresh: pytest.MonkeyPatch) -> None:
@@ -154,9 +154,30 @@ class TestThreads:
     def test_what_is_prepared_reaches_torch(self) -> None:
         code = "from awsrn_fast import threads; threads.others_running = lambda: 1; threads.prepare(True)\n"
         code += "import os, torch; print(os.environ['OMP_NUM_THREADS'], torch.get_num_threads())"
-        cores = len(os.sched_getaffinity(0))
+        cores = limits.cpus()
         if cores < 2:
             pytest.skip("one core")
         environment = {k: v for k, v in os.environ.items() if k not in (*threads.WAITING, *threads.COUNTS)}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
         assert done.stdout.split() == [str(cores - 1)] * 2, done.stderr
+
+
+def test_everything_but_the_gpu_works_without_triton(tmp_path: Path) -> None:
+    code = """
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = staticmethod(
+    lambda name, path=None, target=None: None if name.split(".")[0] == "triton" else find(name, path, target)
+)
+import torch, awsrn_fast
+from awsrn_fast.backends import Call
+print(awsrn_fast.explain("awms", Call("cuda", (8, 6), torch.float16, (1, 32, 48, 48))))
+awsrn_fast.load("improved-s-x2").fuse()(torch.rand(1, 3, 8, 8))
+import sys
+from awsrn_fast.cli import run
+from awsrn_fast.tune.command import main
+run(lambda: main(["--dry-run"]))
+"""
+    done = run("-c", code)
+    assert done.returncode == 2 and "triton: Triton is not installed: pip install triton" in done.stdout, done.stderr
+    assert "error: tune is for the Triton kernels, and Triton is not installed" in done.stderr

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,9 @@ def weights(tmp_path):
 
 def test_the_original_is_shown_and_measured(photo, weights, tmp_path, capsys):
     assert main([photo, "--hr", "-o", str(tmp_path / "out/c.png"), "--weights", *weights, "--crop-size", "16"]) == 0
-    lines = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert re.search(r"written: .*c\.png, a, second and bicubic at \d+x\d+ pixels\n", said.err)
     assert [line.split(":")[0] for line in lines] == ["input", "bicubic", "a", "second", "original"]
     assert "dB" in lines[2]
     assert lines[0] == "input: 30x23"
@@ -41,7 +45,7 @@ def test_the_original_is_shown_and_measured(photo, weights, tmp_path, capsys):
 def test_an_image_without_original(photo, weights, tmp_path, capsys):
     options = ["-o", str(tmp_path / "c.png"), "--weights", weights[0]]
     assert main([photo, *options, "--crop", "2,4,20,30", "--crop", "90,60,32,34"]) == 0
-    assert not capsys.readouterr().err
+    assert capsys.readouterr().out == ""
     assert (tmp_path / "c.png").is_file()
 
 

@@ -38,8 +38,21 @@ SHAPES: dict[str, Case] = {
         },
         {"block": 12, "halo": 3},
     ),
+    "conv3x3": Case("two maps", {"x": (1, 32, 32, 32), "weight": (32, 64, 3, 3), "bias": (32,), "x1": (1, 32, 32, 32)}),
+    "gated_pair": Case(
+        "fusion",
+        {"x0": (1, 32, 32, 32), "x1": (1, 32, 32, 32), "gate": (1, 64), "weight": (32, 64), "bias": (32,)},
+    ),
+    "wide_residual": Case(
+        "unit",
+        {"x": (1, 32, 24, 32), "w1": (128, 32, 3, 3), "b1": (128,), "w2": (32, 128, 3, 3), "b2": (32,)}
+        | {"gate": (1, 32), "x_scale": (1,), "res_scale": (1,)},
+    ),
     "channel_attention": Case("levels", {"mean": (4, 128), "w1": (8, 128), "b1": (8,), "w2": (128, 8), "b2": (128,)}),
 }
+MOST_WAVEFRONTS = {"wide_residual_fwd_kernel": 1.35}
+"""Times the ideal, of ldmatrix, where it is not 1: rows of 18 positions of the wide map lie in rows of 20 of x, so that
+most matrices run over from one row to the next, where the positions jump by two."""
 MOST_SECTORS = 1.25
 """Times the sectors that the bytes of a kernel would fill, loads and stores together."""
 
@@ -59,7 +72,8 @@ def test_sectors_and_conflicts(op: str, dtype: torch.dtype) -> None:
     sums: dict[tuple[str, bool], list[int]] = defaultdict(lambda: [0, 0])
     for _, kernel, place, kind, requests, units, ideal in accesses:
         if kind == "ldmatrix":
-            assert units == ideal, f"{kernel}: ldmatrix at {place} takes {units} wavefronts, {ideal} would do"
+            allowed = next((most for name, most in MOST_WAVEFRONTS.items() if name in kernel), 1)
+            assert units <= allowed * ideal, f"{kernel}: ldmatrix at {place} takes {units} wavefronts, {ideal} would do"
         if kind.startswith("global"):
             sums[kernel][0] += units
             sums[kernel][1] += ideal

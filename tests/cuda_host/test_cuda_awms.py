@@ -8,7 +8,7 @@ from suite_awms import AwmsSuite
 
 from awsrn_fast import backends, ops
 from awsrn_fast.ops._cases import Case
-from awsrn_fast.ops.awms.autograd import _in_products_order
+from awsrn_fast.ops.awms.cuda import prepare
 
 
 class TestAwmsOnHost(AwmsSuite):
@@ -53,7 +53,7 @@ def test_prepared_weights_give_the_same_bits(dtype: torch.dtype) -> None:
     arguments = case(1, 20, 3, 4, 3, 4, 3).make(dtype)
     with cuda_on_cpu("awms", 75), backends.use_backend(awms="cuda"):
         expected = ops.awms(**arguments)
-        prepared = _in_products_order(arguments["weight"])
+        prepared = prepare(arguments["weight"])
         assert torch.equal(ops.awms(**arguments, prepared=prepared), expected)
         # Of another order, as after a cast of the module, or of the native kernels: converted anew.
         for other in (prepared.double(), torch.zeros(5), torch.zeros(4, dtype=torch.uint8)):

@@ -80,5 +80,5 @@ FRAGMENT = 128
 def test_backwards_cut_depends_on_shape_and_architecture(arch: int, side: int, slices: int, strips: int) -> None:
     """At 32 channels: two times 2 x 5 fragments of the products' weights and biases a slice, 10 x 32 sums a strip."""
     with cuda_on_cpu("dwpw_attention", arch) as module:
-        floats = module.dwpw_attention_bwd_workspace(1, 32, 32, side, side, module.FLOAT16, arch)
+        floats = module.dwpw_attention_bwd_workspace((1, 32, 32, side, side), module.FLOAT16, arch)
     assert floats == slices * 2 * (2 * 5) * FRAGMENT + strips * 10 * 32

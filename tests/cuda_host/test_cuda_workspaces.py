@@ -31,22 +31,23 @@ def dtypes(module: ModuleType) -> tuple[int, int, int]:
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_gated_residual(module: ModuleType, channels_last: bool) -> None:
     for c, (h, w), dtype, at, n in product(range(1, 257), MAPS, dtypes(module), (ALIGNED, OFF), (1, 3)):
-        sizes = (n, c, h * w, channels_last, dtype, 0, 0, 80)
-        module.gated_residual_fwd(*[at] * 8, *sizes)
-        module.gated_residual_bwd(*[at] * 13, *sizes)
+        maps, where = (n, c, h * w, channels_last), (dtype, (0, 0, 80))
+        module.gated_residual_fwd((maps, *[at] * 8), *where)
+        module.gated_residual_bwd((maps, *[at] * 13), *where)
 
 
 @pytest.mark.parametrize("arch", [75, 80, 86, 89, 90, 120])
 def test_dwpw_attention(module: ModuleType, arch: int) -> None:
     for c, d, (h, w), dtype in product(range(8, 129, 8), range(8, 129, 24), MAPS, dtypes(module)):
         if dtype != module.BFLOAT16 or arch >= 80:
-            module.dwpw_attention_bwd(*[ALIGNED] * 17, 2, c, d, h, w, dtype, 0, 0, arch)
+            given = ((2, c, d, h, w), *[ALIGNED] * 2, (ALIGNED,) * 6, *[ALIGNED] * 9)
+            module.dwpw_attention_bwd(given, dtype, (0, 0, arch))
 
 
 @pytest.mark.parametrize("k", [1, 3, 5, 7, 9])
 def test_awms(module: ModuleType, k: int) -> None:
     for c, scale, (h, w), dtype in product(range(1, 257, 5), (1, 2, 3, 4, 8), MAPS, dtypes(module)):
         o, rows = 3 * scale**2, -(-c // 8) * 8
-        sizes = (1, c, o, h, w, k, dtype, 0, 0, 80)
-        module.awms_bwd_grad(*[ALIGNED] * 6, o, False, scale, 1.0, *sizes)
-        module.awms_bwd_weight(*[ALIGNED] * 4, rows, o, *sizes)
+        maps, where = (1, h, w, c, o, k), (dtype, (0, 0, 80))
+        module.awms_bwd_grad((maps, o, *[ALIGNED] * 2, False, scale, 1.0, *[ALIGNED] * 4), *where)
+        module.awms_bwd_weight((maps, rows, o, *[ALIGNED] * 4), *where)

@@ -4,13 +4,17 @@ import errno
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from awsrn_fast.data import Degradation, cache, cache_folder, crop_to_multiple, downscale, make_lr, open_photos
 from awsrn_fast.errors import RunError, UserError
+from awsrn_fast.files import remove_leftovers
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing_behind(folder, cache_place,
 def test_leftovers_of_killed_runs_go_after_a_day(folder, cache_place):
     open_photos([folder], 4)
     place = next(cache_place.iterdir())
-    old, new = place / ".1.part.npy", place / ".2.part.npy"
+    old, new = place / ".000000000001.part.npy", place / ".000000000002.part.npy"
     for file in (old, new):
         file.write_bytes(b"half")
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
@@ -140,7 +144,7 @@ def test_leftovers_of_killed_runs_go_after_a_day(folder, cache_place):
 
 def test_a_file_that_another_process_renames_meanwhile_is_no_failure(folder, cache_place):
     open_photos([folder], 4)
-    gone = next(cache_place.iterdir()) / ".3.part.npy"
+    gone = next(cache_place.iterdir()) / ".000000000003.part.npy"
     gone.symlink_to("renamed")  # listed, and not there when it is looked at
     assert len(open_photos([folder], 4))
 
@@ -188,3 +192,46 @@ def test_where_the_cache_is(monkeypatch, tmp_path, cache_place):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache/awsrn_fast"
+
+
+def test_a_user_without_a_home_has_a_cache_all_the_same(monkeypatch, tmp_path):
+    for name in ("AWSRN_FAST_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def none():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cache.Path, "home", none)
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert cache.cache_folder() == tmp_path / f"awsrn_fast-{os.getuid()}"
+    monkeypatch.setenv("AWSRN_FAST_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(UserError, match="AWSRN_FAST_CACHE=~nobody-of-this-name/cache"):
+        cache.cache_folder()
+
+
+LEAVES_HALF = """
+import os, signal, sys
+from awsrn_fast.files import replacing
+with replacing(sys.argv[1]) as beside:
+    beside.write_bytes(b"half")
+    print(beside, flush=True)
+    {then}
+"""
+
+
+def test_what_a_killed_process_left_goes_at_once_and_what_a_live_one_writes_stays(tmp_path):
+    def start(then, **options):
+        code = LEAVES_HALF.format(then=then)
+        return subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "x.npy")], stdout=subprocess.PIPE, **options
+        )
+
+    killed = start("os.kill(os.getpid(), signal.SIGKILL)")
+    half = Path(killed.communicate()[0].decode().strip())
+    assert half.exists()
+    alive = start("sys.stdin.read()", stdin=subprocess.PIPE)
+    writing = Path(alive.stdout.readline().decode().strip())
+    remove_leftovers(tmp_path)
+    assert not half.exists() and writing.exists()
+    alive.communicate()
+    assert not writing.exists() and (tmp_path / "x.npy").read_bytes() == b"half"

@@ -33,7 +33,7 @@ def test_the_hr_folder_of_a_set_is_found_and_its_lr_left_out(tmp_path, photo, sa
 @pytest.mark.parametrize("layout", [("DIV2K_train_HR", "DIV2K_valid_HR"), ("train", "valid")])
 def test_layouts_decide_the_split(tmp_path, photo, save, layout):
     for folder, name in zip(layout, ("0800.png", "0801.png"), strict=True):
-        save(tmp_path / folder / name, photo())
+        save(tmp_path / folder / name, photo(seed=int(name[:4])))
     if layout[0].startswith("DIV2K"):
         save(tmp_path / "DIV2K_train_LR_bicubic/X4/0800x4.png", photo())
     both = [tmp_path / folder for folder in layout]
@@ -114,3 +114,35 @@ def test_the_embedded_sample_is_what_it_should_be():
         assert min(read_rgb(file).shape[:2]) >= 512
         row = next(line for line in licences.splitlines() if f"| {file.parent.name}/{file.name} |" in line)
         assert row.split("|")[-2].strip() in ("CC0 1.0", "public domain")
+
+
+@pytest.mark.parametrize(
+    "links", [{"again": "."}, {"a": ".", "b": "."}, {"in/up": ".."}, {"x": "in", "y": "in"}, {"c": "c"}]
+)
+def test_links_that_lead_back_give_each_file_once(tmp_path, save, photo, links) -> None:
+    for i, name in enumerate(("0.png", "1.png", "in/2.png")):
+        save(tmp_path / "set" / name, photo(16, 16, seed=i))
+    for name, target in links.items():
+        (tmp_path / "set" / name).symlink_to(target)
+    found = find_images([tmp_path / "set", tmp_path / "set" / "in"])
+    assert sorted(path.name for path in found) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_linked_folder_and_a_linked_file_elsewhere_are_followed(tmp_path, save, photo) -> None:
+    save(tmp_path / "elsewhere" / "0.png", photo(16, 16))
+    save(tmp_path / "single.png", photo(16, 16, seed=1))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "set" / "1.png").symlink_to(tmp_path / "single.png")
+    assert [path.name for path in find_images([tmp_path / "set"])] == ["1.png", "0.png"]
+
+
+@pytest.mark.parametrize("layout", [("a{}.png", "b{}.png"), ("train/a{}.png", "valid/b{}.png")])
+def test_a_copy_of_a_validation_image_is_not_trained_on(tmp_path, save, photo, layout) -> None:
+    for i in range(6):
+        for name in layout:
+            if i < 5 or name == layout[0]:
+                save(tmp_path / name.format(i), photo(16, 16, seed=i))
+    train, valid = ({path.read_bytes() for path in find_images([tmp_path], split)} for split in ("train", "valid"))
+    assert train and valid and not train & valid
+    assert len(train | valid) == 6

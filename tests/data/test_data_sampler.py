@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from awsrn_fast.data import PatchSampler, open_photos, upscale
+from awsrn_fast.data import Degradation, PatchSampler, make_lr, open_photos, upscale
 from awsrn_fast.errors import UserError
 from awsrn_fast.metrics import luma
 
@@ -121,3 +121,23 @@ def test_errors_are_computed_once(photos, cache_place, monkeypatch):
 def test_no_augmentation_when_asked(photos):
     places = _places(PatchSampler(photos, 0, augment=False), 8, 50)
     assert {(place.flip, place.turns) for place in places} == {(False, 0)}
+
+
+def test_a_degraded_patch_is_that_of_the_whole_image_and_drawn_anew(photos):
+    """Blur and kernels alone draw nothing, so a patch with its surroundings must equal the same part of the image."""
+    fixed = Degradation(blur=1.2, resize=("lanczos",))
+    sampler = PatchSampler(photos, seed=3, degradation=fixed)
+    plain = PatchSampler(photos, seed=3)
+    lr, hr = sampler.batch(5, 8, 6)
+    assert torch.equal(hr, plain.batch(5, 8, 6)[1])
+    for index in range(6):
+        place = sampler.place(5, index, 8)
+        whole = make_lr(np.asarray(photos[place.photo].hr), photos.scale, fixed)
+        part = whole[place.top : place.top + place.size, place.left : place.left + place.size]
+        part = np.rot90(part[:, ::-1] if place.flip else part, place.turns)
+        np.testing.assert_array_equal(lr[index].permute(1, 2, 0).numpy(), part)
+
+    drawn = PatchSampler(photos, seed=3, degradation=Degradation(noise=(0, 20), jpeg=(40, 95)))
+    first, again, later = drawn.batch(5, 8, 6)[0], drawn.batch(5, 8, 6)[0], drawn.batch(6, 8, 6)[0]
+    assert torch.equal(first, again) and not torch.equal(first, later)
+    assert torch.equal(drawn.batch(5, 8, 3, first=3)[0], first[3:])

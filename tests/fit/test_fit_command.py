@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from awsrn_fast.errors import UserError
-from awsrn_fast.fit.answer import seen_side
 from awsrn_fast.fit.command import main
+from awsrn_fast.fit.solver import seen_side
 from awsrn_fast.inference import Tiler
 from awsrn_fast.memory import ASSUMED, Network, Target, need, predict_inference, predict_training
 from awsrn_fast.models import create

@@ -16,6 +16,9 @@ from awsrn_fast.train.distributed import World
 
 CPU = torch.device("cpu")
 
+ON_CPU = "--device cpu --dtype float32"
+SMALL = f"--variant awsrn-sd {ON_CPU} --curriculum false --patch 8 --scale 2"
+
 
 def refusal(config: Config, world: World | None = None) -> str:
     with pytest.raises(UserError) as error:
@@ -35,8 +38,7 @@ def fits(config: Config, world: World | None = None) -> bool:
 def test_a_run_beyond_the_limit_does_not_start(tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(UserError, match=r"--memory-limit 0.4GB: training with 16 patches of 48 is predicted to take"):
-        main(["--variant", "awsrn-s", "--device", "cpu", "--dtype", "float32", "--memory-limit", "0.4GB",
-              "--out", str(out)])  # fmt: skip
+        main(["--variant", "awsrn-s", *ON_CPU.split(), "--memory-limit", "0.4GB", "--out", str(out)])
     assert not out.exists()
 
 
@@ -68,8 +70,7 @@ def test_not_even_one_patch() -> None:
 
 
 def test_a_large_validation_image_is_found_before_the_run(tmp_path: Path) -> None:
-    run = ["--variant", "awsrn-sd", "--device", "cpu", "--dtype", "float32", "--curriculum", "false", "--patch", "8",
-           "--batch", "1", "--scale", "2", "--out", str(tmp_path / "run")]  # fmt: skip
+    run = [*SMALL.split(), "--batch", "1", "--out", str(tmp_path / "run")]
     with pytest.raises(
         UserError, match=r"validating on an image of 256 x 256 LR pixels is predicted to take .*--valid"
     ):
@@ -82,8 +83,7 @@ def test_what_is_no_size_is_refused() -> None:
 
 
 def test_a_run_within_the_limit_and_with_checkpointing_ends_with_the_same_bits(tmp_path: Path) -> None:
-    run = ["--variant", "awsrn-sd", "--device", "cpu", "--dtype", "float32", "--curriculum", "false", "--patch", "8",
-           "--batch", "2", "--scale", "2", "--iterations", "2", "--fass", "false"]  # fmt: skip
+    run = [*SMALL.split(), "--batch", "2", "--iterations", "2", "--fass", "false"]
     assert main([*run, "--out", str(tmp_path / "plain"), "--memory-limit", "4GB"]) == 0
     assert main([*run, "--out", str(tmp_path / "again"), "--checkpoint-activations", "true"]) == 0
     plain, again = (torch.load(tmp_path / name / "state.pt", weights_only=True)["model"] for name in ("plain", "again"))

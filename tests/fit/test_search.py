@@ -100,3 +100,20 @@ def test_the_tracker_counts_storages_once_and_as_long_as_they_live() -> None:
     with Tracker(granularity=512) as rounded:
         kept = [torch.empty(1), torch.empty(129)]
         assert (len(kept), rounded.live) == (2, 512 + 1024)
+
+
+@pytest.mark.parametrize(
+    "printed, name",
+    [
+        ("NVIDIA GeForce RTX 2080 Ti", "RTX 2080 Ti"),
+        ("Tesla T4", "T4"),
+        ("NVIDIA A100-SXM4-40GB", "A100 40GB"),
+        ("NVIDIA H100 80GB HBM3", "H100"),
+        ("NVIDIA A10G", "A10G"),
+        ("NVIDIA GeForce RTX 3060 Laptop GPU", "RTX 3060 Laptop"),
+        ("NVIDIA RTX 6000 Ada Generation", "RTX 6000 Ada"),
+        ("NVIDIA GeForce RTX 2070 with Max-Q Design", "RTX 2070"),
+    ],
+)
+def test_names_as_nvidia_smi_prints_them(printed: str, name: str) -> None:
+    assert find_card(printed)[0] == name

@@ -87,7 +87,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "imagej.tiff": lambda: by_tifffile("uint16", 1, imagej=True),
     "mask.tiff": masked,
 }
-if features.check("avif"):
+if "avif" in features.modules and features.check("avif"):
     FILES |= {
         "avif": lambda: by_pillow("AVIF", xmp=_XMP, speed=10),
         "alpha.avif": lambda: by_pillow("AVIF", _ARRAY, speed=10),

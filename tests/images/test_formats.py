@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, features
+from PIL import Image, ImageCms
 
 from awsrn_fast import images
 from awsrn_fast.errors import RunError
@@ -20,7 +20,7 @@ XMP = (
     b"<tiff:ImageLength>24</tiff:ImageLength><tiff:XResolution>300/1</tiff:XResolution></x:xmpmeta>"
 )
 IPTC = b"\x1c\x02\x50\0\x02me"
-avif = pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+avif = pytest.mark.skipif(".avif" not in images.FORMATS, reason="Pillow without AVIF")
 SUFFIXES = [".png", ".tif", ".jpg", ".webp", ".bmp", pytest.param(".avif", marks=avif)]
 
 
@@ -296,3 +296,12 @@ def test_the_profile_of_a_bmp_is_found(tmp_path, ramp):
     picture = images.read(tmp_path / "in.bmp")
     assert picture.icc == profile
     np.testing.assert_array_equal(np.rint(255 * picture.color[..., 0]), ramp)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_xmp_within_exif_is_xmp(tmp_path, ramp, suffix):
+    exif = Image.Exif()
+    exif[700] = XMP.replace(b"'6'", b"'1'")
+    color(ramp).save(tmp_path / f"in{suffix}", exif=exif)
+    picture, target = twice(tmp_path, f"in{suffix}", ".png")
+    assert b"dc:title='kept'" in images.read(target).extras.xmp and picture.notes == ()

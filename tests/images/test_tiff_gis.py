@@ -346,3 +346,15 @@ def test_jpeg_in_a_geotiff_keeps_place_and_mask(tmp_path, ramp, tile):
     assert tag(tmp_path / "out.tif", 33550) == (5, 5, 0)
     np.testing.assert_array_equal(picture.alpha > 0.5, ramp > 50)
     assert np.abs(picture.color[..., 0] * 255 - ramp).max() < 6
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(8, 3), (4, 1), (1, 1)], ids=["palette", "4 bits", "1 bit"])
+def test_a_no_data_number_of_numbers_that_become_others_is_left_out(tmp_path, ramp, bits, photometric):
+    packed = np.packbits(np.unpackbits(ramp[..., None], axis=-1)[..., :bits].reshape(24, -1), axis=1)
+    tags = tags_of(ramp, photometric, t258=(3, [bits]), t339=(3, [1]), t42113=(2, b"1\0"))
+    if photometric == 3:
+        tags[320] = (3, [257 * (i % 256) for i in range(768)])
+    write_tiff(tmp_path / "in.tif", (tags, [packed.tobytes()]))
+    picture = enlarged(tmp_path)
+    assert "1, which means no data, is taken as a colour and left out" in picture.notes
+    assert tag(tmp_path / "out.tif", 42113) is None

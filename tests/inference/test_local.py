@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from awsrn_fast.inference import Placed, Tiler, with_local_means
-from awsrn_fast.inference.local import local_means
+from awsrn_fast.inference.local import local_gates, local_means
 from awsrn_fast.inference.memory import most_taken
 from awsrn_fast.models import AWSRN, ImprovedAWSRN
 
@@ -43,9 +43,9 @@ def test_images_within_the_window_have_the_network_s_own_result(network):
 
 def test_every_pixel_has_the_gate_of_its_window(network):
     x, side = torch.rand(1, 8, 14, 15), 6
-    name = next(name for name, m in network.named_modules() if name.endswith("b0.gate"))
-    attention = network.get_submodule(name)
-    gates = with_local_means(network, side).network.get_submodule(name)(x)
+    stage = next(stage for part in network.parts() for stage in part if stage.name.endswith("b0.gate"))
+    attention = network.get_submodule(stage.name)
+    gates = local_gates(side)(stage, [x, x], [None, None])
     window = x[:, :, 4:10, 5:11]  # of the pixel (7, 8)
     torch.testing.assert_close(gates[:, :, 7, 8], attention(window.mean((2, 3))))
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from awsrn_fast import backends, ops
 from awsrn_fast.ops._accuracy import deviations, forward_and_gradients
-from awsrn_fast.ops._arguments import check
 from awsrn_fast.ops._cases import Case
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -28,9 +27,7 @@ def cases_of(op: str) -> list[Case]:
 
 
 def call_of(op: str, arguments: dict[str, Any]) -> backends.Call:
-    dims = importlib.import_module(f"awsrn_fast.ops.{op}").DIMS
-    sizes = check(op, dims, **{name: arguments.get(name) for name in dims})
-    return backends.call_of(arguments[next(iter(dims))], sizes)
+    return importlib.import_module(f"awsrn_fast.ops.{op}").OP.call_of(**arguments)
 
 
 def as_tuple(result: Any) -> tuple[Tensor, ...]:

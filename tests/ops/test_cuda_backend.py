@@ -50,7 +50,7 @@ def test_a_launch_that_fails_names_the_op() -> None:
     addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
     no_such_device = 1000
     with pytest.raises(RuntimeError, match="gated_residual: CUDA launch failed: "):
-        native.cuda.gated_residual_fwd(*addresses, 1, 4, 4, False, native.cuda.FLOAT32, no_such_device, 0, 75)
+        native.cuda.gated_residual_fwd(((1, 4, 4, False), *addresses), native.cuda.FLOAT32, (no_such_device, 0, 75))
 
 
 @pytest.mark.gpu

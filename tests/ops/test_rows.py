@@ -15,7 +15,7 @@ from awsrn_fast import backends, ops
 from awsrn_fast.ops._cases import Case
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = ("reference", "native", "cuda", "triton")
+COLUMNS = ("reference", "cpu", "cuda", "triton")
 CUDA_SOURCES = {"conv3x3": "conv", "gated_pair": "conv"}
 """Of ops that are one kernel on CUDA."""
 
@@ -26,8 +26,8 @@ def test_every_row_has_its_files(op: str) -> None:
     present = {path.stem for path in folder.glob("*.py")}
     assert {"__init__", "reference", "cases"} <= present
     assert (ROOT / "tests" / "ops" / f"test_{op}.py").is_file()
-    assert ("autograd" in present) == bool(set(backends.registered(op)) - {"reference"})
-    assert (ROOT / "csrc" / "cpu" / f"{op}.cpp").is_file() == ("native" in backends.registered(op))
+    assert present & {"cpu", "cuda", "triton"} == set(backends.registered(op)) - {"reference"}
+    assert (ROOT / "csrc" / "cpu" / f"{op}.cpp").is_file() == ("cpu" in backends.registered(op))
     cuda = ROOT / "csrc" / "cuda" / f"{CUDA_SOURCES.get(op, op)}.cu"
     assert cuda.is_file() == ("cuda" in backends.registered(op))
     assert (ROOT / "kernels" / f"{op}.py").is_file() == ("triton" in backends.registered(op))
@@ -66,16 +66,22 @@ class TestChoice:
     def test_unknown_names_are_errors(self) -> None:
         with pytest.raises(ValueError, match="no backend 'fast'"), awsrn_fast.use_backend("fast"):
             pass
-        with pytest.raises(ValueError, match="no op 'blur'"), awsrn_fast.use_backend(blur="native"):
+        with pytest.raises(ValueError, match="no op 'blur'"), awsrn_fast.use_backend(blur="cpu"):
             pass
         with pytest.raises(ValueError, match="no op 'blur'"):
             awsrn_fast.explain("blur")
+
+    def test_former_names_are_taken(self) -> None:
+        with awsrn_fast.use_backend("native"):
+            assert awsrn_fast.explain("awms").chosen == "cpu"
+        with awsrn_fast.use_backend(awms="native"):
+            assert awsrn_fast.explain("awms").chosen == "cpu"
 
     def test_order_by_architecture(self) -> None:
         def order(device: str, capability: tuple[int, int] | None) -> tuple[str, ...]:
             return backends.order(backends.Call(device, capability, torch.float16, (1, 32, 8, 8)))
 
-        assert order("cpu", None) == ("native", "reference")
+        assert order("cpu", None) == ("cpu", "reference")
         assert order("cuda", (7, 5)) == ("cuda", "triton", "reference")
         assert order("cuda", (8, 6)) == ("cuda", "triton", "reference")
         assert order("xpu", None) == ("triton", "reference")
@@ -83,7 +89,7 @@ class TestChoice:
     def test_explain_gives_a_reason_for_every_backend_that_does_not_run(self) -> None:
         for op in ops.ROWS:
             explanation = awsrn_fast.explain(op)
-            assert explanation.chosen in ("native", "reference")
+            assert explanation.chosen in ("cpu", "reference")
             assert set(explanation.against) == set(backends.NAMES) - {explanation.chosen}
             assert all(explanation.against.values())
 
@@ -95,14 +101,14 @@ class TestChoice:
             ("non_local", "cuda", {"D": 65}, "65 channels of queries (at most 64)"),
             ("non_local", "triton", {"D": 65}, "65 channels of queries (at most 64)"),
             ("awms", "cuda", {"K": 11}, "a 11x11 kernel (at most 9x9)"),
-            ("awms", "native", {"K": 11}, "a 11x11 kernel (at most 9x9)"),
+            ("awms", "cpu", {"K": 11}, "a 11x11 kernel (at most 9x9)"),
         ],
     )
     def test_sizes_beyond_a_kernels_limits_are_said_beforehand(
         self, op: str, backend: str, sizes: dict[str, int], reason: str
     ) -> None:
         call = backends.Call("cuda", (8, 0), torch.float16, (1, 32, 48, 48))
-        call = call._replace(device="cpu") if backend == "native" else call
+        call = call._replace(device="cpu") if backend == "cpu" else call
         assert reason in awsrn_fast.explain(op, call, **sizes).against[backend]
         assert reason not in awsrn_fast.explain(op, call).against.get(backend, [])
         with pytest.raises(ValueError, match=f"{op} has no size 'Q'; its sizes are "):
@@ -112,8 +118,8 @@ class TestChoice:
         x, weight = torch.randn(1, 2, 3, 4), torch.randn(3, 2, 11, 11)
         expected = ops.awms.reference(x, weight, torch.zeros(3), None, 1)
         assert torch.equal(ops.awms(x, weight, torch.zeros(3), None, 1), expected)
-        refused = "awms: backend 'native' was asked for and cannot run: .*11x11"
-        with awsrn_fast.use_backend("native"), pytest.raises(backends.BackendError, match=refused):
+        refused = "awms: backend 'cpu' was asked for and cannot run: .*11x11"
+        with awsrn_fast.use_backend("cpu"), pytest.raises(backends.BackendError, match=refused):
             ops.awms(x, weight, torch.zeros(3), None, 1)
 
     def test_the_reference_on_a_gpu_warns_where_a_kernel_refuses_not_where_there_is_none(

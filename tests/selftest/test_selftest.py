@@ -36,10 +36,10 @@ def test_every_instruction_set_dtype_and_direction_is_checked(capsys: pytest.Cap
     for isa in native.cpu.available_isas():
         for dtype in ("float32", "bfloat16"):
             for direction in ("forward", "backward"):
-                check = checks[f"{OP}/native/cpu-{isa}/{dtype}/{direction}"]
+                check = checks[f"{OP}/cpu/cpu-{isa}/{dtype}/{direction}"]
                 assert check["status"] == "ok", check
                 assert 0 < check["worst"] <= 1
-    left = checks[f"{OP}/native/cpu-{isa}/float16/forward"]
+    left = checks[f"{OP}/cpu/cpu-{isa}/float16/forward"]
     assert left["status"] == "not run"
     assert "float16 (float32 and bfloat16 only)" in left["detail"]
     assert checks["cuda"]["status"] == "not run"
@@ -47,7 +47,7 @@ def test_every_instruction_set_dtype_and_direction_is_checked(capsys: pytest.Cap
 
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 def test_a_planted_fault_is_found(direction: str, capsys: pytest.CaptureFixture[str]) -> None:
-    name = f"{OP}/native/cpu-portable/float32/{direction}"
+    name = f"{OP}/cpu/cpu-portable/float32/{direction}"
     status, checks = run(capsys, "--plant", name)
     assert status == 1
     assert [key for key, check in checks.items() if check["status"] == "FAILED"] == [name]
@@ -66,7 +66,7 @@ def test_a_kernel_that_raises_is_a_failure(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(ops, "ROWS", {**ops.ROWS, OP: _like(ops.ROWS[OP], refuse)})
     status, checks = run(capsys)
     assert status == 1
-    assert "launch failed" in checks[f"{OP}/native/cpu-portable/float32/forward"]["detail"]
+    assert "launch failed" in checks[f"{OP}/cpu/cpu-portable/float32/forward"]["detail"]
 
 
 def _like(op, function):

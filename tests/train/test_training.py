@@ -39,7 +39,7 @@ def test_a_run_leaves_all_its_files(options: list[str], tmp_path: Path) -> None:
     assert again.variant == "awsrn-sd" and again.patch == 8
 
 
-def test_an_interrupted_run_resumes_to_the_same_weights(options, tmp_path, monkeypatch) -> None:
+def test_an_interrupted_run_resumes_to_the_same_weights(options, tmp_path, monkeypatch, capsys) -> None:
     assert main([*options, "--out", str(tmp_path / "whole")]) == 0
     original = Step.__call__
 
@@ -54,6 +54,10 @@ def test_an_interrupted_run_resumes_to_the_same_weights(options, tmp_path, monke
         assert main(options) == 130
     assert main(["--out", str(tmp_path / "run"), "--resume"]) == 0
     assert_same_run(tmp_path / "whole", tmp_path / "run")
+    capsys.readouterr()
+    assert main(["--out", str(tmp_path / "run"), "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "the run is finished, at iteration" in said and "waiting for data" not in said
 
 
 def test_a_run_rewinds_to_the_checkpoint_before(options, tmp_path, capsys) -> None:

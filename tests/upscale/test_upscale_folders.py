@@ -96,8 +96,12 @@ def test_torchrun_shares_a_folder_and_waits_for_all(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     done = subprocess.run(
         [*command, "awsrn_fast.upscale", "in", "-o", "out", "--device", "cpu"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 1 and files_in(tmp_path / "out") == ["b.png"], done.stderr
     assert "(part 1/2)" in done.stderr and "(part 2/2)" in done.stderr and "interrupted" not in done.stderr
 

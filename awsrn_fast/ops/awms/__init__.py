@@ -5,16 +5,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast import native
+from awsrn_fast.ops import _cuda
+from awsrn_fast.ops._op import PREPARED, Op
 
-from . import autograd, triton  # noqa: F401  they register the kernels
-from .autograd import prepare
+from . import cpu, cuda, triton
 from .reference import reference
+from .shapes import MOST_TAPS, output
 
-DIMS = {"x": "N C H W", "weight": "O C K K", "bias": "O", "skip": "N O H W ?", "out_shift": "P ?"}
+OP = Op(
+    "awms",
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
+    x="N C H W",
+    weight="O C K K",
+    bias="O",
+    skip="N O H W ?",
+    scale=int,
+    out_scale=float,
+    out_shift="P ?",
+    clamp=bool,
+    out_dtype=torch.dtype | None,
+    prepared=PREPARED,
+    results={"y": "N P sH sW"},
+    fake=output,
+    reference=reference,
+)
 
-backends.register_reference("awms", reference, DIMS)
+
+def prepare(weight: Tensor) -> Tensor | None:
+    """``weight [O, C, K, K]`` as the kernel for its device takes it, for maps of its dtype; None: there is none."""
+    weight = weight.detach()
+    if weight.shape[-1] > MOST_TAPS:
+        return None
+    if weight.device.type == "cpu" and native.cpu is not None:
+        return cpu.prepare(weight)
+    if weight.device.type == "cuda" and native.cuda is not None and weight.dtype in _cuda.DTYPES:
+        return cuda.prepare(weight)
+    return None
 
 
 def awms(
@@ -55,7 +82,7 @@ def awms(
         TypeError, ValueError: a wrong dtype, device, shape or scale, a gradient of 8-bit values, or a weight that was
             prepared for other sizes; names the argument.
     """
-    sizes = check("awms", DIMS, x=x, weight=weight, bias=bias, skip=skip, out_shift=out_shift)
+    sizes = OP.check(x, weight, bias, skip, scale, out_scale, out_shift, clamp, out_dtype, prepared)
     if sizes["K"] % 2 == 0:
         raise ValueError(f"awms: weight must have an odd kernel, got {sizes['K']}x{sizes['K']}")
     if scale < 1 or sizes["O"] % scale**2:
@@ -69,9 +96,7 @@ def awms(
     )
     if out_dtype is not None and learning:
         raise ValueError("awms: out_dtype=torch.uint8 has no gradient; call it under torch.no_grad()")
-    x, weight, bias, skip, out_shift = autocast(x, weight, bias, skip, out_shift)
-    options = (scale, out_scale, out_shift, clamp, out_dtype, prepared)
-    return backends.run("awms", sizes, x, weight, bias, skip, *options)
+    return OP.run(sizes, x, weight, bias, skip, scale, out_scale, out_shift, clamp, out_dtype, prepared)
 
 
 awms.reference = reference

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast.ops._op import Op
 
-from . import autograd, triton  # noqa: F401  they register the kernels
+from . import cuda, triton
 from .reference import reference
 
-DIMS = {"mean": "N C", "w1": "R C", "b1": "R ?", "w2": "C R", "b2": "C ?"}
-
-backends.register_reference("channel_attention", reference, DIMS)
+OP = Op(
+    "channel_attention",
+    {"cuda": cuda, "triton": triton},
+    mean="N C",
+    w1="R C",
+    b1="R ?",
+    w2="C R",
+    b2="C ?",
+    results={"gate": "N C"},
+    reference=reference,
+)
 
 
 def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
@@ -31,8 +38,7 @@ def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
-    sizes = check("channel_attention", DIMS, mean=mean, w1=w1, b1=b1, w2=w2, b2=b2)
-    return backends.run("channel_attention", sizes, *autocast(mean, w1, b1, w2, b2))
+    return OP(mean, w1, b1, w2, b2)
 
 
 channel_attention.reference = reference

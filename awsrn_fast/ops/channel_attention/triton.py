@@ -1,17 +1,7 @@
-"""``channel_attention`` for torch.library: the Triton kernels."""
+"""The Triton kernels of ``channel_attention``."""
 
-from __future__ import annotations
+from awsrn_fast.ops._triton import reasons_against
 
-from awsrn_fast import backends
-from awsrn_fast.ops._library import differentiable, not_differentiable
-from awsrn_fast.ops._triton import define_triton, reasons_against
+__all__ = ["bwd", "fwd", "reasons_against"]
 
-from .autograd import BWD_SCHEMA, SCHEMA, _bwd_fake, _fwd_fake, _setup_context, backward_by
-
-OP = "channel_attention"
-
-fwd = define_triton(OP, SCHEMA, "channel_attention.channel_attention_fwd", _fwd_fake)
-bwd = define_triton(f"{OP}_bwd", BWD_SCHEMA, "channel_attention.channel_attention_bwd", _bwd_fake)
-differentiable(fwd, backward_by(bwd), _setup_context)
-not_differentiable(bwd)
-backends.register(OP, "triton", fwd, reasons_against)
+fwd, bwd = "channel_attention.channel_attention_fwd", "channel_attention.channel_attention_bwd"

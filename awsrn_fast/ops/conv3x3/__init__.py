@@ -5,22 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
+from awsrn_fast.ops._op import PREPARED, Op
 
-from .autograd import prepare
+from . import cpu, cuda
 from .reference import reference
 
-DIMS = {
-    "x": "N C H W",
-    "weight": "O I 3 3",
-    "bias": "O",
-    "x1": "N C1 H W ?",
-    "x2": "N C2 H W ?",
-    "x3": "N C3 H W ?",
-}
+OP = Op(
+    "conv3x3",
+    {"cpu": cpu, "cuda": cuda},
+    x="N C H W",
+    weight="O I 3 3",
+    bias="O",
+    x1="N C1 H W ?",
+    x2="N C2 H W ?",
+    x3="N C3 H W ?",
+    prepared=PREPARED,
+    results={"y": "N O H W"},
+    joined=("x", "x1", "x2", "x3"),
+    reference=reference,
+)
 
-backends.register_reference("conv3x3", reference, DIMS)
+
+def prepare(weight: Tensor) -> Tensor | None:
+    """``[O, C, 3, 3]`` as the kernel for its device takes it, for maps of its dtype; None: there is none.
+
+    The bytes mean nothing to PyTorch, so that a cast of a module leaves them as they are.
+    """
+    return prepare_cuda(weight) if weight.device.type == "cuda" else cpu.prepare(weight)
 
 
 def conv3x3(
@@ -50,15 +62,14 @@ def conv3x3(
         TypeError, ValueError: a wrong dtype, device or shape, or a weight that was prepared for another size; names
             the argument.
     """
-    arguments = {"x": x, "weight": weight, "bias": bias, "x1": x1, "x2": x2, "x3": x3}
-    sizes = check("conv3x3", DIMS, **arguments)
+    sizes = OP.check(x, weight, bias, x1, x2, x3, prepared)
     channels = sum(sizes.get(name, 0) for name in ("C", "C1", "C2", "C3"))
-    if weight.shape[1] != channels:
-        given = ", ".join(name for name in ("x", "x1", "x2", "x3") if arguments[name] is not None)
+    if sizes["I"] != channels:
+        given = ", ".join(name for name, m in {"x": x, "x1": x1, "x2": x2, "x3": x3}.items() if m is not None)
         raise ValueError(f"conv3x3: weight must be [O, {channels}, 3, 3] for {given}, got shape {list(weight.shape)}")
     if prepared is not None and prepared.dtype != torch.uint8:
         raise TypeError(f"conv3x3: prepared must be what prepare() returned, got {prepared.dtype}")
-    return backends.run("conv3x3", sizes, *autocast(*arguments.values()), prepared)
+    return OP.run(sizes, x, weight, bias, x1, x2, x3, prepared)
 
 
 conv3x3.reference = reference

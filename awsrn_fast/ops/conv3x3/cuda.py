@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._cpu import channels_last
+from awsrn_fast.ops._cuda import reasons_against
 from awsrn_fast.ops._cuda_conv import bias_gradient, convolve, mirrored, new_map, packed_parts, weight_gradient
-from awsrn_fast.ops._native import channels_last
+
+__all__ = ["bwd", "fwd", "reasons_against"]
 
 OP = "conv3x3"
 
@@ -38,7 +41,6 @@ def bwd(
     x3: Tensor | None,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of all maps as one, of weight and of bias. One not wanted is empty: a schema cannot return None."""
     want_x, *rest = wanted
     grad_x, grad_weight, grad_bias = (x.new_empty(0) for _ in range(3))
     grad_y = channels_last(grad_y)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast.ops._op import Op
 
-from . import autograd, triton  # noqa: F401  they register the kernels
+from . import cpu, cuda, triton
 from .reference import reference
 
-DIMS = {
-    "x": "N C H W",
-    "w_dw": "C 1 3 3",
-    "b_dw": "C",
-    "w_pw": "D C",
-    "b_pw": "D",
-    "w_a": "D D",
-    "b_a": "D",
-    "residual": "N D H W ?",
-}
-
-backends.register_reference("dwpw_attention", reference, DIMS)
+OP = Op(
+    "dwpw_attention",
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
+    x="N C H W",
+    w_dw="C 1 3 3",
+    b_dw="C",
+    w_pw="D C",
+    b_pw="D",
+    w_a="D D",
+    b_a="D",
+    residual="N D H W ?",
+    results={"y": "N D H W"},
+    added="residual",
+    reference=reference,
+)
 
 
 def dwpw_attention(
@@ -52,10 +54,7 @@ def dwpw_attention(
         TypeError, ValueError: a wrong dtype, device or shape; names the argument. With more channels than a
             backend's kernels hold the next one runs: :func:`awsrn_fast.explain` says so.
     """
-    arguments = {"x": x, "w_dw": w_dw, "b_dw": b_dw, "w_pw": w_pw, "b_pw": b_pw, "w_a": w_a, "b_a": b_a}
-    arguments["residual"] = residual
-    sizes = check("dwpw_attention", DIMS, **arguments)
-    return backends.run("dwpw_attention", sizes, *autocast(*arguments.values()))
+    return OP(x, w_dw, b_dw, w_pw, b_pw, w_a, b_a, residual)
 
 
 dwpw_attention.reference = reference

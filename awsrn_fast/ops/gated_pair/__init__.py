@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast.ops._op import Op
 
-from . import autograd  # noqa: F401  it registers the kernel
+from . import cpu, cuda
 from .reference import reference
 
-DIMS = {"x0": "N C H W", "x1": "N C H W", "gate": "N I ?", "weight": "O I", "bias": "O"}
-
-backends.register_reference("gated_pair", reference, DIMS)
+OP = Op(
+    "gated_pair",
+    {"cpu": cpu, "cuda": cuda},
+    x0="N C H W",
+    x1="N C H W",
+    gate="N I ?",
+    weight="O I",
+    bias="O",
+    results={"y": "N O H W"},
+    kept=("y",),
+    reference=reference,
+)
 
 
 def gated_pair(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
@@ -31,11 +39,11 @@ def gated_pair(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
-    sizes = check("gated_pair", DIMS, x0=x0, x1=x1, gate=gate, weight=weight, bias=bias)
-    if weight.shape[1] != 2 * x0.shape[1]:
-        wanted = f"weight must be [O, {2 * x0.shape[1]}] for two maps of {x0.shape[1]} channels"
+    sizes = OP.check(x0, x1, gate, weight, bias)
+    if sizes["I"] != 2 * sizes["C"]:
+        wanted = f"weight must be [O, {2 * sizes['C']}] for two maps of {sizes['C']} channels"
         raise ValueError(f"gated_pair: {wanted}, got shape {list(weight.shape)}")
-    return backends.run("gated_pair", sizes, *autocast(x0, x1, gate, weight, bias))
+    return OP.run(sizes, x0, x1, gate, weight, bias)
 
 
 gated_pair.reference = reference

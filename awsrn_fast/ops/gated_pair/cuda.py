@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._cpu import channels_last
+from awsrn_fast.ops._cuda import reasons_against
 from awsrn_fast.ops._cuda_conv import bias_gradient, convolve, mirrored, new_map, weight_gradient
-from awsrn_fast.ops._native import channels_last
+
+__all__ = ["bwd", "fwd", "reasons_against"]
 
 OP = "gated_pair"
 
@@ -22,7 +25,6 @@ def fwd(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tenso
 def bwd(
     grad_y: Tensor, y: Tensor, x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, wanted: list[bool]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x0, x1, gate, weight and bias. One not wanted is empty: a schema cannot return None."""
     maps, formats = (channels_last(x0), channels_last(x1)), (memory_format(x0), memory_format(x1))
     want_maps, want_gate, want_values = wanted[:2], wanted[2], any(wanted[2:])
     grads = [x0.new_empty(0) for _ in wanted]

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast.ops._op import Op
 
-from . import autograd, triton  # noqa: F401  they register the kernels
+from . import cpu, cuda, triton
 from .reference import reference
 
-DIMS = {"x": "N C H W", "f": "N C H W", "gate": "N C ?", "x_scale": "1", "res_scale": "1"}
-
-backends.register_reference("gated_residual", reference, DIMS)
+OP = Op(
+    "gated_residual",
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
+    x="N C H W",
+    f="N C H W",
+    gate="N C ?",
+    x_scale="1",
+    res_scale="1",
+    results={"y": "N C H W", "mean": "N C"},
+    reference=reference,
+)
 
 
 def gated_residual(
@@ -36,8 +43,7 @@ def gated_residual(
     Raises:
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
-    sizes = check("gated_residual", DIMS, x=x, f=f, gate=gate, x_scale=x_scale, res_scale=res_scale)
-    return backends.run("gated_residual", sizes, *autocast(x, f, gate, x_scale, res_scale))
+    return OP(x, f, gate, x_scale, res_scale)
 
 
 gated_residual.reference = reference

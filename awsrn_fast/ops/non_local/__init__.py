@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from awsrn_fast import backends
-from awsrn_fast.ops._arguments import autocast, check
+from awsrn_fast.ops._op import Op
 
-from . import autograd, triton  # noqa: F401  they register the kernels
+from . import cpu, cuda, triton
+from .attend import COMPOSITES
 from .reference import reference
 
-DIMS = {
-    "x": "N C H W",
-    "w_theta": "D C",
-    "b_theta": "D",
-    "w_phi": "D C",
-    "b_phi": "D",
-    "w_g": "D C",
-    "b_g": "D",
-    "w_z": "C D",
-    "b_z": "C",
-}
-
-backends.register_reference("non_local", reference, DIMS)
+OP = Op(
+    "non_local",
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
+    x="N C H W",
+    w_theta="D C",
+    b_theta="D",
+    w_phi="D C",
+    b_phi="D",
+    w_g="D C",
+    b_g="D",
+    w_z="C D",
+    b_z="C",
+    block=int | None,
+    halo=int,
+    results={"y": "N C H W"},
+    composites=COMPOSITES,
+    reference=reference,
+)
 
 
 def non_local(
@@ -60,14 +65,12 @@ def non_local(
     Raises:
         TypeError, ValueError: a wrong dtype, device, shape, block or halo; names the argument.
     """
-    tensors = {"x": x, "w_theta": w_theta, "b_theta": b_theta, "w_phi": w_phi, "b_phi": b_phi}
-    tensors |= {"w_g": w_g, "b_g": b_g, "w_z": w_z, "b_z": b_z}
-    sizes = check("non_local", DIMS, **tensors)
+    sizes = OP.check(x, w_theta, b_theta, w_phi, b_phi, w_g, b_g, w_z, b_z, block, halo)
     if block is not None and block < 1:
         raise ValueError(f"non_local: block must be None or at least 1, got {block}")
     if halo < 0:
         raise ValueError(f"non_local: halo must be at least 0, got {halo}")
-    return backends.run("non_local", sizes, *autocast(*tensors.values()), block, halo)
+    return OP.run(sizes, x, w_theta, b_theta, w_phi, b_phi, w_g, b_g, w_z, b_z, block, halo)
 
 
 non_local.reference = reference

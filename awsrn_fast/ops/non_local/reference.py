@@ -58,8 +58,8 @@ def _attend_in_blocks(theta: Tensor, phi: Tensor, g: Tensor, block: int, halo: i
 def _spans(size: int, block: int, halo: int, device: torch.device) -> Tensor:
     """Positions along one axis that each block's keys cover: ``[blocks, span]``."""
     span = min(block + 2 * halo, size)
-    starts = (torch.arange(0, size, block, device=device) - halo).clamp(0, size - span)
-    return starts[:, None] + torch.arange(span, device=device)
+    starts = (torch.arange(0, size, block, dtype=torch.int64, device=device) - halo).clamp(0, size - span)
+    return starts[:, None] + torch.arange(span, dtype=torch.int64, device=device)
 
 
 def _gather(t: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

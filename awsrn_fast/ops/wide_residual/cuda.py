@@ -7,6 +7,8 @@ from torch import Tensor
 from awsrn_fast import native
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format
+from awsrn_fast.ops._cpu import address, channels_last
+from awsrn_fast.ops._cuda import reasons_against
 from awsrn_fast.ops._cuda_conv import (
     bias_gradient,
     convolve,
@@ -17,8 +19,9 @@ from awsrn_fast.ops._cuda_conv import (
     values_of,
     weight_gradient,
 )
-from awsrn_fast.ops._native import address, channels_last
-from awsrn_fast.ops.gated_residual.autograd import _bwd_cuda as gated_residual_bwd
+from awsrn_fast.ops.gated_residual.cuda import bwd as gated_residual_bwd
+
+__all__ = ["bwd", "fwd", "reasons_against"]
 
 OP = "wide_residual"
 
@@ -87,8 +90,7 @@ def bwd(
     res_scale: Tensor,
     f: Tensor,
     wanted: list[bool],
-) -> tuple[Tensor, ...]:
-    """Gradients of the eight inputs. One that is not wanted is empty: a schema cannot return None."""
+) -> tuple[Tensor | None, ...]:
     want_x, *want_weights, want_gate, want_x_scale, want_res_scale = wanted
     want_w1, want_b1, want_w2, want_b2 = want_weights
     inside = want_x or any(want_weights)
@@ -113,6 +115,4 @@ def bwd(
             if want_x:
                 passed, grad_x = channels_last(grad_x), new_map(x, x.shape[1])
                 convolve(OP, [grad_wide], mirrored(w1), grad_x, residual=passed)
-    if want_x:
-        grad_x = grad_x.contiguous(memory_format=memory_format(x))
     return grad_x, *of_weights, *others

@@ -1,0 +1,59 @@
+"""What inference asks of networks and images, which other packages give."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from awsrn_fast.nn import Gates, Part
+
+
+class Facts(Protocol):
+    """Sizes of a network that tiles depend on, see :class:`awsrn_fast.models.Facts`."""
+
+    scale: int
+    receptive_field: int
+    block: int | None
+    halo: int
+    activations: int
+
+
+class Network(Protocol):
+    """A network whose forward is data."""
+
+    facts: Facts
+    scale: int
+    channels: int
+    mean: Tensor
+    out_dtype: torch.dtype | None
+
+    def __call__(self, x: Tensor, gates: Gates = ...) -> Tensor:
+        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, with gates from elsewhere if they are given."""
+
+    def parts(self) -> list[Part]:
+        """The stages of the forward; the last part is the reconstruction alone."""
+
+
+class Source(Protocol):
+    """An RGB image that is read in parts."""
+
+    height: int
+    width: int
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
+        """Pixels [top, bottom) x [left, right), fp32 ``[1, 3, h, w]`` on the CPU; cheapest from top to bottom."""
+
+
+class Pixels(Protocol):
+    """An image that is read in parts."""
+
+    height: int
+    width: int
+    planes: int
+    """1 gray or 3 RGB, and one more for alpha, which is last."""
+
+    def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        """float32 ``[bottom - top, right - left, planes]`` in [0, 1]."""

@@ -1,0 +1,149 @@
+"""The CUDA kernels of ``awms``."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from awsrn_fast import native
+from awsrn_fast.backends import Call
+from awsrn_fast.ops import _cuda
+from awsrn_fast.ops._arguments import memory_format, room_like
+from awsrn_fast.ops._cpu import address, channels_last
+
+from .shapes import output, too_wide
+
+
+def reasons_against(call: Call) -> list[str]:
+    return _cuda.reasons_against(call) + too_wide(call)
+
+
+def fwd(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+    out_dtype: torch.dtype | None = None,
+    prepared: Tensor | None = None,
+) -> Tensor:
+    y = output(x, weight, scale, out_dtype)
+    if y.numel():
+        skip = None if skip is None else channels_last(skip)
+        out_shift = None if out_shift is None else out_shift.contiguous()
+        _convolve(_rows(x), weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp, prepared)
+    return y
+
+
+def bwd(
+    grad_y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    scale: int,
+    out_scale: float,
+    out_shift: Tensor | None,
+    clamp: bool,
+    wanted: list[bool],
+) -> list[Tensor | None]:
+    inputs = (x, weight, bias, skip, out_shift)
+    grads = [room_like(t, t is x) if want else None for t, want in zip(inputs, wanted, strict=True)]
+    if not grad_y.numel():
+        return [None if room is None else room.zero_() for room in grads]
+    want_x, want_weight, want_bias, want_skip, want_shift = wanted
+    maps, outputs = _maps(x, weight), weight.shape[0]
+    where = _cuda.dtype_code(x.dtype), _cuda.target(x)
+    of_sums, of_weight = native.cuda.awms_workspace(maps, where[0])
+
+    # Before the clamp: those values say where it passes a gradient.
+    y = fwd(x, weight, bias, skip, scale, out_scale, out_shift, False) if clamp else None
+    layout = memory_format(x)
+    grad_y = grad_y.contiguous(memory_format=layout)
+    wide = (x.shape[0], outputs + _lacking(outputs, x), *x.shape[2:])
+    grad = torch.empty(wide, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    grad_bias, grad_shift = grads[2], grads[4]
+    workspace = _cuda.workspace(of_sums, x) if want_bias or want_shift else None
+    given = (grad.shape[1], *map(address, (grad_y, y)), layout == torch.channels_last, scale, out_scale)
+    results = map(address, (grad, grad_bias, grad_shift, workspace))
+    native.cuda.awms_bwd_grad((maps, *given, *results), *where)
+
+    if want_skip:
+        grads[3] = grad[:, :outputs]
+    if want_x:
+        _convolve(grad, weight.transpose(0, 1).flip(2, 3), grads[0])
+    if want_weight:
+        rows, workspace = _rows(x), _cuda.workspace(of_weight, x)
+        tensors, widths = (rows, grad, grads[1], workspace), (rows.shape[1], grad.shape[1])
+        native.cuda.awms_bwd_weight((maps, *widths, *map(address, tensors)), *where)
+    return grads
+
+
+def _convolve(
+    rows: Tensor,
+    weight: Tensor,
+    y: Tensor,
+    bias: Tensor | None = None,
+    skip: Tensor | None = None,
+    scale: int = 1,
+    out_scale: float = 1,
+    out_shift: Tensor | None = None,
+    clamp: bool = False,
+    prepared: Tensor | None = None,
+) -> None:
+    """Into ``y``, from x as :func:`_rows` gives it."""
+    if prepared is None or not _fits(prepared, weight):
+        prepared = prepare(weight)
+    tensors = (rows, prepared, bias, skip, out_shift, y)
+    options = (memory_format(y) == torch.channels_last, scale, out_scale, clamp, y.dtype == torch.uint8)
+    what = (_maps(rows, weight), rows.shape[1], *map(address, tensors), *options)
+    native.cuda.awms_fwd(what, _cuda.dtype_code(rows.dtype), _cuda.target(rows))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """``x`` in channels_last, its channels padded with zeros to whole accesses of 16 bytes, and aligned to them."""
+    lacking = _lacking(x.shape[1], x)
+    x = channels_last(F.pad(x, (0, 0, 0, 0, 0, lacking)) if lacking else x)
+    return x.clone(memory_format=torch.channels_last) if x.data_ptr() % 16 else x
+
+
+def _lacking(channels: int, x: Tensor) -> int:
+    """Channels that fill the last access of 16 bytes."""
+    return -channels % (16 // x.element_size())
+
+
+def prepare(weight: Tensor) -> Tensor:
+    """``[O, C, K, K]`` in the order of ``csrc/cuda/awms.cuh``."""
+    o, c, k, _ = weight.shape
+    width, chunk = _products(weight)
+    if o % width or c % chunk:
+        weight = F.pad(weight, (0, 0, 0, 0, 0, -c % chunk, 0, -o % width))
+    blocks, chunks = weight.shape[0] // width, weight.shape[1] // chunk
+    if weight.dtype == torch.float32:
+        return weight.reshape(blocks, width, chunks, chunk, k * k).permute(0, 2, 4, 3, 1).contiguous()
+    # block, pair, its half, lane / 4, chunk, half, lane % 4, one of two, tap
+    parts = weight.reshape(blocks, width // 16, 2, 8, chunks, 2, 4, 2, k * k)
+    return parts.permute(0, 4, 8, 1, 3, 6, 2, 5, 7).contiguous()
+
+
+def _products(weight: Tensor) -> tuple[int, int]:
+    """Outputs of a block, and channels of a chunk."""
+    return 8 * native.cuda.awms_tiles(weight.shape[0]), 32 // weight.element_size()
+
+
+def _fits(prepared: Tensor, weight: Tensor) -> bool:
+    """Whether this is ``weight`` in the products' order; the module may have been cast or moved since."""
+    (o, c, k, _), (width, chunk) = weight.shape, _products(weight)
+    blocks, chunks = -(-o // width), -(-c // chunk)
+    single = (blocks, chunks, k * k, chunk, width)
+    shape = single if weight.dtype == torch.float32 else (blocks, chunks, k * k, width // 16, 8, 4, 2, 2, 2)
+    return prepared.dtype == weight.dtype and prepared.shape == shape
+
+
+def _maps(x: Tensor, weight: Tensor) -> tuple[int, int, int, int, int, int]:
+    (n, _, h, w), (o, c, k, _) = x.shape, weight.shape
+    return n, h, w, c, o, k
