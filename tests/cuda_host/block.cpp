@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "fiber.h"
@@ -44,6 +45,7 @@ struct Block {
 Block block;
 std::uint64_t thread_order = 0;
 bool running = true;
+std::uint64_t launches = 0;
 std::map<std::string, LaunchRecord> records;
 std::mutex one_launch;  // the bindings release the GIL
 
@@ -237,6 +239,8 @@ std::vector<LaunchRecord> take_launch_records() {
   return taken;
 }
 
+std::uint64_t take_launch_count() { return std::exchange(launches, 0); }
+
 std::string kernel_name(const void* kernel) {
   Dl_info info{};
   const bool named = dladdr(kernel, &info) && info.dli_sname && info.dli_saddr == kernel;
@@ -245,6 +249,7 @@ std::string kernel_name(const void* kernel) {
 
 void record(const Launch& launch) {
   const std::string kernel = kernel_name(launch.kernel);
+  ++launches;
   LaunchRecord& r = records[kernel];
   r.op = launch.op;
   r.kernel = kernel;

@@ -14,6 +14,7 @@ namespace cuda_host {
 inline void bind(pybind11::module_& m) {
   m.def("set_thread_order", &set_thread_order, pybind11::arg("seed"), "0: ascending, else a permutation by this seed.");
   m.def("set_running", &set_running, pybind11::arg("on"), "Off: launches are recorded, not run.");
+  m.def("take_launch_count", &take_launch_count, "Launches since the last call.");
   m.def(
       "take_launches",
       [] {
