@@ -71,7 +71,7 @@ class SeparateBranches(torch.nn.Module):
 
     def __init__(self, merged: AWMS) -> None:
         super().__init__()
-        self.branches = merged
+        self.branches, self.kernels = merged, merged.kernels
 
     def forward(self, x: Tensor, skip: Tensor, out_scale: float, out_shift: Tensor, **for_pictures: Any) -> Tensor:
         b = self.branches
