@@ -41,7 +41,6 @@ def network() -> SuperResolution:
         (X.to_sparse(), TypeError, r"dense tensor, got torch.sparse_coo: call x.to_dense\(\)"),
         (X.to("meta"), ValueError, r"x is on meta, the network on cpu: call x.to\('cpu'\)"),
     ],
-    ids=str,
 )
 def test_wrong_input_is_named(x: object, error: type[Exception], said: str, fused: bool) -> None:
     model = network().fuse() if fused else network()
