@@ -141,7 +141,8 @@ def current_name(backend: str) -> str:
 def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
     """Run ops on a named backend: ``use_backend("reference")`` for all, ``use_backend(awms="cpu")`` for one.
 
-    ``"auto"`` is the default choice. The setting holds for the block and for the whole process: do not change it
+    ``"auto"`` is the default choice. Asked for all ops, a backend is that of the ops which it implements: the others
+    (``channel_attention`` has no ``"cpu"``) choose as without it. The setting holds for the block and for the whole process: do not change it
     while other threads compute.
 
     Raises:
@@ -226,7 +227,9 @@ def explain(op: str, call: Call | torch.Tensor | None = None, **sizes: int) -> E
 
 def _asked_for(op: str) -> str | None:
     name = _asked.get(op, _asked.get(_EVERY_OP))
-    return None if name == "auto" else name
+    if name == "auto" or (op not in _asked and name not in _TABLE[op]):
+        return None
+    return name
 
 
 def _where(call: Call) -> str:

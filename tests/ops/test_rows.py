@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import awsrn_fast
-from awsrn_fast import backends, ops
+from awsrn_fast import backends, native, ops
 from awsrn_fast.ops._cases import Case
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,18 @@ class TestChoice:
         ):
             ops.channel_attention(mean, w1, None, w2, None)
         ops.channel_attention(mean, w1, None, w2, None)
+
+    @pytest.mark.skipif(native.cpu is None, reason=f"no CPU library: {native.cpu_reason}")
+    def test_a_backend_for_all_ops_leaves_out_those_that_it_does_not_implement(self) -> None:
+        model = awsrn_fast.load("improved-s-x4").fuse()
+        x = torch.rand(1, 3, 9, 8)
+        with awsrn_fast.use_backend("cpu"), torch.inference_mode():
+            assert awsrn_fast.explain("channel_attention", x).chosen == "reference"
+            assert awsrn_fast.explain("awms").chosen == "cpu"
+            y = model(x)
+        assert torch.equal(y, model(x))
+        with awsrn_fast.use_backend(channel_attention="cpu"), pytest.raises(backends.BackendError, match="no cpu"):
+            model(x)
 
     def test_unknown_names_are_errors(self) -> None:
         with pytest.raises(ValueError, match="no backend 'fast'"), awsrn_fast.use_backend("fast"):
