@@ -142,8 +142,8 @@ def use_backend(name: str | None = None, **by_op: str) -> Iterator[None]:
     """Run ops on a named backend: ``use_backend("reference")`` for all, ``use_backend(awms="cpu")`` for one.
 
     ``"auto"`` is the default choice. Asked for all ops, a backend is that of the ops which it implements: the others
-    (``channel_attention`` has no ``"cpu"``) choose as without it. The setting holds for the block and for the whole process: do not change it
-    while other threads compute.
+    (``channel_attention`` has no ``"cpu"``) choose as without it. The setting holds for the block and for the whole
+    process: do not change it while other threads compute.
 
     Raises:
         ValueError: an unknown backend or op.
