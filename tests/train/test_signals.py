@@ -53,7 +53,7 @@ def test_a_terminal_that_is_gone_takes_no_checkpoint_with_it(options, tmp_path: 
     run = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     said = b""
-    while b"images/s" not in said:
+    while b"loss" not in said:
         said += os.read(ours, 4096)
     os.close(ours)
     run.send_signal(signal.SIGHUP)
