@@ -71,7 +71,7 @@ def batches(
         num_workers=automatic if config.workers < 0 else config.workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=_outlast_signals,
-        generator=torch.Generator(),  # its own: the default would draw from the global one, which a resumed run restores
+        generator=torch.Generator(),  # its own: the default draws from the global one, which a resumed run restores
     )
     for pair in _ahead(iter(loader)):
         lr, hr = (t.to(device, non_blocking=True).float().div_(255) for t in pair)

@@ -35,7 +35,7 @@ def phase_at(iteration: int, config: Config) -> Phase:
 
 
 def cycle_ends(config: Config) -> list[int]:
-    """Iterations completed at the end of each SGDR cycle, where the learning rate is at its minimum; validated in any case."""
+    """Iterations completed at the end of each SGDR cycle, where the learning rate is lowest; always validated."""
     if not config.sgdr:
         return [config.iterations]
     return sorted({-(-config.iterations * (i + 1) // config.cycles) for i in range(config.cycles)})
