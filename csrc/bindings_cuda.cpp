@@ -88,7 +88,7 @@ struct AwmsSizes {
 };
 
 // Floats of workspace: of awms_bwd_grad, of awms_bwd_weight.
-std::pair<std::int64_t, std::int64_t> awms_workspace(AwmsSizes sizes) {
+std::pair<Index, Index> awms_workspace(AwmsSizes sizes) {
   check(sizes.maps);
   return {awms_sums_workspace(sizes.maps), awms_weight_workspace(sizes.maps, sizes.dtype)};
 }
@@ -99,7 +99,7 @@ struct DwpwAttentionSizes {
   int arch;
 };
 
-std::int64_t dwpw_attention_workspace(DwpwAttentionSizes sizes) {
+Index dwpw_attention_workspace(DwpwAttentionSizes sizes) {
   return dwpw_attention_bwd_workspace(sizes.maps, sizes.dtype, sizes.arch);
 }
 
@@ -110,15 +110,15 @@ T* pointer(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
-using Inputs = std::vector<std::pair<Address, std::int64_t>>;  // address, channels
+using Inputs = std::vector<std::pair<Address, Index>>;  // address, channels
 using Values = std::pair<Address, bool>;                      // address, whether fp32
 
 ConvValues values(const Values& given) { return {pointer(given.first), given.second}; }
 
 Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const Values& input_gate, const Values& bias,
              bool relu, Address mask, Address plain, Address residual, const Values& gate, const Values& x_scale,
-             const Values& res_scale, Address y, Address mean, Address workspace, std::int64_t n, std::int64_t o,
-             std::int64_t h, std::int64_t w, int k) {
+             const Values& res_scale, Address y, Address mean, Address workspace, Index n, Index o,
+             Index h, Index w, int k) {
   AWSRN_FAST_CHECK(!inputs.empty() && inputs.size() <= std::size_t(kConvMostMaps), op + ": one to four maps");
   AWSRN_FAST_CHECK(k == 1 || k == 3, op + ": the CUDA kernels have 1x1 and 3x3 convolutions");
   Conv a{op.c_str(), n, h, w, o, k};
@@ -133,7 +133,7 @@ Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const 
 
 void conv(const std::string& op, const Inputs& inputs, Address weight, Values input_gate, Values bias, bool relu,
           Address mask, Address plain, Address residual, Values gate, Values x_scale, Values res_scale, Address y,
-          Address mean, Address workspace, std::int64_t n, std::int64_t o, std::int64_t h, std::int64_t w, int k,
+          Address mean, Address workspace, Index n, Index o, Index h, Index w, int k,
           int dtype, int device, Address stream, int arch) {
   const Target target{device, stream, arch};
   launch_conv(conv_of(op, inputs, weight, input_gate, bias, relu, mask, plain, residual, gate, x_scale, res_scale, y,
@@ -142,8 +142,8 @@ void conv(const std::string& op, const Inputs& inputs, Address weight, Values in
 }
 
 void wide_residual_fwd(Address w1, Values b1, Address x, Address weight, Values bias, Address plain, Values gate,
-                       Values x_scale, Values res_scale, Address y, Address mean, Address workspace, std::int64_t n,
-                       std::int64_t h, std::int64_t w, int dtype, int device, Address stream, int arch) {
+                       Values x_scale, Values res_scale, Address y, Address mean, Address workspace, Index n,
+                       Index h, Index w, int dtype, int device, Address stream, int arch) {
   const Target target{device, stream, arch};
   const std::string op = "wide_residual";
   const Conv second = conv_of(op, {{x, kWideResidualChannels}}, weight, {0, false}, bias, false, 0, plain, x, gate,
@@ -199,7 +199,7 @@ void bind_launchers(py::module_& m) {
   m.def("conv_workspace", &conv_workspace, "Floats of workspace where the mean of n, h, w, o is wanted.");
   m.def("conv", &conv, no_gil);
   m.def("wide_residual_is_fused",
-        [](int arch, std::int64_t c, std::int64_t k, int dtype) {
+        [](int arch, Index c, Index k, int dtype) {
           return wide_residual_is_fused(arch, c, k, DType(dtype));
         },
         py::arg("arch"), py::arg("c"), py::arg("k"), py::arg("dtype"),

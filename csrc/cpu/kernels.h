@@ -24,16 +24,16 @@
   X(void, launch_awms_prepare, const AwmsWeights&) \
   X(void, launch_awms_conv, const AwmsConv&) \
   X(void, launch_awms_grad_weight, const AwmsGradWeight&) \
-  X(std::int64_t, gated_pair_scratch, const GatedPairShape&) \
+  X(Index, gated_pair_scratch, const GatedPairShape&) \
   X(void, launch_gated_pair_fwd, const GatedPairFwd&) \
   X(void, launch_gated_pair_bwd, const GatedPairBwd&) \
-  X(std::int64_t, conv3x3_scratch, const Conv3x3Shape&) \
-  X(std::int64_t, conv3x3_prepared_size, std::int64_t c, std::int64_t o) \
+  X(Index, conv3x3_scratch, const Conv3x3Shape&) \
+  X(Index, conv3x3_prepared_size, Index c, Index o) \
   X(void, launch_conv3x3_prepare, const Conv3x3Weights&) \
   X(void, launch_conv3x3_fwd, const Conv3x3Fwd&) \
   X(void, launch_conv3x3_grad_weight, const Conv3x3GradWeight&) \
-  X(std::int64_t, wide_residual_fwd_scratch, const WideResidualShape&) \
-  X(std::int64_t, wide_residual_bwd_scratch, const WideResidualShape&) \
+  X(Index, wide_residual_fwd_scratch, const WideResidualShape&) \
+  X(Index, wide_residual_bwd_scratch, const WideResidualShape&) \
   X(void, launch_wide_residual_fwd, const WideResidualFwd&) \
   X(void, launch_wide_residual_bwd, const WideResidualBwd&)
 

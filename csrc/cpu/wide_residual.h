@@ -1,25 +1,24 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cpu/conv3x3.h"
 
 // The AWRU: two 3x3 convolutions with a wide map between, ReLU, gate, scales, residual, and the output's mean.
 // The definition is awsrn_fast/ops/wide_residual/reference.py.
 namespace awsrn_fast {
 
-constexpr std::int64_t kWideChunk = kConv3x3Chunk;  // tiles of 4x4 outputs side by side in a panel
+constexpr Index kWideChunk = kConv3x3Chunk;  // tiles of 4x4 outputs side by side in a panel
 
 // A map is cut into panels, at most a chunk wide, and these into segments of rows of tiles. A thread goes down a segment
 // and keeps the last rows of the wide map alone, near its L2 cache.
 struct WideResidualShape {
   static constexpr int kArguments = 7;
-  std::int64_t n, c, k, h, w;
+  Index n, c, k, h, w;
   DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
   int threads;
-  std::int64_t c_wide, k_wide;    // channels, padded
-  std::int64_t panels, segments;  // of an image; no output depends on the segments
+  Index c_wide, k_wide;    // channels, padded
+  Index panels, segments;  // of an image; no output depends on the segments
 };
 
 struct WideResidualFwd {
@@ -53,7 +52,7 @@ struct WideResidualBwd {
   float* grad_b1;             // [K]
   float* grad_w2;             // [3, 3, K, C]
   float* grad_b2;             // [C]
-  std::int64_t slots;         // segments are summed up in so many, whatever the threads
+  Index slots;         // segments are summed up in so many, whatever the threads
   float* partial1;            // [slots, 36 * wide C * wide K + wide K]
   float* partial2;            // [slots, 36 * wide K * wide C + wide C]
   float* scratch;             // [threads, wide_residual_bwd_scratch()]

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "common/tiles.h"
 #include "cuda/target.h"
 
@@ -16,14 +15,14 @@ constexpr int kAwmsMostTiles = 6;  // of 8 outputs: the 48 of x4 in one block, 4
 
 // Tiles of 8 outputs a block, even: as few blocks as hold all outputs, and then as few tiles as these need. The same on
 // every architecture: two blocks fill sm_75's registers and shared memory, and later ones have more of both.
-constexpr int awms_tiles(std::int64_t outputs) {
-  const std::int64_t tiles = ceil_div(outputs, 8), blocks = ceil_div(tiles, kAwmsMostTiles);
+constexpr int awms_tiles(Index outputs) {
+  const Index tiles = ceil_div(outputs, 8), blocks = ceil_div(tiles, kAwmsMostTiles);
   return int(2 * ceil_div(tiles, 2 * (blocks > 0 ? blocks : 1)));
 }
 
 struct AwmsMaps {
-  std::int64_t n, h, w;
-  std::int64_t inputs, outputs;  // channels
+  Index n, h, w;
+  Index inputs, outputs;  // channels
   int k;
 };
 
@@ -31,7 +30,7 @@ struct AwmsMaps {
 // of 16 bytes; those from `inputs` on are 0.
 struct AwmsFwd {
   AwmsMaps maps;
-  std::int64_t row;
+  Index row;
   const void* x;       // [N, H, W, row], aligned to 16 bytes
   const void* weight;  // in the products' order, see cuda/awms.cuh; aligned to 16 bytes
   const void* bias;    // [O], or null for 0
@@ -47,7 +46,7 @@ struct AwmsFwd {
 
 struct AwmsBwdGrad {
   AwmsMaps maps;
-  std::int64_t grad_row;
+  Index grad_row;
   const void* grad_y;  // as y
   const void* y;       // forward's before the clamp, or null for none
   bool channels_last;
@@ -61,7 +60,7 @@ struct AwmsBwdGrad {
 
 struct AwmsBwdWeight {
   AwmsMaps maps;
-  std::int64_t row, grad_row;
+  Index row, grad_row;
   const void* x;      // [N, H, W, row], aligned to 16 bytes
   const void* grad;   // [N, H, W, grad_row], likewise: of the convolution's output
   void* grad_weight;  // [O, C, K, K]
@@ -69,8 +68,8 @@ struct AwmsBwdWeight {
 };
 
 // Floats that the gradients of bias and shift, and that of the weight, need for their partial sums.
-std::int64_t awms_sums_workspace(const AwmsMaps& maps);
-std::int64_t awms_weight_workspace(const AwmsMaps& maps, DType dtype);
+Index awms_sums_workspace(const AwmsMaps& maps);
+Index awms_weight_workspace(const AwmsMaps& maps, DType dtype);
 
 // Backward is grad, and then that for the weight; backward for x is forward of the output's gradient with the weight mirrored and transposed, and scale 1.
 void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target);

@@ -6,7 +6,7 @@ namespace awsrn_fast {
 namespace {
 
 AwmsMaps maps_of(const Conv& a) {
-  std::int64_t inputs = 0;
+  Index inputs = 0;
   for (int map = 0; map < a.count; ++map) inputs += a.inputs[map].channels;
   return {a.n, a.h, a.w, inputs, a.outputs, a.k};
 }
@@ -14,7 +14,7 @@ AwmsMaps maps_of(const Conv& a) {
 }  // namespace
 
 ConvParams conv_params(const Conv& a, DType dtype) {
-  const std::int64_t bytes = dtype == DType::float32 ? 4 : 2, chunk = AwmsTile::kChunkBytes / bytes;
+  const Index bytes = dtype == DType::float32 ? 4 : 2, chunk = AwmsTile::kChunkBytes / bytes;
   ConvParams p{};
   p.a = a;
   p.maps = maps_of(a);
@@ -28,7 +28,7 @@ ConvParams conv_params(const Conv& a, DType dtype) {
   return p;
 }
 
-std::int64_t conv_workspace(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t outputs) {
+Index conv_workspace(Index n, Index h, Index w, Index outputs) {
   const AwmsGrid grid = conv_grid({n, h, w, 0, outputs, 3});
   return n * grid.down * grid.across * outputs;
 }

@@ -26,7 +26,7 @@ void launch_conv_mean(const ConvParams& p, DType dtype, const Target& target);
 
 template <class T, int Arch>
 void launch_conv_instance(const ConvParams& p, const Target& target) {
-  const std::int64_t blocks = p.maps.n * p.parts * p.grid.outputs;
+  const Index blocks = p.maps.n * p.parts * p.grid.outputs;
   with_conv_shape(p, [&](auto tiles, auto taps) {
     launch(conv_kernel<T, Arch, tiles, taps>, grid_of(blocks, p.a.op), AwmsTile::kThreads,
            kConvSharedBytes<tiles, taps>, target, p.a.op, p);

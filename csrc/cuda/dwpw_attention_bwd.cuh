@@ -40,7 +40,7 @@ struct DwpwAttentionSumTile {
 struct DwpwAttentionSlice {
   int rows, attention_columns, pointwise_columns;  // in fragments of 16 x 8
 
-  constexpr DwpwAttentionSlice(std::int64_t c, int width, int group)
+  constexpr DwpwAttentionSlice(Index c, int width, int group)
       : rows(width / 16), attention_columns(width / 8 + 1), pointwise_columns(int(ceil_div(c, group)) * group / 8 + 1) {}
   constexpr int floats() const { return 128 * rows * (attention_columns + pointwise_columns); }
 };
@@ -48,8 +48,8 @@ struct DwpwAttentionSlice {
 struct DwpwAttentionBwdParams {
   DwpwAttentionBwd a;
   DwpwAttentionSlice slice;
-  std::int64_t tiles, slices;          // of the first kernel, and its blocks
-  std::int64_t strips, strip_blocks;   // of the second
+  Index tiles, slices;          // of the first kernel, and its blocks
+  Index strips, strip_blocks;   // of the second
   float* slice_sums;                   // [slices, slice.floats()]
   float* strip_sums;                   // [strip_blocks, 10, C]
 };
@@ -123,10 +123,10 @@ __global__ void __launch_bounds__(DwpwAttentionBwdTile<T, D>::kThreads, DwpwAtte
     T* staged = halo;
     T* out = halo + Tile::kShare;
     const bool sums = p.a.grad_w_dw;
-    float* to_attention = p.slice_sums + blockIdx.x * std::int64_t(p.slice.floats());
+    float* to_attention = p.slice_sums + blockIdx.x * Index(p.slice.floats());
     float* to_pointwise = to_attention + 128 * p.slice.rows * p.slice.attention_columns;
 
-    for (std::int64_t tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
+    for (Index tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
       const DwpwAttentionPlace<Tile> place(maps, tile);
       const bool first = tile == blockIdx.x;
       float depthwise_out[kProducts][4], y[D / 8][4], grad[D / 8][4] = {};
@@ -248,7 +248,7 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
   const bool sums = p.a.grad_w_dw;
   const int width = int(maps.c) / 2, columns = Tile::kThreads / width;
   const int channel = threadIdx.x % width * 2;
-  const std::int64_t across = ceil_div(maps.w, columns), down = ceil_div(maps.h, Tile::kRows);
+  const Index across = ceil_div(maps.w, columns), down = ceil_div(maps.h, Tile::kRows);
 
   float* shared = dynamic_shared<float>();
   for (int i = threadIdx.x; i < 9 * int(maps.c); i += Tile::kThreads)
@@ -260,26 +260,26 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
 #pragma unroll
     for (int i = 0; i < 2; ++i) w[k][i] = shared[(channel + i) * 9 + k];
 
-  for (std::int64_t strip = blockIdx.x; strip < p.strips; strip += gridDim.x) {
-    const std::int64_t column = strip % across * columns + threadIdx.x / width;
-    const std::int64_t top = strip / across % down * Tile::kRows, image = strip / across / down;
-    const std::int64_t bottom = top + Tile::kRows < maps.h ? top + Tile::kRows : maps.h;
+  for (Index strip = blockIdx.x; strip < p.strips; strip += gridDim.x) {
+    const Index column = strip % across * columns + threadIdx.x / width;
+    const Index top = strip / across % down * Tile::kRows, image = strip / across / down;
+    const Index bottom = top + Tile::kRows < maps.h ? top + Tile::kRows : maps.h;
     if (int(threadIdx.x) >= width * columns || column >= maps.w) continue;
-    const auto offset = [&](std::int64_t row, std::int64_t at) {
+    const auto offset = [&](Index row, Index at) {
       return ((image * maps.h + row) * maps.w + at) * maps.c + channel;
     };
     float near[3][3][2] = {};
-    const auto read = [&](std::int64_t row, float (&values)[3][2]) {
+    const auto read = [&](Index row, float (&values)[3][2]) {
 #pragma unroll
       for (int dx = 0; dx < 3; ++dx) {
-        const std::int64_t at = column + dx - 1;
+        const Index at = column + dx - 1;
         values[dx][0] = values[dx][1] = 0;
         if (row >= 0 && row < maps.h && at >= 0 && at < maps.w) load(grad + offset(row, at), values[dx]);
       }
     };
     read(top - 1, near[0]);
     read(top, near[1]);
-    for (std::int64_t row = top; row < bottom; ++row) {
+    for (Index row = top; row < bottom; ++row) {
       read(row + 1, near[2]);
       float center[2] = {}, result[2] = {};
       if (sums) load(x + offset(row, column), center);
@@ -310,7 +310,7 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
     const int kind = i / int(maps.c), c = i % int(maps.c);
     float sum = 0;
     for (int at = 0; at < columns; ++at) sum += shared[(2 * kind + c % 2) * Tile::kThreads + at * width + c / 2];
-    p.strip_sums[(blockIdx.x * std::int64_t(10) + kind) * maps.c + c] = sum;
+    p.strip_sums[(blockIdx.x * Index(10) + kind) * maps.c + c] = sum;
   }
 }
 
@@ -345,11 +345,11 @@ __global__ void __launch_bounds__(DwpwAttentionSumTile::kThreads, DwpwAttentionS
   const int at = blockIdx.x * DwpwAttentionSumTile::kElements + lane;
   const bool is_product = at < of_products, exists = at < of_products + 10 * c;
   const float* from = is_product ? p.slice_sums + at : p.strip_sums + (at - of_products);
-  const std::int64_t count = !exists ? 0 : is_product ? p.slices : p.strip_blocks;
-  const std::int64_t step = is_product ? of_products : 10 * c;
+  const Index count = !exists ? 0 : is_product ? p.slices : p.strip_blocks;
+  const Index step = is_product ? of_products : 10 * c;
   float sum = 0;
 #pragma unroll 4
-  for (std::int64_t i = warp; i < count; i += kWarps) sum += from[i * step];
+  for (Index i = warp; i < count; i += kWarps) sum += from[i * step];
   float* shared = dynamic_shared<float>();
   shared[threadIdx.x] = sum;
   __syncthreads();

@@ -13,7 +13,7 @@ namespace awsrn_fast {
 constexpr const char* kDwpwAttention = "dwpw_attention";
 
 // Channels out that an instance holds.
-constexpr int dwpw_attention_width(std::int64_t d) { return d <= 32 ? 32 : d <= 64 ? 64 : 128; }
+constexpr int dwpw_attention_width(Index d) { return d <= 32 ? 32 : d <= 64 ? 64 : 128; }
 
 // Calls `run` with a value of the maps' type, and with architecture and width as types.
 template <class Run>

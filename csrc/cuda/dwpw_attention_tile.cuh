@@ -43,13 +43,13 @@ constexpr __device__ int dwpw_attention_channel(int column) {
 // Where a block's tile and a lane's two positions lie.
 template <class Tile>
 struct DwpwAttentionPlace {
-  std::int64_t image;
+  Index image;
   int row, column;  // the tile's first
   int lane, warp;
 
-  __device__ DwpwAttentionPlace(const DwpwAttentionMaps& maps, std::int64_t tile)
+  __device__ DwpwAttentionPlace(const DwpwAttentionMaps& maps, Index tile)
       : lane(threadIdx.x % 32), warp(threadIdx.x / 32) {
-    const std::int64_t across = ceil_div(maps.w, Tile::kColumns), down = ceil_div(maps.h, Tile::kRows);
+    const Index across = ceil_div(maps.w, Tile::kColumns), down = ceil_div(maps.h, Tile::kRows);
     column = int(tile % across) * Tile::kColumns;
     row = int(tile / across % down) * Tile::kRows;
     image = tile / across / down;
@@ -59,7 +59,7 @@ struct DwpwAttentionPlace {
   __device__ bool inside(const DwpwAttentionMaps& maps, int r) const {
     return row + row_in_tile(r) < maps.h && column + column_in_tile() < maps.w;
   }
-  __device__ std::int64_t position(const DwpwAttentionMaps& maps, int r) const {
+  __device__ Index position(const DwpwAttentionMaps& maps, int r) const {
     return (image * maps.h + row + row_in_tile(r)) * maps.w + column + column_in_tile();
   }
   // The lane's first channel of a group.
@@ -67,7 +67,7 @@ struct DwpwAttentionPlace {
 };
 
 template <class Tile>
-constexpr std::int64_t dwpw_attention_tiles(const DwpwAttentionMaps& maps) {
+constexpr Index dwpw_attention_tiles(const DwpwAttentionMaps& maps) {
   return maps.n * ceil_div(maps.h, Tile::kRows) * ceil_div(maps.w, Tile::kColumns);
 }
 

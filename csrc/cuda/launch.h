@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cuda/device.cuh"
 #include "cuda/target.h"
 
@@ -70,14 +71,14 @@ void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_by
 #endif  // AWSRN_FAST_CUDA_HOST
 
 // What the chosen instance leaves in its workspace must fit into what the caller was told to bring.
-inline void check_workspace(std::int64_t needed, std::int64_t told, const char* op) {
+inline void check_workspace(Index needed, Index told, const char* op) {
   if (needed > told)
     throw std::logic_error(std::string(op) + ": the launch needs a workspace of " + std::to_string(needed) +
                            " floats, " + std::to_string(told) + " were promised");
 }
 
 // A grid in x alone.
-inline dim3 grid_of(std::int64_t blocks, const char* op) {
+inline dim3 grid_of(Index blocks, const char* op) {
   if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(op) + ": the maps take more blocks than a grid has");
   return dim3(unsigned(blocks));
 }

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cuda/target.h"
 
 // non_local (eq. 7-10) behind its projections to queries, keys and values: softmax(q k^T) v over positions, everywhere or
@@ -19,7 +18,7 @@ namespace awsrn_fast {
 // Queries of block b are rows b*block .. b*block+block-1 of the map, its keys min(block+2*halo, h) rows shifted inward
 // at the borders; columns likewise. One block as large as the map is global attention.
 struct NonLocalShape {
-  std::int64_t n;
+  Index n;
   int h, w, d;  // d: 8, 16, 32 or 64
   int block, halo;
 };
@@ -28,7 +27,7 @@ struct NonLocalShape {
 struct NonLocalFwd {
   NonLocalShape shape;
   const void* qkv;  // [N, H*W, 3D]
-  std::int64_t c;   // a multiple of 8
+  Index c;   // a multiple of 8
   const void* x;    // [N, H*W, C]
   const void* w_z;  // [C, D]
   const void* b_z;  // [C]
@@ -48,7 +47,7 @@ struct NonLocalBwd {
 };
 
 // Floats that backward needs: four a query, and with several blocks each block's part of its keys' gradients.
-std::int64_t non_local_workspace(const NonLocalShape& shape);
+Index non_local_workspace(const NonLocalShape& shape);
 
 void launch_non_local_fwd(const NonLocalFwd& a, DType dtype, const Target& target);
 void launch_non_local_bwd(const NonLocalBwd& a, DType dtype, const Target& target);

@@ -62,7 +62,7 @@ __device__ __forceinline__ void wide_residual_load_x(const WideResidualParams& p
     const int y = tile_y - 2 + position / Tile::kXAcross, column = tile_x - 2 + position % Tile::kXAcross;
     words[i] = make_uint4(0, 0, 0, 0);
     if (y >= 0 && y < p.second.maps.h && column >= 0 && column < p.second.maps.w)
-      words[i] = *reinterpret_cast<const uint4*>(x + (std::int64_t(y) * p.second.maps.w + column) * 32 + at % 4 * 8);
+      words[i] = *reinterpret_cast<const uint4*>(x + (Index(y) * p.second.maps.w + column) * 32 + at % 4 * 8);
   }
 #pragma unroll
   for (int i = 0; i < kSteps; ++i) {
@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(WideResidualTile::kThreads, WideResidualTile::
     ConvEpilogue<T> epilogue(p.second, image, vector);
 #pragma unroll
     for (int row = 0; row < Tile::kRows; ++row) {
-      const std::int64_t y = tile_y + warp * Tile::kRows + row;
+      const Index y = tile_y + warp * Tile::kRows + row;
       if (y >= maps.h) break;
       if (row) __syncwarp();
 #pragma unroll
@@ -212,14 +212,14 @@ __global__ void __launch_bounds__(WideResidualTile::kThreads, WideResidualTile::
           store(sums + (lane / 4 + 8 * r) * kPitch + n * 8 + lane % 4 * 2, pair);
         }
       __syncwarp();
-      const std::int64_t line = (image * maps.h + y) * maps.w + tile_x;
+      const Index line = (image * maps.h + y) * maps.w + tile_x;
       for (int i = lane / kVectors; i < positions; i += kStep)
         epilogue(p.second.a, sums + i * kPitch + vector, (line + i) * 32 + vector);
     }
     if (!p.second.a.mean) return;
     __syncthreads();
     conv_block_sums<32, Tile::kWarps>(epilogue.sums, vector, lane, warp, reinterpret_cast<float*>(wide),
-                                      p.second.a.workspace + std::int64_t(blockIdx.x) * 32, 32);
+                                      p.second.a.workspace + Index(blockIdx.x) * 32, 32);
   }
 }
 
