@@ -14,7 +14,8 @@ struct ReductionCut {
 };
 
 // `width` is the number of values at one position that a chunk walks together: C in channels_last, 1 in NCHW.
-// 8192 values of three streams in fp32 stay within a 96 KB part of L2, and give 32 channels of 48x48 nine chunks to share out.
+// 8192 values of three streams in fp32 stay within a 96 KB part of L2, and give 32 channels of 48x48 nine chunks to
+// share out.
 constexpr ReductionCut cut_for_reduction(Index positions, Index width) {
   const Index chunk = std::max<Index>(1, 8192 / std::max<Index>(1, width));
   return {chunk, ceil_div(positions, chunk)};

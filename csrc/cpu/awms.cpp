@@ -43,8 +43,7 @@ struct Group {
   Index c, o;             // padded channels
   float *input, *output, *local;  // [30][columns][C], [30][columns][O], [threads][30][chunk][C + O]
 
-  Group(const AwmsShape& shape, float* scratch)
-      : s(shape), cut(shape.cut), first(0), count(0), c(cut.c), o(cut.o) {
+  Group(const AwmsShape& shape, float* scratch) : s(shape), cut(shape.cut), first(0), count(0), c(cut.c), o(cut.o) {
     input = scratch;
     output = input + kPoints * cut.input_stride;
     local = output + kPoints * cut.output_stride;
@@ -52,16 +51,14 @@ struct Group {
   float* end() const { return local + s.threads * kPoints * kAwmsChunk * (c + o); }
   Index tiles() const { return count * cut.tiles; }
   // Of the group's tile `tile`: its first column in `input`, with the margin on its left.
-  Index input_column(Index tile) const {
-    return tile / cut.tiles * cut.columns + tile % cut.tiles * kNestedTile;
-  }
+  Index input_column(Index tile) const { return tile / cut.tiles * cut.columns + tile % cut.tiles * kNestedTile; }
 };
 
 // Transforms the columns of a map down the rows: `margin` more columns on each side, `Rows` rows a tile, the last
 // of which lie `margin` rows above the segment.
 template <class T, int Rows, class Transform>
-void transform_columns(const Group& g, const void* map, Index channels, Index wide, Index margin,
-                       float* to, Index stride, Transform transform) {
+void transform_columns(const Group& g, const void* map, Index channels, Index wide, Index margin, float* to,
+                       Index stride, Transform transform) {
   constexpr Index kColumns = 8;
   const AwmsShape& s = g.s;
   const Index columns = g.cut.tiles * kNestedTile + 2 * margin, parts = ceil_div(columns, kColumns);
@@ -100,7 +97,7 @@ void transform_rows_of_input(const Group& g, const void* x) {
 template <class T>
 void expand_rows_of_gradient(const Group& g, const void* grad) {
   transform_columns<T, kNestedTile>(g, grad, g.s.o, g.o, 0, g.output, g.cut.output_stride,
-                              [](const Vec(&in)[kNestedTile], Vec(&out)[kPoints]) { expand_output(in, out); });
+                                    [](const Vec(&in)[kNestedTile], Vec(&out)[kPoints]) { expand_output(in, out); });
 }
 
 // Of `count` tiles from `tile` on, at one point of the rows: the points of their columns, [30][chunk][wide].
@@ -166,8 +163,8 @@ using Line = std::conditional_t<std::is_same_v<To, std::uint8_t>, float, T>;
 
 // One position's channels: scaled, shifted and stored, or scattered to where PixelShuffle puts them.
 template <class T, class To>
-inline void store_position(const AwmsShape& s, const AwmsOutput& out, const float* values, Index image,
-                           Index row, Index column, Line<T, To>* line) {
+inline void store_position(const AwmsShape& s, const AwmsOutput& out, const float* values, Index image, Index row,
+                           Index column, Line<T, To>* line) {
   const Index position = ((image * s.h + row) * s.w + column) * s.o;
   const T* skip = out.skip ? static_cast<const T*>(out.skip) + position : nullptr;
   // Of the position after the next: a tile goes from column to column, which is no order that the hardware foresees.
@@ -180,8 +177,10 @@ inline void store_position(const AwmsShape& s, const AwmsOutput& out, const floa
   if (!out.offset) return;
   To* corner = static_cast<To*>(out.y) + image * out.image + row * out.row + column * out.column;
   for (o = 0; o < s.o; ++o) {
-    if constexpr (std::is_same_v<To, T>) corner[out.offset[o]] = line[o];
-    else corner[out.offset[o]] = level(line[o]);
+    if constexpr (std::is_same_v<To, T>)
+      corner[out.offset[o]] = line[o];
+    else
+      corner[out.offset[o]] = level(line[o]);
   }
 }
 
@@ -228,8 +227,10 @@ void conv(const AwmsConv& a) {
   for_each_group(g, [&] {
     transform_rows_of_input<T>(g, a.x);
     multiply(g, a.points);
-    if (a.out.levels) finish_tiles<T, std::uint8_t>(g, a.out);
-    else finish_tiles<T, T>(g, a.out);
+    if (a.out.levels)
+      finish_tiles<T, std::uint8_t>(g, a.out);
+    else
+      finish_tiles<T, T>(g, a.out);
   });
 }
 

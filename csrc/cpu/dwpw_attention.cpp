@@ -34,8 +34,7 @@ struct FwdScratch {
 };
 
 template <class T>
-void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scratch, Index image,
-               Index first) {
+void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scratch, Index image, Index first) {
   const DwpwAttentionShape& s = a.shape;
   const T* x = static_cast<const T*>(a.x);
   const Tiles& t = scratch.tiles;
@@ -100,8 +99,8 @@ inline void add_rows(const float* tile, Index rows, Index width, float* sums) {
 
 // The gradient of the depthwise output for the tile at (row, column), into its row; the weights' into `sums`.
 template <class T>
-void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums,
-                   Index image, Index row, Index column) {
+void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums, Index image,
+                   Index row, Index column) {
   const DwpwAttentionShape& s = a.shape;
   const Tiles& t = scratch.tiles;
   const Index vecs = z.tile / kLanes;
@@ -120,8 +119,7 @@ void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& 
     store(t.s + i, gated * load(t.y + i, AllLanes{}) * (gate.e * gate.open), AllLanes{});
   }
   gemm(s.d, vecs, s.d, {a.w_a_t, s.d}, {t.s, z.tile}, t.map, z.tile, {nullptr, true});
-  gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line,
-       {nullptr, false});
+  gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line, {nullptr, false});
   if (!sums) return;
   transpose_tile(t.y, z.tile, z.d, z.tile, scratch.transposed, z.d);
   gemm(s.d, z.d / kLanes, z.tile, {t.s, z.tile}, {scratch.transposed, z.d}, sums->w_a, z.d, {nullptr, true});
@@ -156,8 +154,8 @@ inline void sum_lanes(const float* vectors, Index count, float* sums) {
 }
 
 template <class T>
-void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums,
-               Index image, Index first) {
+void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums, Index image,
+               Index first) {
   const DwpwAttentionShape& s = a.shape;
   const T* x = static_cast<const T*>(a.x);
   const Index end = min_of(first + s.rows, s.h);

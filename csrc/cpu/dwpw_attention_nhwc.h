@@ -57,15 +57,13 @@ struct PackedWeights {
   }
 
   // to[column][row] = from[row][column], zeros behind the rows.
-  static void transpose_weights(const float* from, Index rows, Index columns, float* to,
-                                Index stride) {
+  static void transpose_weights(const float* from, Index rows, Index columns, float* to, Index stride) {
     for (Index j = 0; j < columns; ++j) {
       for (Index i = 0; i < stride; ++i) to[j * stride + i] = i < rows && from ? from[i * columns + j] : 0;
     }
   }
 
-  static void copy_weights(const float* from, Index rows, Index columns, float* to,
-                           Index stride) {
+  static void copy_weights(const float* from, Index rows, Index columns, float* to, Index stride) {
     for (Index i = 0; i < rows; ++i) {
       for (Index j = 0; j < stride; ++j) to[i * stride + j] = j < columns ? from[i * columns + j] : 0;
     }
@@ -116,8 +114,8 @@ inline ThreeRows<T> three_rows(const DwpwAttentionShape& s, const T* map, Index 
 
 // Some positions in a row away from its ends: each value is read once for all the outputs that it is in.
 template <int Count, class T>
-inline void depthwise_block(const ThreeRows<T>& rows, const Vec* taps, Vec bias, Index offset,
-                            Index channels, float* out, Index out_stride) {
+inline void depthwise_block(const ThreeRows<T>& rows, const Vec* taps, Vec bias, Index offset, Index channels,
+                            float* out, Index out_stride) {
   Vec sums[Count];
 #pragma GCC unroll 4
   for (int i = 0; i < Count; ++i) sums[i] = bias;
@@ -195,8 +193,8 @@ struct Ahead {
 
 // out = values weights + onto, for `values` [count, k] in rows of whole vectors; `pairs` has room for half of them.
 template <class T>
-inline void pointwise(Index count, Index vecs, Index k, Matrix values, Matrix weights,
-                      float* pairs, float* out, Index out_stride, Onto onto, Ahead<T> ahead) {
+inline void pointwise(Index count, Index vecs, Index k, Matrix values, Matrix weights, float* pairs, float* out,
+                      Index out_stride, Onto onto, Ahead<T> ahead) {
   if (!in_pairs<T>) return gemm(count, vecs, k, values, weights, out, out_stride, onto, ahead);
   bf16* halves = reinterpret_cast<bf16*>(pairs);
 #pragma GCC unroll 4
@@ -209,8 +207,8 @@ inline void pointwise(Index count, Index vecs, Index k, Matrix values, Matrix we
 
 // `to` = `y` times the gate's sigmoid, for positions whose channels are `stride` apart in scratch.
 template <class T>
-inline void write_gated(const float* y, const float* gate, Index stride, Index channels,
-                        Index count, const T* residual, T* to) {
+inline void write_gated(const float* y, const float* gate, Index stride, Index channels, Index count, const T* residual,
+                        T* to) {
   const auto vector = [&](Index from, Index at, auto lanes) __attribute__((always_inline)) {
     Vec value = load(y + from, AllLanes{}) * gate_of(load(gate + from, AllLanes{})).open;
     if (residual) value += load(residual + at, lanes);

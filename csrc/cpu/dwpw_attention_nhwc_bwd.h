@@ -97,8 +97,8 @@ void bwd_part(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdSc
   pointwise(count, vecs, s.d, values, {w.a, w.d}, scratch.pairs, scratch.grad_s, w.d, attention, grad_below);
   gate_backward(s, w, scratch, count, grad + at * s.d);
   pointwise(count, vecs, s.d, grad_s, {w.a_rows, w.d}, scratch.pairs, scratch.grad_y, w.d, {nullptr, true}, nothing);
-  pointwise(count, w.c / kLanes, s.d, grad_y, {w.pw_rows, w.c}, scratch.pairs, scratch.row(y) + (column + 1) * w.c,
-            w.c, {nullptr, false}, nothing);
+  pointwise(count, w.c / kLanes, s.d, grad_y, {w.pw_rows, w.c}, scratch.pairs, scratch.row(y) + (column + 1) * w.c, w.c,
+            {nullptr, false}, nothing);
   if (!sums) return;
   add_positions(scratch.grad_s, count, w.d, sums->b_a);
   add_positions(scratch.grad_y, count, w.d, sums->b_pw);
@@ -118,9 +118,8 @@ void bwd_part(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdSc
 // A vector of channels of some positions: the gradient of x there, and what the depthwise weights' have of it. Both
 // take the same nine gradients.
 template <class T, class Lanes>
-inline void depthwise_backward(const DwpwAttentionShape& s, const PackedWeights& w, const float* const* rows,
-                               Index c, Index column, Index count, const T* x, T* grad_x,
-                               float* sums, Lanes lanes) {
+inline void depthwise_backward(const DwpwAttentionShape& s, const PackedWeights& w, const float* const* rows, Index c,
+                               Index column, Index count, const T* x, T* grad_x, float* sums, Lanes lanes) {
   Vec taps[9], added[10] = {};
 #pragma GCC unroll 9
   for (int k = 0; k < 9; ++k) taps[k] = load(w.taps + k * w.c + c, AllLanes{});
@@ -182,8 +181,7 @@ void bwd_strip_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, const Nhw
   }
 }
 
-inline void give_weight_gradients_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, Index strip,
-                                       Index strips) {
+inline void give_weight_gradients_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, Index strip, Index strips) {
   const DwpwAttentionShape& s = a.shape;
   add_strips(a.partial, strip, strips);
   Workspace workspace{a.partial};

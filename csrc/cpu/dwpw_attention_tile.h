@@ -33,9 +33,7 @@ struct RowRing {
   Index channels, line;
 
   float* row(Index y) const { return values + (y + 3) % 3 * channels * line; }
-  float* inside(Index y, Index channel, Index x) const {
-    return row(y) + channel * line + kLanes + x;
-  }
+  float* inside(Index y, Index channel, Index x) const { return row(y) + channel * line + kLanes + x; }
   void clear(Index y) const {
     float* to = row(y);
     for (Index i = 0; i < channels * line; ++i) to[i] = 0;
@@ -50,15 +48,14 @@ inline void read_row(const DwpwAttentionShape& s, const T* x, Index image, Index
 }
 
 template <class T>
-inline void prefetch_row(const DwpwAttentionShape& s, const T* x, Index image, Index y,
-                         Index column, Index count) {
+inline void prefetch_row(const DwpwAttentionShape& s, const T* x, Index image, Index y, Index column, Index count) {
   if (y < s.h) prefetch_tile(x, run_of(image, y, column, s.c, s.h, s.w), s.c, count);
 }
 
 // A tile of the 3x3 depthwise convolution of `rows` around row y; flipped: of its transpose, the gradient's.
 template <bool flipped>
-inline void depthwise(const RowRing& rows, Index channels, Index y, Index x, Index tile,
-                      const float* weights, const float* bias, float* out) {
+inline void depthwise(const RowRing& rows, Index channels, Index y, Index x, Index tile, const float* weights,
+                      const float* bias, float* out) {
   for (Index c = 0; c < channels; ++c) {
     Vec w[9];
     for (int k = 0; k < 9; ++k) w[k] = splat(weights[c * 9 + (flipped ? 8 - k : k)]);
@@ -87,8 +84,8 @@ struct Tiles {
 };
 
 // Y and w_a Y + b_a for the tile at (y, x).
-inline void tile_forward(const DwpwAttentionShape& s, const DwpwAttentionWeights& w, const Sizes& z, const RowRing& rows,
-                         Index y, Index x, const Tiles& t) {
+inline void tile_forward(const DwpwAttentionShape& s, const DwpwAttentionWeights& w, const Sizes& z,
+                         const RowRing& rows, Index y, Index x, const Tiles& t) {
   depthwise<false>(rows, s.c, y, x, z.tile, w.w_dw, w.b_dw, t.depthwise);
   gemm(s.d, z.tile / kLanes, s.c, {w.w_pw, s.c}, {t.depthwise, z.tile}, t.y, z.tile, {w.b_pw, false});
   gemm(s.d, z.tile / kLanes, s.d, {w.w_a, s.d}, {t.y, z.tile}, t.s, z.tile, {w.b_a, false});

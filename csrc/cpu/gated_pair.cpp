@@ -161,9 +161,8 @@ void backward(const GatedPairBwd& a) {
           const Matrix weight{a.folded + image * folded + map * s.c_wide, wide};
           gemm<Product>(count, s.c_wide / kLanes, k, left, weight, tile, s.c_wide, {nullptr, false});
           T* to = static_cast<T*>(a.grad_x[map]) + position * s.c;
-          fill_rows(count, s.c, s.c, to, [&](Index p, Index c, auto) {
-            return load(tile + p * s.c_wide + c, AllLanes{});
-          });
+          fill_rows(count, s.c, s.c, to,
+                    [&](Index p, Index c, auto) { return load(tile + p * s.c_wide + c, AllLanes{}); });
         }
       }
     }

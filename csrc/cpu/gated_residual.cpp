@@ -49,13 +49,16 @@ void for_each_strip(const GatedResidualShape& s, Number* partial, Body body) {
           const Index count = min_of(kPositions, length - position);
           for (Index c = group; c < end; c += kLanes) {
             const Strip strip{offset + position * s.c + c, s.c, count};
-            if (c + kLanes <= s.c) body(strip, outer * s.c + c, AllLanes{}, sums[(c - group) / kLanes]);
-            else body(strip, outer * s.c + c, SomeLanes{int(s.c - c)}, sums[(c - group) / kLanes]);
+            if (c + kLanes <= s.c)
+              body(strip, outer * s.c + c, AllLanes{}, sums[(c - group) / kLanes]);
+            else
+              body(strip, outer * s.c + c, SomeLanes{int(s.c - c)}, sums[(c - group) / kLanes]);
           }
         }
         for (Index c = group; c < end; c += kLanes) {
           for (int k = 0; k < K; ++k) {
-            store(partial + item * s.c + c + k * slots, sums[(c - group) / kLanes][k], SomeLanes{int(min_of(kLanes, s.c - c))});
+            store(partial + item * s.c + c + k * slots, sums[(c - group) / kLanes][k],
+                  SomeLanes{int(min_of(kLanes, s.c - c))});
           }
         }
       }

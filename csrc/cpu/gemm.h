@@ -72,8 +72,8 @@ inline VecU16 to_bf16_factor(Vec value) { return to_bf16(value); }
 #endif
 
 template <class Factors, int Rows, int Vecs, class Beside>
-inline void gemm_block(Index k, const float* a, Index a_stride, const float* b, Index b_stride,
-                       float* out, Index out_stride, Onto onto, Index first, Beside beside) {
+inline void gemm_block(Index k, const float* a, Index a_stride, const float* b, Index b_stride, float* out,
+                       Index out_stride, Onto onto, Index first, Beside beside) {
   Vec sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
@@ -135,8 +135,8 @@ inline void for_blocks(Index m, Index vecs, Block block) {
 
 // out = a b + onto, for `a` [m, k], `b` [k, vecs * kLanes] and `out` [m, vecs * kLanes], all rows dense.
 template <class Factors = Fp32Factors, class Beside = Nothing>
-inline void gemm(Index m, Index vecs, Index k, Matrix a, Matrix b, float* out,
-                 Index out_stride, Onto onto, Beside beside = {}) {
+inline void gemm(Index m, Index vecs, Index k, Matrix a, Matrix b, float* out, Index out_stride, Onto onto,
+                 Beside beside = {}) {
   for_blocks(m, vecs, [&](auto rows, Index i, auto width, Index j) {
     const Index column = j * kLanes;
     const Onto here{onto.bias ? onto.bias + i : nullptr, onto.out, onto.columns ? onto.columns + column : nullptr};

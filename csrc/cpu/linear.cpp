@@ -21,9 +21,8 @@ namespace {
 template <class T>
 void forward(const LinearFwd& a) {
   const LinearShape& s = a.shape;
-  fill_rows(s.c, s.o, s.o_wide, a.packed, [&](Index c, Index o, auto lanes) {
-    return load(a.weight + c * s.o + o, lanes);
-  });
+  fill_rows(s.c, s.o, s.o_wide, a.packed,
+            [&](Index c, Index o, auto lanes) { return load(a.weight + c * s.o + o, lanes); });
   const Index tiles = ceil_div(s.rows, kLinearTile);
 #pragma omp parallel for num_threads(s.threads) schedule(static) if (tiles > 1)
   for (Index tile = 0; tile < tiles; ++tile) {
@@ -31,7 +30,8 @@ void forward(const LinearFwd& a) {
     float* out = in + kLinearTile * s.c_wide;
     const Index first = tile * kLinearTile, count = min_of(kLinearTile, s.rows - first);
     const float* rows = rows_as<float>(at<T>(a.x, first * s.c), count, s.c, s.c_wide, in);
-    gemm(count, s.o_wide / kLanes, s.c, {rows, s.c_wide}, {a.packed, s.o_wide}, out, s.o_wide, {nullptr, false, a.bias});
+    gemm(count, s.o_wide / kLanes, s.c, {rows, s.c_wide}, {a.packed, s.o_wide}, out, s.o_wide,
+         {nullptr, false, a.bias});
     const T* residual = a.residual ? at<T>(a.residual, first * s.o) : nullptr;
     fill_rows(count, s.o, s.o, static_cast<T*>(a.y) + first * s.o, [&](Index p, Index o, auto lanes) {
       const Vec value = load(out + p * s.o_wide + o, AllLanes{});
@@ -79,9 +79,7 @@ void gradient(const LinearGradWeight& a) {
 
 }  // namespace
 
-void launch_linear_fwd(const LinearFwd& a) {
-  a.shape.dtype == DType::bfloat16 ? forward<bf16>(a) : forward<float>(a);
-}
+void launch_linear_fwd(const LinearFwd& a) { a.shape.dtype == DType::bfloat16 ? forward<bf16>(a) : forward<float>(a); }
 
 void launch_linear_grad_weight(const LinearGradWeight& a) {
   a.shape.dtype == DType::bfloat16 ? gradient<bf16>(a) : gradient<float>(a);

@@ -27,8 +27,7 @@ struct Running {
 constexpr float kFar = 20 * kLog2E;
 
 template <class A>
-inline void first_reference(const StridedMatrix& keys, Index rows, Index depth, const float* query,
-                            float* reference) {
+inline void first_reference(const StridedMatrix& keys, Index rows, Index depth, const float* query, float* reference) {
   for (Index lane = 0; lane < kTileLanes; lane += kGroup * kLanes) {
     Vec scores[kRowsAtOnce][kGroup] = {};
     multiply<A, kRowsAtOnce, kGroup>(keys, depth, query + lane, kTileLanes, scores);
@@ -40,8 +39,8 @@ inline void first_reference(const StridedMatrix& keys, Index rows, Index depth, 
   }
 }
 
-// Rows of keys times lanes of queries -> exp(score - reference); the highest of those differences, in powers of two, and
-// the powers' sum.
+// Rows of keys times lanes of queries -> exp(score - reference); the highest of those differences, in powers of two,
+// and the powers' sum.
 template <class A, bool Whole>
 inline void powers_of_rows(const StridedMatrix& keys, Index rows, Index depth, const float* query,
                            const float* reference, float* powers, Vec (&highest)[kGroup], Vec (&total)[kGroup]) {
@@ -74,11 +73,11 @@ inline float powers_of_tile(const StridedMatrix& keys, Index rows, Index depth, 
   for (int v = 0; v < kGroup; ++v) highest[v] = splat(-__builtin_inff()), total[v] = Vec{};
   Index r = 0;
   for (; r + kRowsAtOnce <= rows; r += kRowsAtOnce)
-    powers_of_rows<A, true>(keys.from(r), kRowsAtOnce, depth, query, reference, powers + r / A::kDepth * kTileLanes, highest,
-                            total);
+    powers_of_rows<A, true>(keys.from(r), kRowsAtOnce, depth, query, reference, powers + r / A::kDepth * kTileLanes,
+                            highest, total);
   if (r < rows)
-    powers_of_rows<A, false>(keys.from(r), rows - r, depth, query, reference, powers + r / A::kDepth * kTileLanes, highest,
-                             total);
+    powers_of_rows<A, false>(keys.from(r), rows - r, depth, query, reference, powers + r / A::kDepth * kTileLanes,
+                             highest, total);
   Vec most = highest[0];
   for (int v = 1; v < kGroup; ++v) most = max_of(most, highest[v]);
   float result = most[0];

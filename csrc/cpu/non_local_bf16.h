@@ -6,8 +6,8 @@
 
 #include "cpu/non_local_operands.h"
 
-// Fp32Operands for pairs of bf16: an instruction multiplies a lane's two values and adds both products to its fp32 sum, so
-// that a product takes half as many. A missing second value is zero.
+// Fp32Operands for pairs of bf16: an instruction multiplies a lane's two values and adds both products to its fp32 sum,
+// so that a product takes half as many. A missing second value is zero.
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
@@ -63,24 +63,22 @@ struct Bf16Operands {
   static StridedMatrix by_channels(const float* rows, Index wide) { return {rows, wide / 2, 1}; }
   static StridedMatrix by_positions(const float* rows, Index wide) { return {rows, 1, wide}; }
 
-  static const float* second(const float* rows, Index count, Index wide) {
-    return rows + count * wide / 2;
-  }
+  static const float* second(const float* rows, Index count, Index wide) { return rows + count * wide / 2; }
 
-  static void put_both(const bf16* from, Index stride, const Positions& positions, Index padded,
-                       Index d, Index wide, float* rows) {
+  static void put_both(const bf16* from, Index stride, const Positions& positions, Index padded, Index d, Index wide,
+                       float* rows) {
     put_by_channels(from, stride, positions, padded, d, wide, rows);
     put_by_positions(from, stride, positions, padded, d, wide, rows + padded * wide / 2);
   }
 
-  static void put_by_channels(const bf16* from, Index stride, const Positions& positions, Index padded,
-                              Index d, Index wide, float* rows) {
+  static void put_by_channels(const bf16* from, Index stride, const Positions& positions, Index padded, Index d,
+                              Index wide, float* rows) {
     for (Index i = 0; i < padded; ++i, rows += wide / 2)
       for (Index c = 0; c < wide; c += 16)
         _mm256_storeu_si256((__m256i*)(rows + c / 2), words(from, stride, positions, i, c, d));
   }
-  static void put_by_positions(const bf16* from, Index stride, const Positions& positions, Index padded,
-                               Index d, Index wide, float* rows) {
+  static void put_by_positions(const bf16* from, Index stride, const Positions& positions, Index padded, Index d,
+                               Index wide, float* rows) {
     for (Index i = 0; i < padded; i += 2, rows += wide)
       for (Index c = 0; c < wide; c += 16) {
         const VecU32 first = __builtin_convertvector((VecU16)words(from, stride, positions, i, c, d), VecU32);
@@ -89,8 +87,7 @@ struct Bf16Operands {
       }
   }
 
-  static void put_in_lanes(const bf16* from, Index stride, const Positions& positions, Index d,
-                           float* to) {
+  static void put_in_lanes(const bf16* from, Index stride, const Positions& positions, Index d, float* to) {
     for (Index i = 0; i < kTileLanes; ++i) {
       const bf16* row = i < positions.count ? from + positions.at[i] * stride : nullptr;
       for (Index c = 0; c < d; c += 2) {
@@ -110,17 +107,14 @@ struct Bf16Operands {
     return (__m512i)(from | (from + 32) << 16);
   }
   // Two vectors of one row, in the order of their lanes.
-  static __m512i rounded(Vec first, Vec second) {
-    return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
-  }
+  static __m512i rounded(Vec first, Vec second) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
   // Of two rows, the first or second half of those lanes in turn.
   static __m512i interleaved(__m512i one, __m512i other, int half) {
     const VecU32 from = lane_numbers() + 16 * half;
     return _mm512_permutex2var_epi16(one, (__m512i)(from | (from + 32) << 16), other);
   }
   // Channels c to c + 15 of a position; zeros beyond the last of either.
-  static __m256i words(const bf16* from, Index stride, const Positions& positions, Index i,
-                       Index c, Index d) {
+  static __m256i words(const bf16* from, Index stride, const Positions& positions, Index i, Index c, Index d) {
     if (i >= positions.count || c >= d) return _mm256_setzero_si256();
     const bf16* at = from + positions.at[i] * stride + c;
     if (d - c >= 16) return _mm256_loadu_si256((const __m256i*)at);

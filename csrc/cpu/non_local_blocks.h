@@ -72,8 +72,7 @@ struct Positions {
 };
 
 // Up to `most` positions of a block's rectangle, from its `first` on.
-inline Positions positions_of(const Blocks& blocks, Index b, const Rectangle& of, Index first,
-                              Index most) {
+inline Positions positions_of(const Blocks& blocks, Index b, const Rectangle& of, Index first, Index most) {
   static_assert(kRows <= kNonLocalTile && kNonLocalRowsOfBf16 <= kNonLocalTile, "Positions must hold the rows");
   Positions positions;
   positions.count = min_of(most, of.size() - first);

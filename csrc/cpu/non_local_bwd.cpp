@@ -18,7 +18,8 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-// Of each query: what its powers are relative to, their divisor, and the sum of its probabilities times their gradients.
+// Of each query: what its powers are relative to, their divisor, and the sum of its probabilities times their
+// gradients.
 struct Statistics {
   float reference, share, delta;
 };
@@ -75,8 +76,9 @@ inline Vec probability(Vec score, const Statistics& of) {
   return A::kDivisorInExponent ? power : power * of.share;
 }
 
-// Rows of queries and of their incoming gradients times lanes of keys and values: probabilities, and the gradients of the
-// scores, probability * (its gradient - delta). In lanes without a key the values mean nothing, and nobody reads them.
+// Rows of queries and of their incoming gradients times lanes of keys and values: probabilities, and the gradients of
+// the scores, probability * (its gradient - delta). In lanes without a key the values mean nothing, and nobody reads
+// them.
 #if defined(__AVX512F__)
 constexpr int kVecsAtOnce = 2;  // sums of both products in registers
 
@@ -149,7 +151,8 @@ void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, Index b, Index gr
   float* grad_key = value + d * kTileLanes;
   float* grad_value = grad_key + d * kTileLanes;
   float* key_rows = grad_value + d * kTileLanes;
-  float* by_lanes = powers + a.shape.rows * kTileLanes / A::kDepth;  // where there are pairs, the powers take half their room
+  // Where there are pairs, the powers take half their room.
+  float* by_lanes = powers + a.shape.rows * kTileLanes / A::kDepth;
   float* grad_query = a.partial_queries + (b * a.shape.groups + group) * partial.queries * partial.width;
   for (Index i = 0; i < partial.queries * partial.width; ++i) grad_query[i] = 0;
 
@@ -165,7 +168,8 @@ void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, Index b, Index gr
     for (Index q = 0; q < queries.size(); q += a.shape.rows) {
       const QueryTile met(a, b * partial.tiles + q / a.shape.rows);
       const Index count = min_of(a.shape.rows, queries.size() - q), rows = filled_up(count);
-      const StridedMatrix query_matrix = A::by_channels(met.queries, wide), grad_matrix = A::by_channels(met.grads, wide);
+      const StridedMatrix query_matrix = A::by_channels(met.queries, wide),
+                          grad_matrix = A::by_channels(met.grads, wide);
       for (Index r = 0; r < rows; r += kRowsAtOnce)
         for (Index lane = 0; lane < kTileLanes; lane += kVecsAtOnce * kLanes) {
           const Index at = r / A::kDepth * kTileLanes + lane;
@@ -187,8 +191,8 @@ void grad_of_group(const NonLocalBwd& a, const Blocks& blocks, Index b, Index gr
   }
 }
 
-// Up to kTileLanes columns of one row of a map: the queries' gradients from all groups, the keys' from all blocks that see
-// them, added in order.
+// Up to kTileLanes columns of one row of a map: the queries' gradients from all groups, the keys' from all blocks that
+// see them, added in order.
 template <class T>
 void add_parts(const NonLocalBwd& a, const Blocks& blocks, Index row, Index start, float* sums) {
   const NonLocalShape& s = a.shape;

@@ -27,8 +27,8 @@ struct StridedMatrix {
 
 constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
 
-// (score - reference) / ln 2, the exponent of a power of two. Where a product is not rounded before it is added to, only
-// the reference's is, which all keys have in common: it cancels.
+// (score - reference) / ln 2, the exponent of a power of two. Where a product is not rounded before it is added to,
+// only the reference's is, which all keys have in common: it cancels.
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 inline Vec scaled_reference(Vec reference) { return reference * kLog2E; }
 inline Vec exponent(Vec score, Vec scaled) { return score * kLog2E - scaled; }
@@ -55,8 +55,8 @@ struct Fp32Operands {
   // As the log of the sum, in the exponent, the softmax's divisor would be too coarse.
   static constexpr bool kDivisorInExponent = false;
 
-  // Vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of each row,
-  // which are the same.
+  // Vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of each
+  // row, which are the same.
   template <int M, int V>
   static void put(const Vec (&rows)[M][V], float* elements, float*) {
 #pragma GCC unroll 4
@@ -74,8 +74,8 @@ struct Fp32Operands {
 
   // from[position][channel] -> rows[position][wide], as many as `padded`.
   template <class T>
-  static void put_both(const T* from, Index stride, const Positions& positions, Index padded,
-                       Index d, Index wide, float* rows) {
+  static void put_both(const T* from, Index stride, const Positions& positions, Index padded, Index d, Index wide,
+                       float* rows) {
     for (Index i = 0; i < padded; ++i, rows += wide) {
       const bool present = i < positions.count;
       const T* row = present ? from + positions.at[i] * stride : from;
@@ -86,13 +86,13 @@ struct Fp32Operands {
     }
   }
   template <class T>
-  static void put_by_channels(const T* from, Index stride, const Positions& positions, Index padded,
-                              Index d, Index wide, float* rows) {
+  static void put_by_channels(const T* from, Index stride, const Positions& positions, Index padded, Index d,
+                              Index wide, float* rows) {
     put_both(from, stride, positions, padded, d, wide, rows);
   }
   template <class T>
-  static void put_by_positions(const T* from, Index stride, const Positions& positions, Index padded,
-                               Index d, Index wide, float* rows) {
+  static void put_by_positions(const T* from, Index stride, const Positions& positions, Index padded, Index d,
+                               Index wide, float* rows) {
     put_both(from, stride, positions, padded, d, wide, rows);
   }
 

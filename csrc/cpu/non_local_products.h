@@ -12,7 +12,8 @@ static_assert(kTileLanes % (kGroup * kLanes) == 0, "a tile has whole groups");
 
 // sums[row][vector] += the sum over `depth` elements of a[row][k] * b[k][vector].
 template <class A, int M, int V>
-[[gnu::always_inline]] inline void multiply(const StridedMatrix& a, Index depth, const float* b, Index width, Vec (&sums)[M][V]) {
+[[gnu::always_inline]] inline void multiply(const StridedMatrix& a, Index depth, const float* b, Index width,
+                                            Vec (&sums)[M][V]) {
   for (Index k = 0; k < depth; ++k) {
     Vec right[V];
 #pragma GCC unroll 4
@@ -27,8 +28,7 @@ template <class A, int M, int V>
 }
 
 template <class A, int M, int V>
-inline void product_of_columns(StridedMatrix a, Index rows, Index depth, const float* b, float* out,
-                               Index width) {
+inline void product_of_columns(StridedMatrix a, Index rows, Index depth, const float* b, float* out, Index width) {
   for (; rows >= M; rows -= M, a.values += M * a.row_step, out += M * width) {
     Vec sums[M][V] = {};
     multiply<A, M, V>(a, depth, b, width, sums);
@@ -46,13 +46,11 @@ inline void product_of_columns(StridedMatrix a, Index rows, Index depth, const f
 // out[row][column] += the sum over k of a[row][k] * b[k][column]: in two levels, so that the rounding errors of
 // thousands of positions do not pile up. There are `width` columns, whole vectors.
 template <class A>
-inline void add_product(const StridedMatrix& a, Index rows, Index depth, const float* b, float* out,
-                        Index width) {
+inline void add_product(const StridedMatrix& a, Index rows, Index depth, const float* b, float* out, Index width) {
   Index c = 0;
   for (; c + kGroup * kLanes <= width; c += kGroup * kLanes)
     product_of_columns<A, 4, kGroup>(a, rows, depth, b + c, out + c, width);
-  for (; c + 2 * kLanes <= width; c += 2 * kLanes)
-    product_of_columns<A, 4, 2>(a, rows, depth, b + c, out + c, width);
+  for (; c + 2 * kLanes <= width; c += 2 * kLanes) product_of_columns<A, 4, 2>(a, rows, depth, b + c, out + c, width);
   for (; c < width; c += kLanes) product_of_columns<A, 8, 1>(a, rows, depth, b + c, out + c, width);
 }
 

@@ -36,8 +36,8 @@ inline void transpose_step(Vec* rows) {
 inline void transpose(Vec* rows) { transpose_step<1>(rows); }
 
 // to[position][channel] = from[channel][position]; sizes are whole vectors.
-inline void transpose_tile(const float* from, Index from_stride, Index channels, Index positions,
-                           float* to, Index to_stride) {
+inline void transpose_tile(const float* from, Index from_stride, Index channels, Index positions, float* to,
+                           Index to_stride) {
   for (Index c = 0; c < channels; c += kLanes) {
     for (Index p = 0; p < positions; p += kLanes) {
       Vec rows[kLanes];
@@ -54,8 +54,7 @@ struct Run {
 };
 
 // A run of positions of row `row` of image `image`, from column `column` on.
-inline Run run_of(Index image, Index row, Index column, Index channels, Index height,
-                  Index width) {
+inline Run run_of(Index image, Index row, Index column, Index channels, Index height, Index width) {
   return {(image * channels * height + row) * width + column, height * width};
 }
 
@@ -70,8 +69,7 @@ inline void prefetch_tile(const T* map, Run run, Index channels, Index count) {
 
 // Positions from `count` to the end of its last vector read as zero.
 template <class T>
-inline void load_tile(const T* map, Run run, Index channels, Index count, float* tile,
-                      Index stride) {
+inline void load_tile(const T* map, Run run, Index channels, Index count, float* tile, Index stride) {
   const Index whole = count / kLanes * kLanes;
   for (Index c = 0; c < channels; ++c) {
     const T* row = map + run.offset + c * run.channel_stride;
@@ -85,8 +83,7 @@ inline void load_tile(const T* map, Run run, Index channels, Index count, float*
 }
 
 template <class T>
-inline void store_tile(T* map, Run run, Index channels, Index count, const float* tile,
-                       Index stride) {
+inline void store_tile(T* map, Run run, Index channels, Index count, const float* tile, Index stride) {
   const Index whole = count / kLanes * kLanes;
   for (Index c = 0; c < channels; ++c) {
     T* row = map + run.offset + c * run.channel_stride;

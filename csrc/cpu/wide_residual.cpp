@@ -46,13 +46,13 @@ void forward(const WideResidualFwd& a) {
     Index ready = max_of(begin - 1, 0);
     for (Index tile_row = begin; tile_row < end; ++tile_row) {
       for (; ready < min_of(tile_row + 2, down); ++ready) {
-        convolve_into_ring(s, x + image * s.h * s.w * s.c, a.weights1, panel, ready * kWinoTile, scratch.ring, arithmetic, scratch.points,
-              [&](Values& values, Index k, Index, Index) { rectify(values, a.bias1 + k); });
+        convolve_into_ring(s, x + image * s.h * s.w * s.c, a.weights1, panel, ready * kWinoTile, scratch.ring,
+                           arithmetic, scratch.points,
+                           [&](Values& values, Index k, Index, Index) { rectify(values, a.bias1 + k); });
       }
       float* sums = a.partial + ((image * down + tile_row) * s.panels + index) * s.c_wide;
       Vec total{};
-      const auto put = [&](Index row, Index column, Index c, const Values& values, auto part,
-                           auto lanes) {
+      const auto put = [&](Index row, Index column, Index c, const Values& values, auto part, auto lanes) {
         const Index step = s.c, line = s.w * step, place = (image * s.h + row) * line + column * step + c;
         const Vec bias = load(a.bias2 + c, AllLanes{});
         const Vec gate = res_scale * (a.gate ? load(a.gate + image * s.c + c, lanes) : splat(1));

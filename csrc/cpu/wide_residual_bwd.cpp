@@ -43,8 +43,8 @@ struct Scratch {
 
 // Both weights' gradients from `count` rows of tiles from `first` on.
 template <class T, class Kept>
-void add_weight_gradients(const WideResidualBwd& a, Index image, const Panel& panel, Index first,
-                          Index count, const Scratch<Kept>& scratch, float* sums1, float* sums2) {
+void add_weight_gradients(const WideResidualBwd& a, Index image, const Panel& panel, Index first, Index count,
+                          const Scratch<Kept>& scratch, float* sums1, float* sums2) {
   const WideResidualShape& s = a.shape;
   const Index side = panel.tiles(), tiles = count * side;
   const T* x = static_cast<const T*>(a.x) + image * s.h * s.w * s.c;
@@ -94,22 +94,21 @@ void segment_gradients(const WideResidualBwd& a, Index item, const Scratch<typen
     const Index count = min_of(band, end - first);
     for (; ready < min_of(first + count + 1, down); ++ready) {
       convolve_into_ring(s, x, a.weights1, panel, ready * kWinoTile, scratch.wide, in_float, scratch.points,
-            [&](Values& values, Index k, Index, Index) { rectify(values, a.bias1 + k); });
-      convolve_into_ring(s, grad, a.weights2_back, panel, ready * kWinoTile, scratch.grad, arithmetic, scratch.points,
-            [&](Values& values, Index, Index row, Index place) {
+                         [&](Values& values, Index k, Index, Index) { rectify(values, a.bias1 + k); });
+      convolve_into_ring(
+          s, grad, a.weights2_back, panel, ready * kWinoTile, scratch.grad, arithmetic, scratch.points,
+          [&](Values& values, Index, Index row, Index place) {
 #pragma GCC unroll 4
-              for (int r = 0; r < f43::kTile; ++r) {
-                for_each_strided<f43::kTile>(scratch.wide.values + (row + r) * scratch.wide.line + place, s.k_wide,
-                                  [&](int u, const float* at) {
-                                    values[r][u] = load(at, AllLanes{}) > Vec{} ? values[r][u] : Vec{};
-                                  });
-              }
-            });
+            for (int r = 0; r < f43::kTile; ++r) {
+              for_each_strided<f43::kTile>(
+                  scratch.wide.values + (row + r) * scratch.wide.line + place, s.k_wide,
+                  [&](int u, const float* at) { values[r][u] = load(at, AllLanes{}) > Vec{} ? values[r][u] : Vec{}; });
+            }
+          });
     }
     if (sums1) add_weight_gradients<T>(a, image, panel, first, count, scratch, sums1, sums2);
     for (Index i = 0; grad_x && i < count; ++i) {
-      const auto put = [&](Index row, Index column, Index c, const Values& values, auto part,
-                           auto lanes) {
+      const auto put = [&](Index row, Index column, Index c, const Values& values, auto part, auto lanes) {
         const Index step = s.c, line = s.w * step;
         T* corner = grad_x + (image * s.h + row) * line + column * step + c;
 #pragma GCC unroll 4
@@ -122,10 +121,10 @@ void segment_gradients(const WideResidualBwd& a, Index item, const Scratch<typen
         }
       };
       const Index top = (first + i) * kWinoTile;
-      const auto sum =
-          Prefetch<true>::of(grad_x + image * s.h * s.w * s.c, top, panel.begin, panel.end, s.h, s.w, s.c);
+      const auto sum = Prefetch<true>::of(grad_x + image * s.h * s.w * s.c, top, panel.begin, panel.end, s.h, s.w, s.c);
       const auto prefetch = [&](Index point) { sum.issue(point); };
-      convolve_from_ring(s, a.weights1_back, panel, top, scratch.grad, arithmetic, scratch.points, prefetch, put, [](Index) {});
+      convolve_from_ring(s, a.weights1_back, panel, top, scratch.grad, arithmetic, scratch.points, prefetch, put,
+                         [](Index) {});
     }
   }
 }

@@ -44,8 +44,7 @@ struct Ring {
 
   // Rows top..top + Count - 1, channels from `k` on.
   template <int Count>
-  MapRows<Kept, Count> at(const WideResidualShape& s, const Panel& panel, Index top, Index k,
-                       Index channels) const {
+  MapRows<Kept, Count> at(const WideResidualShape& s, const Panel& panel, Index top, Index k, Index channels) const {
     MapRows<Kept, Count> found{{}, panel.wide_begin, panel.wide_end, s.k_wide, channels};
     for (int r = 0; r < Count; ++r) {
       const Index y = top + r;
@@ -76,12 +75,12 @@ inline void rectify(Values& values, const float* bias) {
   }
 }
 
-// A convolution of `image` into the row of tiles that starts at row `row`: finish(values, channel, row of the ring, place in
-// it) makes what is kept of a tile's outputs.
+// A convolution of `image` into the row of tiles that starts at row `row`: finish(values, channel, row of the ring,
+// place in it) makes what is kept of a tile's outputs.
 template <class T, class Arithmetic, class Finish>
 inline void convolve_into_ring(const WideResidualShape& s, const T* image, const float* weights, const Panel& panel,
-                  Index row, const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in,
-                  Finish finish) {
+                               Index row, const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic,
+                               float* in, Finish finish) {
   const Index tiles = panel.wide_tiles(), column = s.k_wide;
   const PointLayout layout(s.c, s.k);
   const auto rows = rows_of<f43::kReach>(image, row - 1, s.h, s.w, s.c);
@@ -90,8 +89,9 @@ inline void convolve_into_ring(const WideResidualShape& s, const T* image, const
   const auto next = Prefetch<false>::of(image, row + f43::kReach - 1, panel.wide_begin, panel.wide_end, s.h, s.w, s.c);
   for (Index block = 0; block < column; block += kWideBlock) {
     const Index channels = min_of(kWideBlock, column - block), stride = stride_of(tiles, channels);
-    arithmetic.multiply(tiles, layout, weights, block, channels, in, out,
-                        [&](Index point) { if (!block) next.issue(point); });
+    arithmetic.multiply(tiles, layout, weights, block, channels, in, out, [&](Index point) {
+      if (!block) next.issue(point);
+    });
     for (Index tile = 0; tile < tiles; ++tile) {
       for (Index k = 0; k < channels; k += kLanes) {
         Values values;
@@ -101,21 +101,21 @@ inline void convolve_into_ring(const WideResidualShape& s, const T* image, const
 #pragma GCC unroll 4
         for (int r = 0; r < f43::kTile; ++r) {  // a tile's rows are not parted
           for_each_strided<f43::kTile>(ring.row(row) + r * ring.line + place, column,
-                            [&](int u, auto* at) { keep(at, values[r][u]); });
+                                       [&](int u, auto* at) { keep(at, values[r][u]); });
         }
       }
     }
   }
 }
 
-// A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, values, part, lanes)
-// gets every tile's outputs, channels outermost, and `part` says how many of them; done(channel) ends each vector of
-// channels. before(point) is called ahead of the products of
-// each of the 36 points, to prefetch what put() needs.
+// A convolution out of the ring at the row of tiles that starts at row `row`: put(row, column, channel, values, part,
+// lanes) gets every tile's outputs, channels outermost, and `part` says how many of them; done(channel) ends each
+// vector of channels. before(point) is called ahead of the products of each of the 36 points, to prefetch what put()
+// needs.
 template <class Arithmetic, class Before, class Put, class Done>
 inline void convolve_from_ring(const WideResidualShape& s, const float* weights, const Panel& panel, Index row,
-                   const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in, Before before, Put put,
-                   Done done) {
+                               const Ring<typename Arithmetic::Kept>& ring, Arithmetic& arithmetic, float* in,
+                               Before before, Put put, Done done) {
   const Index tiles = panel.tiles();
   const PointLayout layout(s.k, s.c);
   const auto rows = ring.template at<f43::kReach>(s, panel, row - 1, 0, s.k_wide);

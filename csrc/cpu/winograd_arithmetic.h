@@ -15,8 +15,7 @@ class InFloat {
   // Inputs of `tiles` tiles, the first of whose outputs start at column `left`, of maps whose channels follow each
   // other -> points. Of several maps, each has whole vectors of channels.
   template <class T>
-  void input(const InputRows<T>* maps, int count, Index left, Index tiles, const PointLayout& layout,
-             float* to) {
+  void input(const InputRows<T>* maps, int count, Index left, Index tiles, const PointLayout& layout, float* to) {
     const Index stride = stride_of(tiles, layout.c_wide);
     for (int i = 0; i < count; ++i) {
       const Index channels = count > 1 ? maps[i].channels : layout.c_wide;
@@ -28,8 +27,8 @@ class InFloat {
   // Products at every point with the weights of `outputs` channels (whole vectors) from `first` on -> out,
   // [36][tiles][outputs]; before(point) is called ahead of each.
   template <class Before>
-  void multiply(Index tiles, const PointLayout& layout, const float* weights, Index first,
-                Index outputs, const float* in, float* out, Before before) const {
+  void multiply(Index tiles, const PointLayout& layout, const float* weights, Index first, Index outputs,
+                const float* in, float* out, Before before) const {
     const Index in_stride = stride_of(tiles, layout.c_wide), out_stride = stride_of(tiles, outputs);
     for (Index p = 0; p < kWinoPoints; ++p) {
       before(p);
@@ -40,9 +39,7 @@ class InFloat {
   }
 
   // Sums of products of tile `tile`, `stride` apart -> its outputs.
-  void output(const float* from, Index, Index stride, Values& values) const {
-    output_tile(from, stride, values);
-  }
+  void output(const float* from, Index, Index stride, Values& values) const { output_tile(from, stride, values); }
 };
 
 template <class T>

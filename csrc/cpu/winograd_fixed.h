@@ -57,8 +57,8 @@ inline Vec32 add_pairs(Vec32 sum, Vec32 a, Vec32 b) {
 
 // A block of out [tiles][outputs] (+)= a [tiles][pairs] by b [pairs][outputs], times a scale an output.
 template <int Rows, int Vecs>
-inline void fixed_block(Index pairs, const std::int32_t* a, Index a_stride, const std::int32_t* b,
-                        Index b_stride, const float* scales, float* out, Index out_stride, bool add) {
+inline void fixed_block(Index pairs, const std::int32_t* a, Index a_stride, const std::int32_t* b, Index b_stride,
+                        const float* scales, float* out, Index out_stride, bool add) {
   Vec32 sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
@@ -100,8 +100,7 @@ class InFixed {
     return true;
   }
 
-  void input(const InputRows<bf16>* maps, int count, Index left, Index tiles, const PointLayout& layout,
-             float* to) {
+  void input(const InputRows<bf16>* maps, int count, Index left, Index tiles, const PointLayout& layout, float* to) {
     const Index stride = stride_of(tiles, layout.pairs);
     for (Index tile = 0; tile < tiles; ++tile) {
       const Index x = left + tile * kWinoTile - 1;
@@ -121,8 +120,8 @@ class InFixed {
   }
 
   template <class Before>
-  void multiply(Index tiles, const PointLayout& layout, const float* weights, Index first,
-                Index outputs, const float* in, float* out, Before before) const {
+  void multiply(Index tiles, const PointLayout& layout, const float* weights, Index first, Index outputs,
+                const float* in, float* out, Before before) const {
     const Index in_stride = stride_of(tiles, layout.pairs), out_stride = stride_of(tiles, outputs);
     const auto* a = reinterpret_cast<const std::int32_t*>(in);
     const auto* b = reinterpret_cast<const std::int32_t*>(weights + layout.pairs_at()) + first;
@@ -155,8 +154,8 @@ class InFixed {
 
  private:
   // Two vectors of channels from `c` on at all points.
-  static void fixed_pair(const InputRows<bf16>& rows, Index x, Index c, const float* factors,
-                         std::uint32_t* to, Index stride) {
+  static void fixed_pair(const InputRows<bf16>& rows, Index x, Index c, const float* factors, std::uint32_t* to,
+                         Index stride) {
     VecU32 low[kWinoPoints];
     with_square(rows, x, c, rows.channels - c, [&](auto line) {
       transform_square<f43::kReach>(line, f43::transform_input, [&](int q, const Vec(&values)[f43::kPoints]) {

@@ -8,8 +8,8 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 // sums [36][c][stride], `point_stride` apart, += in by grad, points of tiles of c and o channels.
-inline void add_products(Index tiles, Index c, const float* in, Index o, const float* grad,
-                         float* sums, Index stride, Index point_stride) {
+inline void add_products(Index tiles, Index c, const float* in, Index o, const float* grad, float* sums, Index stride,
+                         Index point_stride) {
   for (Index p = 0; p < kWinoPoints; ++p) {
     outer_product(tiles, {in + p * stride_of(tiles, c), c}, c, {grad + p * stride_of(tiles, o), o}, o,
                   sums + p * point_stride, stride, true);
@@ -45,8 +45,8 @@ inline void add_slots(float* partial, Index slots, Index size, int threads) {
 }
 
 // The taps' gradients [3, 3, C, O] from the points' [36][c_wide][o_wide]: the transpose of launch_conv3x3_prepare().
-inline void collect_taps(const float* points, Index channels, Index c_wide, Index outputs,
-                         Index o_wide, float* taps, int threads) {
+inline void collect_taps(const float* points, Index channels, Index c_wide, Index outputs, Index o_wide, float* taps,
+                         int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (Index c = 0; c < channels; ++c) {
     for (Index o = 0; o < outputs; o += kLanes) {

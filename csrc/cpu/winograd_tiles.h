@@ -12,12 +12,10 @@ namespace {
 constexpr Index kWinoTile = f43::kTile, kWinoPoints = f43::kPoints * f43::kPoints;
 constexpr Index kMostTiles = kConv3x3Chunk + 1;  // side by side, with a panel's margins
 
-// From one point's array to the next one's. A cache line more than the array has, for sizes are multiples of large powers
-// of two, and 36 streams would share a cache set.
+// From one point's array to the next one's. A cache line more than the array has, for sizes are multiples of large
+// powers of two, and 36 streams would share a cache set.
 constexpr Index stride_of(Index tiles, Index channels) { return tiles * channels + 16; }
-constexpr Index points_of(Index tiles, Index channels) {
-  return kWinoPoints * stride_of(tiles, channels);
-}
+constexpr Index points_of(Index tiles, Index channels) { return kWinoPoints * stride_of(tiles, channels); }
 
 // Rows of a map from column `begin` up to `end`, `column` values apart; outside, and where a row is null, it is zero.
 template <class T, int Count>
@@ -33,8 +31,7 @@ using TileRows = MapRows<T, f43::kTile>;
 
 // Rows top..top + Count - 1 of an image of `height` rows, [height][width][channels].
 template <int Count, class T>
-inline MapRows<T, Count> rows_of(const T* image, Index top, Index height, Index width,
-                              Index channels) {
+inline MapRows<T, Count> rows_of(const T* image, Index top, Index height, Index width, Index channels) {
   MapRows<T, Count> rows{{}, 0, width, channels, channels};
   for (int r = 0; r < Count; ++r) {
     const Index y = top + r;
@@ -43,8 +40,8 @@ inline MapRows<T, Count> rows_of(const T* image, Index top, Index height, Index 
   return rows;
 }
 
-// An address of which the compiler forgets how it was made. It would make all 36 of a square before a loop over tiles, have
-// no registers for them, and fetching them again would take as long as the transform.
+// An address of which the compiler forgets how it was made. It would make all 36 of a square before a loop over tiles,
+// have no registers for them, and fetching them again would take as long as the transform.
 template <class T>
 inline T* opaque(T* address) {
   asm("" : "+r"(address));
@@ -61,8 +58,8 @@ inline void for_each_strided(T* first, Index step, Visit visit) {
   for (int k = 0; k < Count; ++k) visit(k, k < kNear ? near + k * step : far + (k - kNear) * step);
 }
 
-// A square of a map at column `x`, channels from `c` on, `present` of which exist: calls use(line), where line(r, values)
-// loads line r. Lines are loaded as they are transformed, for a square is more than there are registers.
+// A square of a map at column `x`, channels from `c` on, `present` of which exist: calls use(line), where line(r,
+// values) loads line r. Lines are loaded as they are transformed, for a square is more than there are registers.
 template <class T, int Count, class Use>
 inline void with_square(const MapRows<T, Count>& rows, Index x, Index c, Index present, Use use) {
   bool whole = x >= rows.begin && x + Count <= rows.end && present >= kLanes;
@@ -115,15 +112,14 @@ template <int Count, class Line, class Transform>
 inline void store_points(Line line_of, Transform transform, float* first, Index stride) {
   transform_square<Count>(line_of, transform, [&](int q, const Vec(&values)[f43::kPoints]) {
     for_each_strided<f43::kPoints>(first + q * stride, f43::kPoints * stride,
-                        [&](int p, float* at) { store(at, values[p], AllLanes{}); });
+                                   [&](int p, float* at) { store(at, values[p], AllLanes{}); });
   });
 }
 
 // Inputs of `tiles` tiles, the first of whose outputs start at column `left` -> points, [tiles][pitch] each and
 // `stride` apart; `wide` channels are written.
 template <class T>
-void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide,
-                  Index pitch, float* to, Index stride) {
+void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide, Index pitch, float* to, Index stride) {
   for (Index tile = 0; tile < tiles; ++tile) {
     for (Index c = 0; c < wide; c += kLanes) {
       with_square(rows, left + tile * kWinoTile - 1, c, rows.channels - c, [&](auto line) {
@@ -134,20 +130,17 @@ void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide,
 }
 
 template <class T>
-void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide, float* to,
-                  Index stride) {
+void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide, float* to, Index stride) {
   input_points(rows, left, tiles, wide, wide, to, stride);
 }
 
 // Gradients of the tiles' outputs -> points likewise: the transpose of output_tile().
 template <class T>
-void gradient_points(const TileRows<T>& rows, Index left, Index tiles, Index wide, float* to,
-                     Index stride) {
+void gradient_points(const TileRows<T>& rows, Index left, Index tiles, Index wide, float* to, Index stride) {
   for (Index tile = 0; tile < tiles; ++tile) {
     for (Index c = 0; c < wide; c += kLanes) {
-      with_square(rows, left + tile * kWinoTile, c, rows.channels - c, [&](auto line) {
-        store_points<f43::kTile>(line, f43::expand_output, to + tile * wide + c, stride);
-      });
+      with_square(rows, left + tile * kWinoTile, c, rows.channels - c,
+                  [&](auto line) { store_points<f43::kTile>(line, f43::expand_output, to + tile * wide + c, stride); });
     }
   }
 }
@@ -164,8 +157,7 @@ struct PartOfTile {
 
 // use(part, lanes) for a tile at `row` and `column` whose map ends at `bottom` and `right`, and a vector of `channels`.
 template <class Use>
-inline void with_part(Index row, Index bottom, Index column, Index right,
-                      Index channels, Use use) {
+inline void with_part(Index row, Index bottom, Index column, Index right, Index channels, Use use) {
   if (bottom - row >= kWinoTile && right - column >= kWinoTile && channels >= kLanes) {
     use(WholeTile{}, AllLanes{});
   } else {
@@ -181,7 +173,7 @@ inline void output_tile(const float* from, Index stride, Values& out) {
   for (int q = 0; q < f43::kPoints; ++q) {
     Vec line[f43::kPoints], values[f43::kTile];
     for_each_strided<f43::kPoints>(from + q * stride, f43::kPoints * stride,
-                        [&](int p, const float* at) { line[p] = load(at, AllLanes{}); });
+                                   [&](int p, const float* at) { line[p] = load(at, AllLanes{}); });
     f43::transform_output(line, values);
 #pragma GCC unroll 4
     for (int r = 0; r < f43::kTile; ++r) half[r][q] = values[r];
@@ -199,8 +191,7 @@ struct Prefetch {
 
   // Rows top..top + 3 of an image of `height` rows, columns begin..end - 1.
   template <class T>
-  static Prefetch of(const T* image, Index top, Index begin, Index end, Index height,
-                 Index width, Index channels) {
+  static Prefetch of(const T* image, Index top, Index begin, Index end, Index height, Index width, Index channels) {
     const Index line = width * channels, rows = min_of(height - top, kWinoTile);
     return {reinterpret_cast<const char*>(image + top * line + begin * channels), rows,
             (end - begin) * channels * Index(sizeof(T)), line * Index(sizeof(T))};

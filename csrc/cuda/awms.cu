@@ -16,10 +16,14 @@ template <class Run>
 void with_instance(DType dtype, const Target& target, Run run) {
   using Turing = std::integral_constant<int, 75>;
   using Ampere = std::integral_constant<int, 80>;
-  if (dtype == DType::float32) run(float{}, Turing{});
-  else if (dtype == DType::bfloat16) run(__nv_bfloat16{}, Ampere{});
-  else if (target.arch < 80) run(__half{}, Turing{});
-  else run(__half{}, Ampere{});
+  if (dtype == DType::float32)
+    run(float{}, Turing{});
+  else if (dtype == DType::bfloat16)
+    run(__nv_bfloat16{}, Ampere{});
+  else if (target.arch < 80)
+    run(__half{}, Turing{});
+  else
+    run(__half{}, Ampere{});
 }
 
 template <class T, int Arch, int Tiles>
@@ -93,9 +97,12 @@ void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target) {
   with_instance(dtype, target, [&](auto zero, auto arch) {
     using T = decltype(zero);
     switch (awms_tiles(a.maps.outputs)) {
-      case 2: return fwd<T, arch, 2>(a, target);
-      case 4: return fwd<T, arch, 4>(a, target);
-      default: return fwd<T, arch, 6>(a, target);
+      case 2:
+        return fwd<T, arch, 2>(a, target);
+      case 4:
+        return fwd<T, arch, 4>(a, target);
+      default:
+        return fwd<T, arch, 6>(a, target);
     }
   });
 }
@@ -108,9 +115,12 @@ void launch_awms_bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& t
   with_instance(dtype, target, [&](auto zero, auto arch) {
     using T = decltype(zero);
     switch (awms_weight_tiles(a.maps.outputs)) {
-      case 1: return bwd_weight<T, arch, 1>(a, dtype, target);
-      case 2: return bwd_weight<T, arch, 2>(a, dtype, target);
-      default: return bwd_weight<T, arch, 3>(a, dtype, target);
+      case 1:
+        return bwd_weight<T, arch, 1>(a, dtype, target);
+      case 2:
+        return bwd_weight<T, arch, 2>(a, dtype, target);
+      default:
+        return bwd_weight<T, arch, 3>(a, dtype, target);
     }
   });
 }

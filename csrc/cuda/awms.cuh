@@ -1,6 +1,6 @@
-// The convolution as a product: positions times outputs, over the channels of every tap. A block keeps its positions and
-// their margins in shared memory, where a tap is an offset, for a chunk of channels at a time. Its weights come through
-// L1 in the order in which lanes hold them, so that nothing is awaited between the taps.
+// The convolution as a product: positions times outputs, over the channels of every tap. A block keeps its positions
+// and their margins in shared memory, where a tap is an offset, for a chunk of channels at a time. Its weights come
+// through L1 in the order in which lanes hold them, so that nothing is awaited between the taps.
 //
 // The weight's order: [block of outputs, chunk of channels, tap], and then for
 // - tensor cores, chunks of 16 channels: [pair of 8 outputs, lane, 8 outputs of the pair, half, 2], which are the
@@ -18,8 +18,8 @@ namespace awsrn_fast {
 
 struct AwmsTile {
   static constexpr int kThreads = 256, kWarps = kThreads / 32;
-  static constexpr int kBlocks = 2;     // on an SM of compute capability 7.5: 64 KB, and 128 registers a thread
-  static constexpr int kSide = 16;      // positions of a block, down and across; a warp has kRows rows of them
+  static constexpr int kBlocks = 2;  // on an SM of compute capability 7.5: 64 KB, and 128 registers a thread
+  static constexpr int kSide = 16;  // positions of a block, down and across; a warp has kRows rows of them
   static constexpr int kRows = kSide / kWarps;
   static constexpr int kChunkBytes = 32;  // of the channels of one position
   static constexpr int kPitchBytes = 48;  // an odd multiple of 16: rows of an ldmatrix fall on different banks
@@ -189,9 +189,8 @@ struct AwmsPlace {
 // Vectors * 16 bytes of channels from `first` on, of the positions of a window whose corner is at (y, x) of an image,
 // into shared memory, Pitch bytes a position; 0 outside of the map. A position of the image has `row` channels.
 template <int Vectors, int Pitch, class T>
-__device__ __forceinline__ void awms_load_window(const AwmsMaps& maps, const T* image, Index row,
-                                                 Index first, Index y, Index x, int down,
-                                                 const AwmsDivisor& across, void* to) {
+__device__ __forceinline__ void awms_load_window(const AwmsMaps& maps, const T* image, Index row, Index first, Index y,
+                                                 Index x, int down, const AwmsDivisor& across, void* to) {
   const auto before = [](Index at, int side) { return int(at < -side ? side : at < 0 ? -at : 0); };
   const auto within = [](Index left, int side) { return int(left < 0 ? 0 : left < side ? left : side); };
   const int side = across.divisor, top = before(y, down), bottom = within(maps.h - y, down);
@@ -216,8 +215,8 @@ __device__ __forceinline__ void awms_each_of_line(const AwmsMaps& maps, const Aw
                                                   const AwmsPlace& place, int y, int down, int lane, Each each) {
   const int scale = shuffle.scale.divisor, first_plane = place.first / (scale * scale);
   const int positions = place.positions(maps);
-  const Index line = place.image * maps.outputs * maps.h * maps.w +
-                            (Index(y) * scale + down) * shuffle.row + place.x * scale * shuffle.column;
+  const Index line = place.image * maps.outputs * maps.h * maps.w + (Index(y) * scale + down) * shuffle.row +
+                     place.x * scale * shuffle.column;
   for (int i = lane; i < AwmsTile::kSide * scale * shuffle.planes; i += 32) {
     const int outer = shuffle.inner(i), inner = i - outer * shuffle.inner.divisor;
     const int plane = first_plane + (shuffle.channels_last ? inner : outer);
@@ -278,13 +277,14 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) awms_fw
     unsigned char* const shared = dynamic_shared<unsigned char>();
     const int next_row = p.margin_side.divisor * Sums::kPitch;
     const T* const image = static_cast<const T*>(p.a.x) + place.image * p.a.maps.h * p.a.maps.w * p.a.row;
-    const T* weight = static_cast<const T*>(p.a.weight) + Index(place.first) / (Tiles * 8) * p.chunks * (k * k * Sums::kStep);
+    const T* weight =
+        static_cast<const T*>(p.a.weight) + Index(place.first) / (Tiles * 8) * p.chunks * (k * k * Sums::kStep);
     Sums sums;
     for (int chunk = 0; chunk < p.chunks; ++chunk) {
       if (chunk) __syncthreads();
       awms_load_window<AwmsTile::kChunkBytes / 16, AwmsTile::kPitchBytes>(
-          p.a.maps, image, p.a.row, Index(chunk) * kChunk, place.y - k / 2, place.x - k / 2,
-          p.margin_side.divisor, p.margin_side, shared);
+          p.a.maps, image, p.a.row, Index(chunk) * kChunk, place.y - k / 2, place.x - k / 2, p.margin_side.divisor,
+          p.margin_side, shared);
       __syncthreads();
       const T* row = reinterpret_cast<const T*>(shared) + warp * kRows * next_row;
       for (int down = 0; down < k; ++down, row += next_row)

@@ -26,21 +26,21 @@ struct AwmsMaps {
   int k;
 };
 
-// Pointers are to values of one dtype; accumulation is fp32. Positions of x lie `row` channels apart, which is a multiple
-// of 16 bytes; those from `inputs` on are 0.
+// Pointers are to values of one dtype; accumulation is fp32. Positions of x lie `row` channels apart, which is a
+// multiple of 16 bytes; those from `inputs` on are 0.
 struct AwmsFwd {
   AwmsMaps maps;
   Index row;
-  const void* x;       // [N, H, W, row], aligned to 16 bytes
+  const void* x;  // [N, H, W, row], aligned to 16 bytes
   const void* weight;  // in the products' order, see cuda/awms.cuh; aligned to 16 bytes
-  const void* bias;    // [O], or null for 0
-  const void* skip;    // [N, H, W, O], or null for 0
-  const void* shift;   // [P], or null for 0
-  void* y;             // [N, P, scale H, scale W] = out_scale * shuffled(convolution + bias + skip) + shift
+  const void* bias;  // [O], or null for 0
+  const void* skip;  // [N, H, W, O], or null for 0
+  const void* shift;  // [P], or null for 0
+  void* y;  // [N, P, scale H, scale W] = out_scale * shuffled(convolution + bias + skip) + shift
   bool channels_last;  // y is [N, scale H, scale W, P] instead
   int scale;
   float out_scale;
-  bool clamp;   // y to [0, 1]
+  bool clamp;  // y to [0, 1]
   bool levels;  // y is 8-bit instead of the maps' type: 255 times the value in [0, 1], rounded to nearest even
 };
 
@@ -48,12 +48,12 @@ struct AwmsBwdGrad {
   AwmsMaps maps;
   Index grad_row;
   const void* grad_y;  // as y
-  const void* y;       // forward's before the clamp, or null for none
+  const void* y;  // forward's before the clamp, or null for none
   bool channels_last;
   int scale;
   float out_scale;
-  void* grad;        // [N, H, W, grad_row]: of the convolution's output, and of skip; 0 from O on
-  void* grad_bias;   // [O], or null: not wanted
+  void* grad;  // [N, H, W, grad_row]: of the convolution's output, and of skip; 0 from O on
+  void* grad_bias;  // [O], or null: not wanted
   void* grad_shift;  // [P], likewise
   float* workspace;  // as many floats as awms_sums_workspace() says, or null where neither is wanted
 };
@@ -61,17 +61,18 @@ struct AwmsBwdGrad {
 struct AwmsBwdWeight {
   AwmsMaps maps;
   Index row, grad_row;
-  const void* x;      // [N, H, W, row], aligned to 16 bytes
-  const void* grad;   // [N, H, W, grad_row], likewise: of the convolution's output
+  const void* x;  // [N, H, W, row], aligned to 16 bytes
+  const void* grad;  // [N, H, W, grad_row], likewise: of the convolution's output
   void* grad_weight;  // [O, C, K, K]
-  float* workspace;   // as many floats as awms_workspace() says
+  float* workspace;  // as many floats as awms_workspace() says
 };
 
 // Floats that the gradients of bias and shift, and that of the weight, need for their partial sums.
 Index awms_sums_workspace(const AwmsMaps& maps);
 Index awms_weight_workspace(const AwmsMaps& maps, DType dtype);
 
-// Backward is grad, and then that for the weight; backward for x is forward of the output's gradient with the weight mirrored and transposed, and scale 1.
+// Backward is grad, and then that for the weight; backward for x is forward of the output's gradient with the weight
+// mirrored and transposed, and scale 1.
 void launch_awms_fwd(const AwmsFwd& a, DType dtype, const Target& target);
 void launch_awms_bwd_grad(const AwmsBwdGrad& a, DType dtype, const Target& target);
 void launch_awms_bwd_weight(const AwmsBwdWeight& a, DType dtype, const Target& target);

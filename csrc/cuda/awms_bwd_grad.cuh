@@ -1,6 +1,6 @@
 // From the gradient of y to that of the convolution's output: PixelShuffle, denormalisation and clamp backwards in one
-// pass, with the sums that are the gradients of bias and shift. Each block leaves its sums; a second kernel adds them in
-// order.
+// pass, with the sums that are the gradients of bias and shift. Each block leaves its sums; a second kernel adds them
+// in order.
 #pragma once
 
 #include "cuda/awms.cuh"
@@ -17,11 +17,12 @@ struct AwmsBwdGradParams {
   AwmsBwdGrad a;
   AwmsGrid grid;
   AwmsShuffle shuffle;
-  AwmsDivisor width;   // of a block of outputs
+  AwmsDivisor width;  // of a block of outputs
   Index parts;  // blocks of positions
 };
 
-// Floats between positions in shared memory: 4 more spread the neighbours in y, which are 16 outputs or a position apart.
+// Floats between positions in shared memory: 4 more spread the neighbours in y, which are 16 outputs or a position
+// apart.
 constexpr int awms_grad_pitch(int width) { return width + 4; }
 
 constexpr int awms_grad_shared_bytes(int width) {

@@ -1,6 +1,6 @@
-// The weight's gradient: for every tap the product of the output's gradient, transposed, and x moved by the tap, over all
-// positions. A block takes one row of taps, a warp each, and a fixed share of the positions; a second kernel adds the
-// shares in order, so that the result does not depend on who comes first.
+// The weight's gradient: for every tap the product of the output's gradient, transposed, and x moved by the tap, over
+// all positions. A block takes one row of taps, a warp each, and a fixed share of the positions; a second kernel adds
+// the shares in order, so that the result does not depend on who comes first.
 #pragma once
 
 #include "common/tiles.h"
@@ -33,9 +33,9 @@ constexpr int awms_weight_tiles(Index outputs) {
 
 // How positions, outputs and inputs are shared out; it depends on the sizes alone.
 struct AwmsWeightCut {
-  Index down, across;          // tiles of a map
+  Index down, across;  // tiles of a map
   Index tiles, share, shares;  // all tiles, those of a share, and shares
-  Index outputs, inputs;       // blocks of channels
+  Index outputs, inputs;  // blocks of channels
   Index wide_outputs, wide_inputs;  // channels with those that fill the blocks
 };
 
@@ -60,7 +60,8 @@ struct AwmsBwdWeightParams {
   AwmsDivisor margin_across;
 };
 
-// Elements between positions in shared memory, an odd multiple of 16 bytes: rows of an ldmatrix fall on different banks.
+// Elements between positions in shared memory, an odd multiple of 16 bytes: rows of an ldmatrix fall on different
+// banks.
 template <class T>
 constexpr int awms_weight_pitch(int channels) {
   return channels + kWidest<T>;
@@ -177,16 +178,16 @@ __global__ void __launch_bounds__(AwmsWeightTile::kMostThreads, AwmsWeightTile::
     Sums sums;
     for (;;) {
       const Index corner = image * maps.h * maps.w;
-      awms_load_window<Tiles * 16 / kWidest<T>, Sums::kGradPitch * int(sizeof(T))>(
+      awms_load_window<Tiles * 16 / kWidest<T>, Sums::kGradPitch* int(sizeof(T))>(
           maps, static_cast<const T*>(p.a.grad) + corner * p.a.grad_row, p.a.grad_row, output, tile_y, tile_x, kDown,
           grad_across, grad);
-      awms_load_window<kInputs / kWidest<T>, Sums::kPitch * int(sizeof(T))>(
-          maps, static_cast<const T*>(p.a.x) + corner * p.a.row, p.a.row, input, tile_y + row - k / 2,
-          tile_x - k / 2, kDown, p.margin_across, x);
+      awms_load_window<kInputs / kWidest<T>, Sums::kPitch* int(sizeof(T))>(
+          maps, static_cast<const T*>(p.a.x) + corner * p.a.row, p.a.row, input, tile_y + row - k / 2, tile_x - k / 2,
+          kDown, p.margin_across, x);
       __syncthreads();
       for (int down = 0; down < kDown; ++down)
-        sums.add(grad + down * kAcross * Sums::kGradPitch,
-                 x + (down * p.margin_across.divisor + column) * Sums::kPitch, lane);
+        sums.add(grad + down * kAcross * Sums::kGradPitch, x + (down * p.margin_across.divisor + column) * Sums::kPitch,
+                 lane);
       if (--left == 0) break;
       __syncthreads();
       tile_x += kAcross;

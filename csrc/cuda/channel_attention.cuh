@@ -1,5 +1,6 @@
-// Two matrix-vector products for each image: a block an image, so that one launch does forward. Backward takes two: each
-// image's own gradients, then the weights' sums over the images, in order. Both are bound by latency, not by memory.
+// Two matrix-vector products for each image: a block an image, so that one launch does forward. Backward takes two:
+// each image's own gradients, then the weights' sums over the images, in order. Both are bound by latency, not by
+// memory.
 #pragma once
 
 #include "common/tiles.h"
@@ -22,7 +23,8 @@ constexpr bool channel_attention_by_warps(const ChannelAttentionSizes& sizes) {
   return sizes.n >= ChannelAttentionTile::kManyImages && sizes.r <= ChannelAttentionTile::kMostHidden;
 }
 
-// Lanes that share one row of w2, so that a warp's lanes read neighbours in memory: the power of two next to R, up to 32.
+// Lanes that share one row of w2, so that a warp's lanes read neighbours in memory: the power of two next to R, up to
+// 32.
 constexpr int channel_attention_group(Index r) {
   int group = 1;
   while (group < r && group < 32) group *= 2;
@@ -125,9 +127,8 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
   channel_attention_hidden(sizes, static_cast<const T*>(p.mean) + image * sizes.c, w1, static_cast<const T*>(p.b1),
                            hidden);
   __syncthreads();
-  channel_attention_gates(sizes, w2, static_cast<const T*>(p.b2), hidden, [&](Index c, float gate) {
-    to_gate[c] = to_float(grad_gate[c]) * gate * (1.0f - gate);
-  });
+  channel_attention_gates(sizes, w2, static_cast<const T*>(p.b2), hidden,
+                          [&](Index c, float gate) { to_gate[c] = to_float(grad_gate[c]) * gate * (1.0f - gate); });
   __syncthreads();
 
   // w2^T to_gate. A lane keeps its column of w2 and walks over rows; lanes a group apart, then warps, are added up.
@@ -174,8 +175,8 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
   };
   if (p.grad_w1 && i < r * c) {
     const Index row = i / c, column = i % c;
-    static_cast<T*>(p.grad_w1)[i] =
-        sum([&, r = r, c = c](Index image) { return p.to_hidden[image * r + row] * to_float(mean[image * c + column]); });
+    static_cast<T*>(p.grad_w1)[i] = sum(
+        [&, r = r, c = c](Index image) { return p.to_hidden[image * r + row] * to_float(mean[image * c + column]); });
   }
   if (p.grad_w2 && i < c * r) {
     const Index row = i / r, column = i % r;

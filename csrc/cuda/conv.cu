@@ -37,11 +37,17 @@ void launch_conv(const Conv& a, DType dtype, const Target& target) {
   const ConvParams p = conv_params(a, dtype);
   if (a.mean) check_workspace(a.n * p.parts * a.outputs, conv_workspace(a.n, a.h, a.w, a.outputs), a.op);
   switch (dtype) {
-    case DType::float32: launch_conv_instance<float, 75>(p, target); break;
-    case DType::bfloat16: launch_conv_instance<__nv_bfloat16, 80>(p, target); break;
+    case DType::float32:
+      launch_conv_instance<float, 75>(p, target);
+      break;
+    case DType::bfloat16:
+      launch_conv_instance<__nv_bfloat16, 80>(p, target);
+      break;
     case DType::float16:
-      if (target.arch < 80) launch_conv_instance<__half, 75>(p, target);
-      else launch_conv_instance<__half, 80>(p, target);
+      if (target.arch < 80)
+        launch_conv_instance<__half, 75>(p, target);
+      else
+        launch_conv_instance<__half, 80>(p, target);
   }
   if (a.mean) launch_conv_mean(p, dtype, target);
 }

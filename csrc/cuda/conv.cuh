@@ -1,5 +1,5 @@
-// The convolution as a product, as in awms.cuh, whose tiles, windows and sums it uses: a block has 16 x 16 positions and
-// up to 32 outputs, and keeps the positions and their margin in shared memory for a chunk of channels at a time.
+// The convolution as a product, as in awms.cuh, whose tiles, windows and sums it uses: a block has 16 x 16 positions
+// and up to 32 outputs, and keeps the positions and their margin in shared memory for a chunk of channels at a time.
 //
 // The weight's order is awms.cuh's, each map's channels padded with zeros to whole chunks: [block of outputs, chunk of
 // channels of the first map, of the second, ..., tap].
@@ -12,12 +12,12 @@ namespace awsrn_fast {
 
 struct ConvParams {
   Conv a;
-  AwmsMaps maps;   // all inputs as one
+  AwmsMaps maps;  // all inputs as one
   AwmsGrid grid;
   int chunks[kConvMostMaps];  // of each map
-  Index parts;         // blocks of positions an image has
-  bool whole;                 // outputs by accesses of 16 bytes
-  AwmsDivisor side;           // of the window
+  Index parts;  // blocks of positions an image has
+  bool whole;  // outputs by accesses of 16 bytes
+  AwmsDivisor side;  // of the window
 };
 
 constexpr AwmsGrid conv_grid(const AwmsMaps& maps) {
@@ -76,7 +76,7 @@ struct ConvSums : AwmsSums<T, Arch, Tiles> {
           b[2 * pair][0] = words.x, b[2 * pair][1] = words.y;
           b[2 * pair + 1][0] = words.z, b[2 * pair + 1][1] = words.w;
         }
-        mma_depth_16<T, Arch>(this->d, reinterpret_cast<const std::uint32_t(&)[kRows][4]>(a[down]), b);
+        mma_depth_16<T, Arch>(this->d, reinterpret_cast<const std::uint32_t (&)[kRows][4]>(a[down]), b);
       }
     }
   }
@@ -84,8 +84,8 @@ struct ConvSums : AwmsSums<T, Arch, Tiles> {
 
 // A chunk of the tile's positions, times the image's gates of its channels.
 template <class T>
-__device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsPlace& place, const T* image,
-                                                Index row, Index first, Index gate, T* to) {
+__device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsPlace& place, const T* image, Index row,
+                                                Index first, Index gate, T* to) {
   constexpr int V = kWidest<T>, kVectors = AwmsTile::kChunkBytes / 16, kPitch = AwmsTile::kPitchBytes / int(sizeof(T));
   const int vector = threadIdx.x % kVectors;
   float gates[V];
@@ -96,7 +96,8 @@ __device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsP
   }
 #pragma unroll
   for (int i = threadIdx.x; i < AwmsTile::kSide * AwmsTile::kSide * kVectors; i += AwmsTile::kThreads) {
-    const int position = i / kVectors, y = place.y + position / AwmsTile::kSide, x = place.x + position % AwmsTile::kSide;
+    const int position = i / kVectors, y = place.y + position / AwmsTile::kSide,
+              x = place.x + position % AwmsTile::kSide;
     float values[V] = {};
     if (y < p.maps.h && x < p.maps.w && first + vector * V < row)
       load(image + (Index(y) * p.maps.w + x) * row + first + vector * V, values);
@@ -202,8 +203,7 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) conv_ke
           conv_load_gated(p, place, image, row, Index(chunk) * kChunk, gate, reinterpret_cast<T*>(shared));
         else
           awms_load_window<AwmsTile::kChunkBytes / 16, AwmsTile::kPitchBytes>(
-              p.maps, image, row, Index(chunk) * kChunk, place.y - K / 2, place.x - K / 2, kWindow, p.side,
-              shared);
+              p.maps, image, row, Index(chunk) * kChunk, place.y - K / 2, place.x - K / 2, kWindow, p.side, shared);
         __syncthreads();
 #pragma unroll 1
         for (int across = 0; across < K; ++across)
@@ -222,8 +222,10 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) conv_ke
       const Index y = place.y + warp * kRows + row;
       if (y >= p.maps.h) break;
       if (row) __syncwarp();
-      if (row == 0) sums.put(0, mine, lane);
-      else sums.put(1, mine, lane);
+      if (row == 0)
+        sums.put(0, mine, lane);
+      else
+        sums.put(1, mine, lane);
       __syncwarp();
       const Index line = (place.image * p.maps.h + y) * p.maps.w + place.x;
       if (epilogue.valid)

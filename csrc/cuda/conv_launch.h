@@ -12,11 +12,15 @@ namespace awsrn_fast {
 template <class Run>
 void with_conv_shape(const ConvParams& p, Run run) {
   const auto with_taps = [&](auto tiles) {
-    if (p.a.k == 1) run(tiles, std::integral_constant<int, 1>{});
-    else run(tiles, std::integral_constant<int, 3>{});
+    if (p.a.k == 1)
+      run(tiles, std::integral_constant<int, 1>{});
+    else
+      run(tiles, std::integral_constant<int, 3>{});
   };
-  if (conv_tiles(p.maps.outputs) == 2) with_taps(std::integral_constant<int, 2>{});
-  else with_taps(std::integral_constant<int, 4>{});
+  if (conv_tiles(p.maps.outputs) == 2)
+    with_taps(std::integral_constant<int, 2>{});
+  else
+    with_taps(std::integral_constant<int, 4>{});
 }
 
 ConvParams conv_params(const Conv& a, DType dtype);

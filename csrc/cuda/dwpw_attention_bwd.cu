@@ -15,14 +15,10 @@ DwpwAttentionBwdParams cut(const DwpwAttentionBwd& a, int width, int arch) {
   const Index tiles = dwpw_attention_tiles<Tile>(maps);
   const Index columns = std::max<Index>(1, DwpwAttentionDepthwiseTile::kThreads / std::max<Index>(1, maps.c / 2));
   const Index strips = maps.n * ceil_div(maps.h, DwpwAttentionDepthwiseTile::kRows) * ceil_div(maps.w, columns);
-  return {a,
-          DwpwAttentionSlice(maps.c, width, Tile::kGroup),
-          tiles,
-          std::min<Index>(tiles, most * Tile::kBlocks),
-          strips,
-          std::min<Index>(strips, most * DwpwAttentionDepthwiseTile::blocks(arch)),
-          nullptr,
-          nullptr};
+  return {a,       DwpwAttentionSlice(maps.c, width, Tile::kGroup),
+          tiles,   std::min<Index>(tiles, most * Tile::kBlocks),
+          strips,  std::min<Index>(strips, most * DwpwAttentionDepthwiseTile::blocks(arch)),
+          nullptr, nullptr};
 }
 
 Index floats_of(const DwpwAttentionBwdParams& p) {
@@ -54,8 +50,9 @@ void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a, DType dtype, const Tar
            DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::kSharedBytes, target, kDwpwAttention, p);
     if (!a.grad_w_dw) return;
     const Index elements = p.slice.floats() + 10 * a.maps.c;
-    launch(dwpw_attention_bwd_sum_kernel<T>, grid_of(ceil_div(elements, DwpwAttentionSumTile::kElements), kDwpwAttention),
-           DwpwAttentionSumTile::kThreads, DwpwAttentionSumTile::kThreads * sizeof(float), target, kDwpwAttention, p);
+    launch(dwpw_attention_bwd_sum_kernel<T>,
+           grid_of(ceil_div(elements, DwpwAttentionSumTile::kElements), kDwpwAttention), DwpwAttentionSumTile::kThreads,
+           DwpwAttentionSumTile::kThreads * sizeof(float), target, kDwpwAttention, p);
   });
 }
 

@@ -27,7 +27,7 @@ struct DwpwAttentionDepthwiseTile {
   static constexpr int kThreads = 256;
   // On an SM. Three blocks leave a thread 80 registers: enough on sm_75, while code for later ones spills.
   static constexpr int blocks(int arch) { return arch < 80 ? 3 : 2; }
-  static constexpr int kRows = 8;    // that a thread walks down in one go; on either side one more is read
+  static constexpr int kRows = 8;  // that a thread walks down in one go; on either side one more is read
   static constexpr int kSharedBytes = 20 * kThreads * int(sizeof(float));  // first the weights, then the sums
 };
 
@@ -41,21 +41,23 @@ struct DwpwAttentionSlice {
   int rows, attention_columns, pointwise_columns;  // in fragments of 16 x 8
 
   constexpr DwpwAttentionSlice(Index c, int width, int group)
-      : rows(width / 16), attention_columns(width / 8 + 1), pointwise_columns(int(ceil_div(c, group)) * group / 8 + 1) {}
+      : rows(width / 16),
+        attention_columns(width / 8 + 1),
+        pointwise_columns(int(ceil_div(c, group)) * group / 8 + 1) {}
   constexpr int floats() const { return 128 * rows * (attention_columns + pointwise_columns); }
 };
 
 struct DwpwAttentionBwdParams {
   DwpwAttentionBwd a;
   DwpwAttentionSlice slice;
-  Index tiles, slices;          // of the first kernel, and its blocks
-  Index strips, strip_blocks;   // of the second
-  float* slice_sums;                   // [slices, slice.floats()]
-  float* strip_sums;                   // [strip_blocks, 10, C]
+  Index tiles, slices;  // of the first kernel, and its blocks
+  Index strips, strip_blocks;  // of the second
+  float* slice_sums;  // [slices, slice.floats()]
+  float* strip_sums;  // [strip_blocks, 10, C]
 };
 
-// Adds A^T B, summed over the tile's positions, to fragments of a slice: A [positions, 16 Rows], B [positions, 8 Columns].
-// Fragment (i, j) lies at sums + 128 * (i * columns + j); with `ones`, A^T 1 at ones + 128 * i * columns.
+// Adds A^T B, summed over the tile's positions, to fragments of a slice: A [positions, 16 Rows], B [positions, 8
+// Columns]. Fragment (i, j) lies at sums + 128 * (i * columns + j); with `ones`, A^T 1 at ones + 128 * i * columns.
 template <class Tile, int Arch, int Rows, int Columns, class T>
 __device__ __forceinline__ void add_weight_gradient(const T* a, int a_stride, const T* b, int b_stride, int warp,
                                                     int lane, bool first, float* sums, float* ones, int columns) {
@@ -238,7 +240,8 @@ __global__ void __launch_bounds__(DwpwAttentionBwdTile<T, D>::kThreads, DwpwAtte
 
 // A thread has two channels of one column and walks down rows, with their neighbours in registers.
 template <class T>
-__global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::blocks(compiled_arch()))
+__global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads,
+                                  DwpwAttentionDepthwiseTile::blocks(compiled_arch()))
     dwpw_attention_bwd_depthwise_kernel(DwpwAttentionBwdParams p) {
   using Tile = DwpwAttentionDepthwiseTile;
   const DwpwAttentionMaps& maps = p.a.maps;
@@ -265,9 +268,7 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
     const Index top = strip / across % down * Tile::kRows, image = strip / across / down;
     const Index bottom = top + Tile::kRows < maps.h ? top + Tile::kRows : maps.h;
     if (int(threadIdx.x) >= width * columns || column >= maps.w) continue;
-    const auto offset = [&](Index row, Index at) {
-      return ((image * maps.h + row) * maps.w + at) * maps.c + channel;
-    };
+    const auto offset = [&](Index row, Index at) { return ((image * maps.h + row) * maps.w + at) * maps.c + channel; };
     float near[3][3][2] = {};
     const auto read = [&](Index row, float (&values)[3][2]) {
 #pragma unroll
@@ -358,8 +359,10 @@ __global__ void __launch_bounds__(DwpwAttentionSumTile::kThreads, DwpwAttentionS
   for (int w = 0; w < kWarps; ++w) total += shared[w * 32 + lane];
   if (is_product) return give_product_gradient<T>(p, at, total);
   const int kind = (at - of_products) / c, channel = (at - of_products) % c;
-  if (kind == 9) static_cast<T*>(p.a.grad_b_dw)[channel] = from_float<T>(total);
-  else static_cast<T*>(p.a.grad_w_dw)[channel * 9 + kind] = from_float<T>(total);
+  if (kind == 9)
+    static_cast<T*>(p.a.grad_b_dw)[channel] = from_float<T>(total);
+  else
+    static_cast<T*>(p.a.grad_w_dw)[channel * 9 + kind] = from_float<T>(total);
 }
 
 }  // namespace awsrn_fast

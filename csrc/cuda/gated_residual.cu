@@ -23,11 +23,15 @@ void with_layout(const GatedResidualMaps& maps, bool aligned, Run run) {
   constexpr int kVector = kWidest<T>;
   const bool whole = aligned && (maps.channels_last ? maps.c : maps.hw) % kVector == 0;
   const auto with = [&](auto vector) {
-    if (maps.channels_last) run(vector, std::true_type{});
-    else run(vector, std::false_type{});
+    if (maps.channels_last)
+      run(vector, std::true_type{});
+    else
+      run(vector, std::false_type{});
   };
-  if (whole) with(std::integral_constant<int, kVector>{});
-  else with(std::integral_constant<int, 1>{});
+  if (whole)
+    with(std::integral_constant<int, kVector>{});
+  else
+    with(std::integral_constant<int, 1>{});
 }
 
 // Floats for the sums of both directions: of each chunk and channel, and of each block for the two scales.

@@ -122,8 +122,10 @@ __device__ __forceinline__ void sum_positions(const GatedResidualTile& tile, con
       float sum = 0;
       for (int row = i / channels; row < tile.rows; row += groups)
         sum += shared[channel % V * kPitch + row * tile.width + channel / V];
-      if (groups == 1) done(channel, sum);
-      else group_sums[i] = sum;
+      if (groups == 1)
+        done(channel, sum);
+      else
+        group_sums[i] = sum;
     }
     if (groups == 1) return;
     __syncthreads();
@@ -280,8 +282,8 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
 
 // Adds up the chunks of 32 channels of one image: eight warps, each every eighth chunk, then the warps in order.
 template <class Pointers>
-__device__ __forceinline__ float sum_chunks(const GatedResidualParams<Pointers>& p, Index image,
-                                            Index channel, float* shared) {
+__device__ __forceinline__ float sum_chunks(const GatedResidualParams<Pointers>& p, Index image, Index channel,
+                                            float* shared) {
   constexpr int kWarps = GatedResidualTile::kSumThreads / 32;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float sum = 0;

@@ -27,7 +27,8 @@ void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_by
 namespace detail {
 
 inline void check_launch(cudaError_t status, const char* op) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(op) + ": CUDA launch failed: " + cudaGetErrorString(status));
+  if (status != cudaSuccess)
+    throw std::runtime_error(std::string(op) + ": CUDA launch failed: " + cudaGetErrorString(status));
 }
 
 // The target's device for the time of a launch. Torch has a CUDA runtime of its own, so what was current is put back.
@@ -87,9 +88,12 @@ inline dim3 grid_of(Index blocks, const char* op) {
 template <class Run>
 void with_dtype(DType dtype, Run run) {
   switch (dtype) {
-    case DType::float32: return run(float{});
-    case DType::float16: return run(__half{});
-    case DType::bfloat16: return run(__nv_bfloat16{});
+    case DType::float32:
+      return run(float{});
+    case DType::float16:
+      return run(__half{});
+    case DType::bfloat16:
+      return run(__nv_bfloat16{});
   }
 }
 

@@ -16,17 +16,25 @@ template <class Run>
 void with_instance(const NonLocalShape& shape, DType dtype, int arch, Run run) {
   const auto with_d = [&](auto zero, auto instance) {
     switch (shape.d) {
-      case 8: return run(zero, instance, Constant<8>{});
-      case 16: return run(zero, instance, Constant<16>{});
-      case 32: return run(zero, instance, Constant<32>{});
-      case 64: return run(zero, instance, Constant<64>{});
-      default: AWSRN_FAST_CHECK(false, "non_local: the CUDA kernels have D 8, 16, 32 and 64");
+      case 8:
+        return run(zero, instance, Constant<8>{});
+      case 16:
+        return run(zero, instance, Constant<16>{});
+      case 32:
+        return run(zero, instance, Constant<32>{});
+      case 64:
+        return run(zero, instance, Constant<64>{});
+      default:
+        AWSRN_FAST_CHECK(false, "non_local: the CUDA kernels have D 8, 16, 32 and 64");
     }
   };
   switch (dtype) {
-    case DType::float32: return with_d(float{}, Constant<75>{});
-    case DType::bfloat16: return with_d(__nv_bfloat16{}, Constant<80>{});
-    case DType::float16: return arch >= 80 ? with_d(__half{}, Constant<80>{}) : with_d(__half{}, Constant<75>{});
+    case DType::float32:
+      return with_d(float{}, Constant<75>{});
+    case DType::bfloat16:
+      return with_d(__nv_bfloat16{}, Constant<80>{});
+    case DType::float16:
+      return arch >= 80 ? with_d(__half{}, Constant<80>{}) : with_d(__half{}, Constant<75>{});
   }
 }
 

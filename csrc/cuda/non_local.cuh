@@ -1,11 +1,11 @@
 // Flash attention (arXiv:2205.14135) with one head, no scale and D as it is: no score leaves the SM. A block of four
-// warps has 64 rows of its own, 16 a warp, and walks over all rows that they meet, a step at a time; the next step's rows
-// are on their way from memory while one is computed. Exponentials overlap with products in each warp (those of one piece
-// with the product of the piece before) and between warps.
+// warps has 64 rows of its own, 16 a warp, and walks over all rows that they meet, a step at a time; the next step's
+// rows are on their way from memory while one is computed. Exponentials overlap with products in each warp (those of
+// one piece with the product of the piece before) and between warps.
 //
-// Backward computes the scores again, once for the gradients of the queries and once for those of keys and values: seven
-// products instead of five, but every sum has one owner, so that nothing is added by atomics and no partial gradients of
-// queries lie in memory.
+// Backward computes the scores again, once for the gradients of the queries and once for those of keys and values:
+// seven products instead of five, but every sum has one owner, so that nothing is added by atomics and no partial
+// gradients of queries lie in memory.
 #pragma once
 
 #include <type_traits>
@@ -21,9 +21,9 @@ struct NonLocalTile {
   static constexpr int kRows = kNonLocalTileRows, kThreads = 128, kRowsOfWarp = 16;
   static constexpr int kStepBytes = 4 * 1024;  // two 16-byte loads a thread, held in registers
 
-  int step;         // rows met at a time: keys with values, or queries with gradients
-  int piece;        // of a step, whose scores are in registers in backward
-  int pad;          // values behind a row of two vectors, to make its bytes an odd multiple of 16
+  int step;  // rows met at a time: keys with values, or queries with gradients
+  int piece;  // of a step, whose scores are in registers in backward
+  int pad;  // values behind a row of two vectors, to make its bytes an odd multiple of 16
   int pair_stride, query_stride;
   int fwd_bytes, bwd_bytes, fwd_blocks, bwd_blocks;  // shared memory, and blocks on an SM
 };
@@ -163,15 +163,15 @@ __device__ __forceinline__ void non_local_scores(float (&scores)[Columns / 8][4]
   }
 }
 
-// sums[16 x D] += factors[16 x Columns] times the rows met. In fp32 the columns are added up by themselves first, so that
-// the rounding errors of thousands of rows do not pile up.
+// sums[16 x D] += factors[16 x Columns] times the rows met. In fp32 the columns are added up by themselves first, so
+// that the rounding errors of thousands of rows do not pile up.
 template <class T, int Arch, int D, int Columns>
 __device__ __forceinline__ void non_local_accumulate(float (&sums)[D / 8][4], const float (*factors)[4], const T* met,
                                                      int met_stride, int lane) {
   using M = Mma<T, Arch>;
   constexpr bool kTwoLevels = std::is_same<T, float>::value;
   float of_columns[D / 8][4] = {};
-  float(&to)[D / 8][4] = kTwoLevels ? of_columns : sums;
+  float (&to)[D / 8][4] = kTwoLevels ? of_columns : sums;
 #pragma unroll
   for (int first = 0; first < Columns; first += M::kFragments * M::kDepth) {
     typename M::A a[M::kFragments];
@@ -229,8 +229,8 @@ __device__ __forceinline__ float quad_sum(float value) {
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
 }
 
-// y = x + w_z attended + b_z for a warp's 16 queries, kGroup channels at a time. The weight's rows lie in shared memory in
-// an order that gives each lane neighbouring channels, 16 bytes of each position.
+// y = x + w_z attended + b_z for a warp's 16 queries, kGroup channels at a time. The weight's rows lie in shared memory
+// in an order that gives each lane neighbouring channels, 16 bytes of each position.
 template <class T, int Arch, int D>
 __device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const NonLocalRectangle& of, int first,
                                                   const float (&attended)[D / 8][4], T* weights, int lane) {
@@ -244,8 +244,9 @@ __device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const No
       // Row n of product g holds channel n / 2 of the lanes, and of its vector the values 2 g + n % 2.
       const int row = i / kPieces, at = i % kPieces * kVector, n = row % 8;
       const Index channel = group + n / 2 * kVector + row / 8 * 2 + n % 2;
-      const uint4 values = channel < a.c ? *reinterpret_cast<const uint4*>(static_cast<const T*>(a.w_z) + channel * D + at)
-                                         : make_uint4(0, 0, 0, 0);
+      const uint4 values = channel < a.c
+                               ? *reinterpret_cast<const uint4*>(static_cast<const T*>(a.w_z) + channel * D + at)
+                               : make_uint4(0, 0, 0, 0);
       *reinterpret_cast<uint4*>(weights + row * kStride + at) = values;
     }
     __syncthreads();

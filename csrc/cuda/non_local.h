@@ -4,15 +4,15 @@
 #include "common/index.h"
 #include "cuda/target.h"
 
-// non_local (eq. 7-10) behind its projections to queries, keys and values: softmax(q k^T) v over positions, everywhere or
-// in blocks, its projection and the residual, and the attention's gradient. The definition is
+// non_local (eq. 7-10) behind its projections to queries, keys and values: softmax(q k^T) v over positions, everywhere
+// or in blocks, its projection and the residual, and the attention's gradient. The definition is
 // awsrn_fast/ops/non_local/reference.py.
 //
 // Output projection and residual are the forward kernel's epilogue: by themselves they would read and write 2 D + 2 C
-// values a position more, 192 bytes in half precision at the network's C = 32, D = 16, and be two launches. The projections
-// before it are one product of PyTorch's, C values in and 3 D out, each once. Inside the kernel they would come again with
-// every 64 queries: 4 C D / 64 FLOP for each pair of query and key, where the attention itself has 4 D. That is half as
-// much work again at C = 32, against 12 D bytes a position; so they stay outside.
+// values a position more, 192 bytes in half precision at the network's C = 32, D = 16, and be two launches. The
+// projections before it are one product of PyTorch's, C values in and 3 D out, each once. Inside the kernel they would
+// come again with every 64 queries: 4 C D / 64 FLOP for each pair of query and key, where the attention itself has 4 D.
+// That is half as much work again at C = 32, against 12 D bytes a position; so they stay outside.
 namespace awsrn_fast {
 
 // Queries of block b are rows b*block .. b*block+block-1 of the map, its keys min(block+2*halo, h) rows shifted inward

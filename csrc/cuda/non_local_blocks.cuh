@@ -45,9 +45,7 @@ struct NonLocalRectangle {
   __device__ Index position(int row, int column) const {
     return image + Index(rows.start + row) * width + columns.start + column;
   }
-  __device__ Index position(int index) const {
-    return position(index / columns.length, index % columns.length);
-  }
+  __device__ Index position(int index) const { return position(index / columns.length, index % columns.length); }
 };
 
 // The numbers of blocks, and of tiles of 64 queries or keys that each is cut into; numbers run through the images.
@@ -64,7 +62,8 @@ constexpr NonLocalGrid non_local_grid(const NonLocalShape& s) {
   grid.across = int(ceil_div(s.w, s.block));
   const NonLocalSpan rows = non_local_queries(s.h, s.block, 0), columns = non_local_queries(s.w, s.block, 0);
   grid.query_tiles = int(ceil_div(Index(rows.length) * columns.length, kNonLocalTileRows));
-  const int tall = non_local_keys(s.h, s.block, s.halo, 0).length, wide = non_local_keys(s.w, s.block, s.halo, 0).length;
+  const int tall = non_local_keys(s.h, s.block, s.halo, 0).length,
+            wide = non_local_keys(s.w, s.block, s.halo, 0).length;
   grid.key_tiles = int(ceil_div(Index(tall) * wide, kNonLocalTileRows));
   grid.blocks = s.n * grid.down * grid.across;
   return grid;

@@ -23,8 +23,8 @@ struct NonLocalBwdParams {
   NonLocalWorkspace workspace;
 };
 
-// As many threads a query as its vector has pieces of 16 bytes; each goes on with the sum of the one before, in the order
-// of the product that delta is taken from.
+// As many threads a query as its vector has pieces of 16 bytes; each goes on with the sum of the one before, in the
+// order of the product that delta is taken from.
 template <class T>
 __global__ void __launch_bounds__(NonLocalTile::kThreads, 8) non_local_query_kernel(NonLocalBwdParams p) {
   const NonLocalShape& s = p.a.shape;
@@ -55,12 +55,13 @@ struct NonLocalStepFacts {
   float shift[Step], share[Step], delta[Step];
 };
 
-// The rows of a block are its queries, of which it finds the gradients, and the rows met are keys; or the rows are keys,
-// with values, and the rows met are queries, with the gradients of what they attended to.
+// The rows of a block are its queries, of which it finds the gradients, and the rows met are keys; or the rows are
+// keys, with values, and the rows met are queries, with the gradients of what they attended to.
 template <class T, int Arch, int D, bool OfKeys>
 __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
   constexpr NonLocalTile kSizes = kNonLocalTile<T, Arch, D>;
-  constexpr int kStep = kSizes.step, kPiece = kSizes.piece, kStride = kSizes.pair_stride, kWarpRows = NonLocalTile::kRowsOfWarp;
+  constexpr int kStep = kSizes.step, kPiece = kSizes.piece, kStride = kSizes.pair_stride,
+                kWarpRows = NonLocalTile::kRowsOfWarp;
   using Steps = NonLocalSteps<T, Arch, D>;
   using Facts = NonLocalStepFacts<kStep>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -150,8 +151,7 @@ __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
           grads[g][i] = probability * (grads[g][i] - (OfKeys ? deltas[c] : delta[r]));
         }
       }
-      if constexpr (OfKeys)
-        non_local_accumulate<T, Arch, D, kPiece>(of_second, scores, piece + D, kStride, lane);
+      if constexpr (OfKeys) non_local_accumulate<T, Arch, D, kPiece>(of_second, scores, piece + D, kStride, lane);
       non_local_accumulate<T, Arch, D, kPiece>(of_first, grads, piece, kStride, lane);
     }
     if (more) put(next_buffer, next_facts);
@@ -214,8 +214,7 @@ __global__ void __launch_bounds__(NonLocalTile::kThreads, 8) non_local_sum_kerne
     for (int column = across.start; column < across.start + across.length; ++column) {
       const NonLocalSpan columns = non_local_keys(s.w, s.block, s.halo, column);
       const Index b = (image * p.grid.down + row) * p.grid.across + column;
-      const Index key =
-          (b * rows.length + (y - rows.start)) * columns.length + (x - columns.start);
+      const Index key = (b * rows.length + (y - rows.start)) * columns.length + (x - columns.start);
       float part[4];
       load(p.workspace.keys + key * 2 * s.d + at, part);
 #pragma unroll

@@ -21,9 +21,12 @@ void launch_wide_residual_fwd(const WideResidual& a, DType dtype, const Target& 
   WideResidualParams p{conv_params(a.second, dtype), a.w1, a.b1, int(ceil_div(a.second.h, WideResidualTile::kDown)),
                        int(ceil_div(a.second.w, WideResidualTile::kAcross))};
   p.second.parts = Index(p.down) * p.across;
-  if (dtype == DType::bfloat16) launch_instance<__nv_bfloat16, 80>(p, target);
-  else if (target.arch < 80) launch_instance<__half, 75>(p, target);
-  else launch_instance<__half, 80>(p, target);
+  if (dtype == DType::bfloat16)
+    launch_instance<__nv_bfloat16, 80>(p, target);
+  else if (target.arch < 80)
+    launch_instance<__half, 75>(p, target);
+  else
+    launch_instance<__half, 80>(p, target);
   if (a.second.mean) launch_conv_mean(p.second, dtype, target);
 }
 
