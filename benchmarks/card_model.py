@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 from compiled import Launch, is_current, launches_of
+from flops import FLOPS, of_op, on_meta
 from rows import OpRow
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from work import FLOPS, of_op, on_meta
 
 from awsrn_fast import ops
 

@@ -9,10 +9,10 @@ from typing import Any
 import bench_train
 import engines
 import torch
-from branches import in_branches
-from contest import Contender, Gate, Results, WrongResult
 from public_awsrn import PublicAWSRN
 from rows import NetworkRow, OpRow, Row, TrainingRow
+from separate_branches import in_branches
+from timing import Contender, Gate, Results, WrongResult
 from torch import Tensor, nn
 
 from awsrn_fast import backends, ops

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from contenders import field_of
-from contest import Contender, Turns, calibrated, check, turn
+from flops import of_op
 from machine import Ceilings, energy_of, machine_class, state
 from report import stored_as
 from resident import growth_of
 from rows import NetworkRow, OpRow, Row, TrainingRow
-from work import of_op
+from timing import Contender, Turns, calibrated, check, turn
 
 from awsrn_fast.files import write_text
 

@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from awsrn_fast.inference.memory import most_taken
+from awsrn_fast.inference.process_memory import most_taken
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SuperResolution, create
 from awsrn_fast.models.sizes import VARIANTS

@@ -16,7 +16,7 @@ from awsrn_fast.images import scaled_info
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
 from .local import with_local_means
-from .memory import ceiling, fitting_tile, free, free_on
+from .process_memory import ceiling, fitting_tile, free, free_on
 from .protocols import Network, Source
 from .tiling import Tiler
 from .wrappers import Placed, SelfEnsemble

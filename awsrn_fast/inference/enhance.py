@@ -12,7 +12,7 @@ from torch import Tensor
 from awsrn_fast.errors import RunError
 from awsrn_fast.images import Picture
 
-from .memory import FILL_GRID
+from .process_memory import FILL_GRID
 from .protocols import Pixels, Source
 
 Network = Callable[[Tensor], Tensor]

@@ -10,7 +10,7 @@ import torch
 from awsrn_fast.errors import is_out_of_memory
 from awsrn_fast.heap import give_back
 
-from .memory import OVERHEAD, resident
+from .process_memory import OVERHEAD, resident
 from .spans import Span, parts
 
 

@@ -27,13 +27,13 @@ from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
 
-from .adversarial import AdversarialStep, large_enough
-from .budget import Budget
+from .adversarial_step import AdversarialStep, large_enough
 from .config_file import read_options, with_contents
+from .discriminator_state import DiscriminatorState
 from .distributed import World, joined, local_device
 from .loader import changed_images, open_images
 from .lock import RunLock
-from .opponent import Opponent
+from .memory_limit import Budget
 from .options import early_parser, parser
 from .schedule import phases
 from .state import NAME, PREVIOUS, Learner, has_state, read_state
@@ -61,21 +61,21 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
     dtype = pick_dtype(config.dtype, device)
     learner = Learner(_network(config).to(device), config.ema, dtype == torch.float16, config.betas)
     if config.is_adversarial:
-        learner.opponent = Opponent(config, device)
+        learner.discriminator_state = DiscriminatorState(config, device)
     learner.model.checkpointing = config.checkpoint_activations
     if config.channels_last:
         learner.model.to(memory_format=torch.channels_last)
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
-        budget = Budget(config, device, dtype, world, learner.opponent) if config.memory_limit else None
+        budget = Budget(config, device, dtype, world, learner.discriminator_state) if config.memory_limit else None
         if budget is not None:
             budget.check_steps()
         if config.resume:
             _resume(learner, folder, config.rewind, world)
         photos, validation = open_images(config, world)
         if config.is_adversarial:
-            photos = _for_opponent(photos, config, learner.opponent, world)
+            photos = _for_discriminator(photos, config, learner.discriminator_state, world)
         if budget is not None:
             budget.check_validation(validation)
         validator = Validator(validation, config.scale, device)
@@ -218,8 +218,8 @@ def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
         good = read_state(previous)["iteration"]
         raise UserError(f"{error}. The state before it, of iteration {good}, is good: add --rewind") from error
     differences = learner.restore(content)
-    if learner.opponent is not None:
-        learner.opponent.check_resumed()
+    if learner.discriminator_state is not None:
+        learner.discriminator_state.check_resumed()
     if not world.is_first:
         return
     for line in differences:
@@ -227,11 +227,11 @@ def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
     console.print(f"going on from iteration {learner.iteration} of {path}")
 
 
-def _for_opponent(photos: Photos, config: Config, opponent: Opponent, world: World) -> Photos:
+def _for_discriminator(photos: Photos, config: Config, discriminator_state: DiscriminatorState, world: World) -> Photos:
     """The photos that the discriminator can judge; says which losses are minimised and what is left out."""
     photos, remark = large_enough(photos, config.patch)
     if world.is_first:
-        for line in (*opponent.describe(), *([remark] if remark else [])):
+        for line in (*discriminator_state.describe(), *([remark] if remark else [])):
             console.print(line)
     return photos
 

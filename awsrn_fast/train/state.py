@@ -16,7 +16,7 @@ from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.models import SuperResolution
 
-from .opponent import Opponent
+from .discriminator_state import DiscriminatorState
 
 FORMAT = 2
 NAME, PREVIOUS = "state.pt", "state.previous.pt"
@@ -40,7 +40,7 @@ class Learner:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=1e-8, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=scale_gradients)
         self.average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_average(ema)) if ema else None
-        self.opponent: Opponent | None = None
+        self.discriminator_state: DiscriminatorState | None = None
         """In the adversarial stages."""
         self.iteration = 0
         """Steps done."""
@@ -98,9 +98,10 @@ class Learner:
         now = machine(self.model.mean.device)
         return [f"{key}: {old} then, {now[key]} now" for key, old in content["machine"].items() if now[key] != old]
 
-    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | Opponent]:
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | DiscriminatorState]:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        parts |= {"average": self.average, "opponent": self.opponent}
+        # "opponent" is the key in the files of earlier runs.
+        parts |= {"average": self.average, "opponent": self.discriminator_state}
         return {name: part for name, part in parts.items() if part is not None}
 
 

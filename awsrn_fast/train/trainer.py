@@ -23,7 +23,7 @@ from awsrn_fast.files import replacing
 from .distributed import World
 from .loader import batches
 from .lock import RunLock
-from .report import Metrics, progress_bar, save_samples
+from .logs import Metrics, progress_bar, save_samples
 from .schedule import cycle_ends, learning_rate
 from .state import Learner
 from .step import Step

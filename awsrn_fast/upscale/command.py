@@ -16,7 +16,7 @@ from awsrn_fast.commands import spelled
 from awsrn_fast.devices import DTYPES, dtype_name, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
-from awsrn_fast.inference.memory import ceiling, free, peak
+from awsrn_fast.inference.process_memory import ceiling, free, peak
 from awsrn_fast.memory import parse_size, show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
@@ -24,7 +24,7 @@ from awsrn_fast.remarks import say_if_slow, say_licences
 from .image import Settings, upscale_image
 from .pipes import piped
 from .plan import SUFFIXES, Job, plan
-from .report import Report
+from .progress import Report
 from .shard import Shard, pick_own_device, pick_shard, together
 from .size import Size
 

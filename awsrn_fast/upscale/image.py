@@ -13,7 +13,7 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.inference import Placed, SelfEnsemble, Source, Tiler
 from awsrn_fast.inference.colors import keeping_colors
 from awsrn_fast.inference.enhance import enlarged, passes
-from awsrn_fast.inference.memory import OVERHEAD, fitting_tile, free_on
+from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 
@@ -33,8 +33,8 @@ class Settings:
     Attributes:
         tile: side of a tile; None: as large as fits; 0: never tile.
         stats: how the gates of a tiled image are found, see :class:`~awsrn_fast.inference.Tiler`.
-        room: bytes that an image may take, see :func:`~awsrn_fast.inference.memory.free`; None: not known. Found once
-            for all images, since a process keeps what it has freed.
+        room: bytes that an image may take, see :func:`~awsrn_fast.inference.process_memory.free`; None: unknown.
+            Determined once for all images, since a process keeps the memory that it has freed.
         ceiling: bytes that the process may hold in all; None: not known.
         max_pixels: refuse larger images.
         self_ensemble: average over flips and turns.

@@ -101,7 +101,7 @@ def turn(contender: Contender, turns: Turns, device: torch.device) -> float:
     return taken
 
 
-def contest(contenders: Sequence[Contender], gate: Gate, rounds: int, device: torch.device) -> dict[str, Turns]:
+def timed_in_turn(contenders: Sequence[Contender], gate: Gate, rounds: int, device: torch.device) -> dict[str, Turns]:
     """Check all, then time them in turn; turns by name."""
     check(contenders, gate)
     turns = {contender.name: calibrated(contender, device) for contender in contenders}

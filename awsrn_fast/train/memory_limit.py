@@ -27,9 +27,9 @@ from awsrn_fast.memory import (
 )
 from awsrn_fast.models import SuperResolution
 
-from .adversarial import AdversarialStep
+from .adversarial_step import AdversarialStep
+from .discriminator_state import DiscriminatorState
 from .distributed import World
-from .opponent import Opponent
 from .schedule import Phase, phases
 
 
@@ -41,16 +41,21 @@ class Budget:
         device: where it runs.
         dtype: of the autocast.
         world: the processes that share a batch.
-        opponent: of the adversarial stages; it stays as it is.
+        discriminator_state: of the adversarial stages; left unchanged.
 
     Raises:
         UserError: the limit is no size.
     """
 
     def __init__(
-        self, config: Config, device: torch.device, dtype: torch.dtype, world: World, opponent: Opponent | None = None
+        self,
+        config: Config,
+        device: torch.device,
+        dtype: torch.dtype,
+        world: World,
+        discriminator_state: DiscriminatorState | None = None,
     ) -> None:
-        self.opponent = opponent
+        self.discriminator_state = discriminator_state
         self.limit = parse_size(config.memory_limit)
         self.config, self.world = config, world
         kind = "cpu" if device.type == "cpu" else "cuda"
@@ -92,18 +97,18 @@ class Budget:
 
     def _step(self, network: Network, phase: Phase) -> Prediction:
         batch, ema = self.world.share(phase.batch), self.config.ema > 0
-        if self.opponent is None:
+        if self.discriminator_state is None:
             return predict_training(network, self.target, batch, phase.patch, ema)
-        opponent = copy.copy(self.opponent)
-        opponent.loss, opponent.discriminator = copy.deepcopy((opponent.loss, opponent.discriminator))
+        state = copy.copy(self.discriminator_state)
+        state.loss, state.discriminator = copy.deepcopy((state.loss, state.discriminator))
         config = replace(self.config, compile="none")
 
         def gradients(model: SuperResolution, lr_image: Tensor, hr_image: Tensor) -> None:
             scaler = torch.amp.GradScaler("cpu", enabled=False)
-            learner = SimpleNamespace(model=model, optimizer=None, scaler=scaler, opponent=opponent)
+            learner = SimpleNamespace(model=model, optimizer=None, scaler=scaler, discriminator_state=state)
             AdversarialStep(config, learner, self.target.dtype, World()).gradients(lr_image, hr_image)
 
-        beside = (opponent.loss, opponent.discriminator)
+        beside = (state.loss, state.discriminator)
         return predict_training(network, self.target, batch, phase.patch, ema, beside, gradients)
 
     def _need(self, prediction: Prediction) -> Need:

@@ -1,4 +1,4 @@
-"""What the network is trained against in the adversarial stages."""
+"""The discriminator of the adversarial stages with its optimiser, and the generator loss."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from awsrn_fast.losses import STAGES, Discriminator, GeneratorLoss, PerceptualLo
 from awsrn_fast.losses.vgg import SHA256, file_sha256
 
 
-class Opponent:
-    """The discriminator with its optimiser, and the network's loss in the stage.
+class DiscriminatorState:
+    """The discriminator with its optimiser, and the generator loss of the stage.
 
     Args:
         config: of an adversarial stage.

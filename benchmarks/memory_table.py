@@ -1,4 +1,4 @@
-"""Memory of fused and eager forms side by side, without running them: ``python benchmarks/memory.py [--dtype fp16]``.
+"""Memory of fused and eager forms compared without running them: ``python benchmarks/memory_table.py [--dtype fp16]``.
 
 Shapes alone flow through (fake tensors), so that sizes that fit no machine are counted, too. For an op: the bytes kept
 for the backward beyond the arguments and the outputs, and the peak of forward and backward over the arguments. For a
