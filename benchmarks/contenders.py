@@ -23,7 +23,7 @@ from awsrn_fast.ops._cases import FLOOR, TRANSFORMED
 Field = tuple[list[Contender], Gate]
 """A row's contenders, ours (the automatic choice first) before the peers, and their gate."""
 
-GREY_LEVEL = 1 / 255
+GRAY_LEVEL = 1 / 255
 ENGINE_DTYPES = {"OpenVINO": (torch.float32, torch.bfloat16), "ONNX Runtime": (torch.float32,)}
 
 
@@ -174,12 +174,12 @@ def _network_field(row: NetworkRow, device: torch.device, compile: bool):
     def gate(name: str, got: Results) -> None:
         error = got["output"].double().cpu() - exact
         if row.dtype == torch.float32:
-            measured, allowed, kind = error.abs().max().item(), 0.01 * GREY_LEVEL, "at most"
+            measured, allowed, kind = error.abs().max().item(), 0.01 * GRAY_LEVEL, "at most"
         else:
-            measured, allowed, kind = error.square().mean().sqrt().item(), 0.5 * GREY_LEVEL, "rms"
+            measured, allowed, kind = error.square().mean().sqrt().item(), 0.5 * GRAY_LEVEL, "rms"
         if not measured <= allowed:
-            levels = measured / GREY_LEVEL
-            raise WrongResult(f"{name}: off by {levels:.3g} grey levels ({kind}), allowed {allowed / GREY_LEVEL:.3g}")
+            levels = measured / GRAY_LEVEL
+            raise WrongResult(f"{name}: off by {levels:.3g} gray levels ({kind}), allowed {allowed / GRAY_LEVEL:.3g}")
 
     def placed(name: str, ours: bool, compiled: bool = False) -> Contender:
         model = Placed(fused(), device, row.dtype)

@@ -69,7 +69,7 @@ def write_plot(path: Path, outcomes: list[Outcome]) -> None:
         runs = [outcome.curve for outcome in outcomes if outcome.row == row]
         iterations = sorted(set.intersection(*(set(curve) for curve in runs)))
         axes.plot(iterations, [fmean(curve[i] for curve in runs) for i in iterations], marker=".", label=row)
-    axes.axhline(outcomes[0].bicubic, color="grey", linestyle="--", label="bicubic")
+    axes.axhline(outcomes[0].bicubic, color="gray", linestyle="--", label="bicubic")
     axes.set(xlabel="iterations", ylabel="validation PSNR (dB)")
     axes.legend()
     with replacing(path) as beside:

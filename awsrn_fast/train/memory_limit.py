@@ -1,4 +1,4 @@
-"""``--memory-limit``: a run that would not fit is refused before it starts."""
+"""Enforcement of ``--memory-limit``: a run predicted not to fit is refused before it starts."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from .schedule import Phase, phases
 
 
 class Budget:
-    """What a run is predicted to take on each device, against its ``--memory-limit``.
+    """Predicted memory of a run on each device, compared with its ``--memory-limit``.
 
     Args:
         config: the run.
         device: where it runs.
-        dtype: of the autocast.
+        dtype: autocast dtype.
         world: the processes that share a batch.
         discriminator_state: of the adversarial stages; left unchanged.
 
     Raises:
-        UserError: the limit is no size.
+        UserError: the limit is not a valid size.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Budget:
         )
 
     def check_steps(self) -> Need:
-        """What the largest phase's steps take.
+        """Predicted memory of the steps in the largest phase.
 
         Raises:
             UserError: more than the limit; says how much, and what would fit.
@@ -83,10 +83,10 @@ class Budget:
     def check_validation(self, photos: Photos) -> None:
         """Raise UserError if validating on the largest of these photographs would exceed the limit."""
         height, width = max((photo.lr.shape[:2] for photo in photos), key=lambda size: size[0] * size[1])
-        # What a step leaves behind, gradients too, stays while whole pictures are validated in fp32.
+        # Optimiser state and gradients stay allocated while whole images are validated in fp32.
         phase = phases(self.config)[0]
         state = self._step(self.network, phase._replace(batch=self.world.size))
-        held = state.weights + state.average + state.optimizer * 3 // 2  # Adam keeps two numbers a gradient
+        held = state.weights + state.average + state.optimizer * 3 // 2  # Adam keeps two moments per gradient
         picture = predict_inference(self.network, replace(self.target, dtype=torch.float32), height, width)
         most = self._need(replace(picture, work=picture.work + held))
         if most.total > self.limit:

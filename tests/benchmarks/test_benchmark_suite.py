@@ -112,7 +112,7 @@ def test_a_network_that_is_off_by_a_fiftieth_of_a_grey_level_is_refused() -> Non
     field, gate = contenders.field_of(row, CPU, only="eager")
     result = field[0].once()
     gate("eager", result)
-    with pytest.raises(WrongResult, match="grey levels"):
+    with pytest.raises(WrongResult, match="gray levels"):
         gate("eager", {"output": result["output"] + 0.02 / 255})
 
 
