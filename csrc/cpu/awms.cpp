@@ -50,7 +50,7 @@ struct Group {
   }
   float* end() const { return local + s.threads * kPoints * kAwmsChunk * (c + o); }
   Index tiles() const { return count * cut.tiles; }
-  // Of the group's tile `tile`: its first column in `input`, with the margin on its left.
+  // The first column in `input` of the group's tile `tile`, including the margin on its left.
   Index input_column(Index tile) const { return tile / cut.tiles * cut.columns + tile % cut.tiles * kNestedTile; }
 };
 
@@ -100,7 +100,7 @@ void expand_rows_of_gradient(const Group& g, const void* grad) {
                                     [](const Vec(&in)[kNestedTile], Vec(&out)[kPoints]) { expand_output(in, out); });
 }
 
-// Of `count` tiles from `tile` on, at one point of the rows: the points of their columns, [30][chunk][wide].
+// Transforms `count` tiles from `tile` on along their columns, at one point of the rows: [30][chunk][wide].
 inline void input_points(const Group& g, int point, Index tile, Index count, float* to) {
   for (Index i = 0; i < count; ++i) {
     const float* from = g.input + point * g.cut.input_stride + g.input_column(tile + i) * g.c;
@@ -167,7 +167,7 @@ inline void store_position(const AwmsShape& s, const AwmsOutput& out, const floa
                            Index column, Line<T, To>* line) {
   const Index position = ((image * s.h + row) * s.w + column) * s.o;
   const T* skip = out.skip ? static_cast<const T*>(out.skip) + position : nullptr;
-  // Of the position after the next: a tile goes from column to column, which is no order that the hardware foresees.
+  // Prefetch two positions ahead: a tile goes from column to column, which the hardware prefetcher does not detect.
   constexpr Index kLine = 64 / sizeof(T);
   for (Index o = 0; skip && o < s.o; o += kLine) __builtin_prefetch(skip + 2 * s.o + o);
   Line<T, To>* to = out.offset ? line : static_cast<Line<T, To>*>(out.y) + position;

@@ -74,7 +74,7 @@ inline void awms_fwd(AwmsFwdCall call) {
   const Index o = call.shape.o, scale = call.scale, square = scale * scale;
   AWSRN_FAST_CHECK(scale >= 1 && o % square == 0, "awms: the square of scale must divide o");
   const Index planes = o / square, wide = call.shape.w * scale, high = call.shape.h * scale;
-  // Of the output, from one value to the next: plane, row, column.
+  // Strides of the output between planes, rows and columns.
   const Index plane = call.channels_last ? 1 : high * wide, row = call.channels_last ? wide * planes : wide;
   const Index column = call.channels_last ? planes : 1;
   std::vector<Index> offset(o);

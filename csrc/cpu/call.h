@@ -20,7 +20,7 @@ namespace awsrn_fast {
 // Whether buffers start as NaN, so that tests see what is read before it was written.
 inline bool poisoned = false;
 
-// Floats that nobody has written yet, from a whole cache line on: rows of vectors then never straddle two.
+// Uninitialised floats, aligned to a cache line: rows of vectors then never straddle two.
 class Buffer {
  public:
   explicit Buffer(Index count) : floats_(new float[count + kLine]) {

@@ -20,7 +20,8 @@ struct Conv3x3Shape {
 
 constexpr int kConv3x3Maps = 4;
 
-// The input: maps [N, H, W, channels], whose channels follow each other. Of several, each has whole vectors of them.
+// The input: maps [N, H, W, channels], whose channels follow each other. With several maps, each has whole vectors
+// of channels.
 struct Conv3x3Maps {
   int count;
   const void* map[kConv3x3Maps];

@@ -241,7 +241,7 @@ DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s)
   Workspace workspace{nullptr}, shared{nullptr};
   if (s.channels_last) {
     const PackedWeights weights(shared, s, false);
-    const Positions counted(workspace, weights);
+    const NhwcFwdScratch counted(workspace, weights);
   } else {
     const FwdScratch counted(workspace, Sizes(s));
   }

@@ -25,7 +25,7 @@ using Halves = Fp32Factors;  // never used
 template <class T>
 constexpr bool in_pairs = kHasPairs && sizeof(T) == 2;
 
-// Of two rows each, what they are in bfloat16 side by side.
+// Converts pairs of rows to bfloat16 and interleaves the two rows of a pair.
 inline void join_rows(float* values, Index rows, Index stride) {
   for (Index i = 0; i < rows; i += 2) {
     for (Index j = 0; j < stride; j += kLanes) {
@@ -88,10 +88,10 @@ struct PackedWeights {
   }
 };
 
-struct Positions {
+struct NhwcFwdScratch {
   float *depthwise, *y, *gate;  // [positions, C], two of [positions, D]
   float* pairs;                 // [positions, half of C or D]
-  Positions(Workspace& workspace, const PackedWeights& w)
+  NhwcFwdScratch(Workspace& workspace, const PackedWeights& w)
       : depthwise(workspace.take(kPositions * w.c)),
         y(workspace.take(kPositions * w.d)),
         gate(workspace.take(kPositions * w.d)),
@@ -227,7 +227,7 @@ inline void write_gated(const float* y, const float* gate, Index stride, Index c
 }
 
 template <class T>
-void fwd_part(const DwpwAttentionFwd& a, const PackedWeights& w, const Positions& p, const ThreeRows<T>& rows,
+void fwd_part(const DwpwAttentionFwd& a, const PackedWeights& w, const NhwcFwdScratch& p, const ThreeRows<T>& rows,
               Index line, Index column, Index count) {
   const DwpwAttentionShape& s = a.shape;
   const Index lines = s.n * s.h, at = line * s.w + column;
@@ -257,7 +257,7 @@ void fwd_nhwc(const DwpwAttentionFwd& a) {
 #pragma omp parallel for num_threads(s.threads) schedule(static)
   for (Index line = 0; line < lines; ++line) {
     Workspace workspace{a.scratch + omp_get_thread_num() * needs.thread};
-    const Positions p(workspace, w);
+    const NhwcFwdScratch p(workspace, w);
     const ThreeRows<T> rows = three_rows(s, static_cast<const T*>(a.x), line);
     for (Index column = 0; column < s.w; column += kPositions) {
       fwd_part(a, w, p, rows, line, column, min_of(kPositions, s.w - column));

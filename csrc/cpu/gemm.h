@@ -26,8 +26,8 @@ struct Onto {
 constexpr int kMaxVecs = 4;
 constexpr int rows_for(int vecs) { return vecs < 4 ? 8 : 6; }
 #else
-// Of 16 registers. As many rows as there are: sums wait for each other's latency with fewer, and a step loads a vector
-// for every row.
+// With 16 registers, as many rows as fit: fewer independent sums do not hide the latency of an FMA, and each step loads
+// a vector for every row.
 constexpr int kMaxVecs = 2;
 constexpr int rows_for(int) { return 6; }
 #endif

@@ -34,7 +34,7 @@ struct Bf16Operands {
     return multiplied(total, _mm512_set1_epi32(0x3f803f80), bits_of(elements));  // twice 1.0
   }
 
-  // In the exponent it spares the incoming gradient another rounding to bf16.
+  // Division in the exponent avoids another rounding of the incoming gradient to bf16.
   static constexpr bool kDivisorInExponent = true;
 
   template <int M>
@@ -108,7 +108,7 @@ struct Bf16Operands {
   }
   // Two vectors of one row, in the order of their lanes.
   static __m512i rounded(Vec first, Vec second) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
-  // Of two rows, the first or second half of those lanes in turn.
+  // Interleaves the first or second halves of two rows.
   static __m512i interleaved(__m512i one, __m512i other, int half) {
     const VecU32 from = lane_numbers() + 16 * half;
     return _mm512_permutex2var_epi16(one, (__m512i)(from | (from + 32) << 16), other);

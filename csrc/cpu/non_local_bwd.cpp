@@ -18,8 +18,8 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-// Of each query: what its powers are relative to, their divisor, and the sum of its probabilities times their
-// gradients.
+// A query's softmax statistics: the reference of its powers, their normalisation, and the sum of its probabilities
+// times their gradients.
 struct Statistics {
   float reference, share, delta;
 };
@@ -77,8 +77,8 @@ inline Vec probability(Vec score, const Statistics& of) {
 }
 
 // Rows of queries and of their incoming gradients times lanes of keys and values: probabilities, and the gradients of
-// the scores, probability * (its gradient - delta). In lanes without a key the values mean nothing, and nobody reads
-// them.
+// the scores, probability * (its gradient - delta). Lanes without a key hold undefined values, which are
+// never read.
 #if defined(__AVX512F__)
 constexpr int kVecsAtOnce = 2;  // sums of both products in registers
 

@@ -49,7 +49,7 @@ inline void outer_product(Index tiles, Matrix in, Index c, Matrix grad, Index o,
                           bool onto_out) {
   constexpr int kVecs = 3, kRows = kMaxVecs < 3 ? 4 : 8;  // rows: of the 16 channels in a unit of padding
   for (Index vecs = o / kLanes; vecs > 0;) {
-    // Of nearly equal width: one of a single vector would wait for its loads.
+    // Blocks of nearly equal width: one of a single vector would wait for its loads.
     const Index blocks = ceil_div(vecs, kVecs), block = ceil_div(vecs, blocks);
     switch (block) {
       case 1:

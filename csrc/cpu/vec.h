@@ -78,7 +78,7 @@ inline void store_raw(void* to, V value, Lanes lanes) {
 }
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
-// Of a number of lanes that is known when the code runs, the copy above is a call of memcpy.
+// Where the number of lanes is known only at run time, the copies above would be calls of memcpy.
 inline __m256i mask_of(SomeLanes lanes) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes.count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }

@@ -11,8 +11,8 @@ inline Index segments_for_items(Index items, Index panels, Index down) {
   return std::clamp<Index>(ceil_div(items, std::max<Index>(1, panels)), 1, most);
 }
 
-// Likewise: as many as end soonest. A segment computes two rows more of the wide map, which cost as much as one of
-// both.
+// The number of segments that finishes soonest on `threads` threads. A segment computes two rows more of the wide map,
+// which cost as much as one of both.
 inline Index segments_for_threads(Index threads, Index panels, Index down) {
   Index best = 1, least = ceil_div(panels, threads) * down;
   for (Index segments = 2; segments <= down / 4; ++segments) {

@@ -13,7 +13,7 @@ class InFloat {
   static bool fits(int, const Index*) { return true; }
 
   // Inputs of `tiles` tiles, the first of whose outputs start at column `left`, of maps whose channels follow each
-  // other -> points. Of several maps, each has whole vectors of channels.
+  // other -> points. With several maps, each has whole vectors of channels.
   template <class T>
   void input(const InputRows<T>* maps, int count, Index left, Index tiles, const PointLayout& layout, float* to) {
     const Index stride = stride_of(tiles, layout.c_wide);

@@ -12,8 +12,8 @@ namespace {
 constexpr Index kWinoTile = f43::kTile, kWinoPoints = f43::kPoints * f43::kPoints;
 constexpr Index kMostTiles = kConv3x3Chunk + 1;  // side by side, with a panel's margins
 
-// From one point's array to the next one's. A cache line more than the array has, for sizes are multiples of large
-// powers of two, and 36 streams would share a cache set.
+// Stride between the arrays of two points: one cache line of padding, because sizes are multiples of large powers of
+// two and 36 streams would otherwise map to the same cache set.
 constexpr Index stride_of(Index tiles, Index channels) { return tiles * channels + 16; }
 constexpr Index points_of(Index tiles, Index channels) { return kWinoPoints * stride_of(tiles, channels); }
 
@@ -40,8 +40,8 @@ inline MapRows<T, Count> rows_of(const T* image, Index top, Index height, Index 
   return rows;
 }
 
-// An address of which the compiler forgets how it was made. It would make all 36 of a square before a loop over tiles,
-// have no registers for them, and fetching them again would take as long as the transform.
+// Hides from the compiler how an address was computed. It would otherwise hoist all 36 addresses of a square out of the
+// loop over tiles and spill them, and reloading them takes as long as the transform.
 template <class T>
 inline T* opaque(T* address) {
   asm("" : "+r"(address));
@@ -69,7 +69,7 @@ inline void with_square(const MapRows<T, Count>& rows, Index x, Index c, Index p
     use([&](int r, Vec(&line)[Count]) {
       for_each_strided<Count>(rows.row[r] + offset, column, [&](int k, const T* at) {
         line[k] = load(at, AllLanes{});
-        // Of the next tile: too many streams for the hardware's.
+        // Prefetch of the next tile: these are too many streams for the hardware prefetcher.
         if (k >= Count - kWinoTile) __builtin_prefetch(at + kWinoTile * column);
       });
     });

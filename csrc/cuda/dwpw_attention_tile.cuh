@@ -180,7 +180,7 @@ __device__ __forceinline__ void load_bias(const T* bias, int channels, int chann
   put_position(values, 1, out);
 }
 
-// Of a row of products those of one group. Registers have no index: each is asked.
+// Selects the products of one group from a row of products. Registers cannot be indexed, so every group is compared.
 template <int Products, int All>
 __device__ __forceinline__ void take_group(const float (&all)[All][4], int group, float (&out)[Products][4]) {
 #pragma unroll
