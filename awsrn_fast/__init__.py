@@ -29,13 +29,13 @@ _MODULES = ("nn", "ops")
 
 
 def __getattr__(name: str) -> Any:
-    # At the first use: a command that only prints its help need not wait for torch, and one that computes has to say
-    # how threads wait before torch is loaded.
+    # Imported lazily: a command that only prints its help need not load torch, and one that computes must set the
+    # threads' wait policy before torch is loaded.
     if name in _MODULES:
         return importlib.import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    importlib.import_module(".ops", __name__)  # where backends learn of the ops
+    importlib.import_module(".ops", __name__)  # registers the ops' backends
     value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""Command lines: a parser whose errors are one line, and the numbers that options take."""
+"""Command-line parsing: a parser with one-line errors, and types for numeric options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, for the command ``name`` as it was started; wrong usage is a UserError instead of the whole usage."""
+    """argparse's parser for the command ``name`` as it was started; wrong usage raises a UserError."""
 
     def __init__(self, name: str, **options: Any) -> None:
         super().__init__(prog=spelled(name), **options)
@@ -27,7 +27,7 @@ def wrong_usage(message: str, prog: str) -> str:
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """Type of an option: a whole number from ``low`` to ``high``; None: without an end."""
+    """Option type: an integer from ``low`` to ``high``; None: unbounded."""
 
     def number(text: str) -> int:
         try:
@@ -43,7 +43,7 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
 
 
 def real(low: float, high: float | None = None) -> Callable[[str], float]:
-    """Type of an option: a finite number from ``low`` to ``high``; None: without an end."""
+    """Option type: a finite number from ``low`` to ``high``; None: unbounded."""
 
     def number(text: str) -> float:
         try:

@@ -1,6 +1,6 @@
-"""Which implementation of an op runs.
+"""Selection of the implementation that runs an op.
 
-Every op registers its backends here, each with a function that answers why it cannot run a given call. The choice
+Every op registers its backends here, each with a function that says why it cannot run a given call. The choice
 is a pure function of the call (device, architecture, dtype, shape) and of :func:`use_backend`; nothing is read from
 the environment and nothing is cached at call time, so that ``torch.compile`` keeps whole graphs.
 """
@@ -20,7 +20,7 @@ _FORMER = {"native": "cpu"}
 
 
 class Call(NamedTuple):
-    """What a choice depends on: device type, CUDA compute capability, dtype and shape of the op's first input."""
+    """Call that a choice depends on: device type, CUDA compute capability, dtype and shape of the op's first input."""
 
     device: str
     capability: tuple[int, int] | None
@@ -30,7 +30,7 @@ class Call(NamedTuple):
     """The op's sizes by the names that they have in its documentation, such as ``("K", 9)``, where they are known."""
 
     def size(self, name: str) -> int:
-        """The size of this name, 0 if it is not known."""
+        """The size of this name, 0 if unknown."""
         return dict(self.sizes).get(name, 0)
 
 
@@ -62,7 +62,7 @@ class BackendError(RuntimeError):
 
 _TABLE: dict[str, dict[str, Backend]] = {}
 _SIZES: dict[str, tuple[str, ...]] = {}
-# A plain global: torch.compile guards on it and compiles anew when it changes; it cannot trace a ContextVar.
+# A plain global: torch.compile guards on it and recompiles when it changes; it cannot trace a ContextVar.
 _asked: dict[str, str] = {}
 _planned: tuple[str, tuple[int, int] | None] | None = None
 _EVERY_OP = "*"
@@ -109,7 +109,7 @@ def order(call: Call) -> tuple[str, ...]:
 
 @contextmanager
 def as_if_on(device: str, capability: tuple[int, int] | None = None) -> Iterator[None]:
-    """Choose backends as if all tensors were on ``device``; for fake tensors, whose program runs elsewhere.
+    """Context that chooses backends as if all tensors were on ``device``; for fake tensors.
 
     Args:
         device: device type.
@@ -124,7 +124,7 @@ def as_if_on(device: str, capability: tuple[int, int] | None = None) -> Iterator
 
 
 def call_of(x: torch.Tensor, sizes: dict[str, int] | None = None) -> Call:
-    """The facts that a choice may depend on: about the op's first input, and its sizes by name."""
+    """The call as a choice sees it: facts about the op's first input, and its sizes by name."""
     named = tuple((sizes or {}).items())
     if _planned is not None:
         return Call(*_planned, x.dtype, tuple(x.shape), named)
@@ -133,7 +133,7 @@ def call_of(x: torch.Tensor, sizes: dict[str, int] | None = None) -> Call:
 
 
 def current_name(backend: str) -> str:
-    """The name of a backend, which may be given by one that it had before."""
+    """The current name of a backend that may be given by a former name."""
     return _FORMER.get(backend, backend)
 
 

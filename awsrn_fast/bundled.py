@@ -1,4 +1,4 @@
-"""The weights in the package: which there are, and what their users have to know."""
+"""The bundled weights: names, licences and PSNR."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SETS = ("Set5", "B100", "Urban100")
 
 
 def default_for(scale: int) -> str:
-    """The name of the weights that are taken for this upscaling factor unless others are named.
+    """Name of the default weights for this upscaling factor.
 
     Raises:
-        UserError: there are none of it.
+        UserError: there are none for this factor.
     """
     name = f"improved-s-x{scale}"
     if name not in bundled_names():
@@ -29,7 +29,7 @@ def default_for(scale: int) -> str:
 
 
 def licence_of(name: str) -> str:
-    """What the weights called ``name`` say of the licence of their data; nothing if they say nothing."""
+    """Licence of the training data of the weights ``name``; empty if not stated."""
     return read_header(checkpoint.BUNDLED / f"{name}.safetensors").get("training", {}).get("licence", "")
 
 
@@ -39,7 +39,7 @@ def is_open(name: str) -> bool:
 
 
 def licence_remark(name: str) -> str:
-    """One line for who uses these weights without having chosen them; nothing if everything is allowed."""
+    """One-line licence notice for users of default weights; empty if commercial use is allowed."""
     if is_open(name) or not licence_of(name):
         return ""
     scale = _hyper(name)["scale"]
@@ -49,7 +49,7 @@ def licence_remark(name: str) -> str:
 
 
 def weights_table() -> Table:
-    """A line for each of the weights: scale, variant, PSNR in dB of the test sets as its card says, licence."""
+    """Table of the weights, a line each: scale, variant, PSNR in dB of the test sets as in its card, licence."""
     table = Table(title="PSNR in dB on Y, by the weights' cards", title_justify="left")
     for heading in ("name", "scale", "variant", *SETS, "licence of the data"):
         table.add_column(heading, justify="right" if heading in SETS else "left")
@@ -63,7 +63,7 @@ def weights_table() -> Table:
 
 
 def psnr_of(name: str) -> dict[str, float]:
-    """PSNR in dB by set, from the card's table: the column that is headed by the weights' own name."""
+    """PSNR in dB by set, from the card's table: the column headed by the weights' name."""
     card = checkpoint.BUNDLED / f"{name}.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else ""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]

@@ -17,11 +17,11 @@ from .models import SuperResolution, build
 from .weights_reader import HEADER_KEY, read_state_dict
 
 BUNDLED = Path(__file__).parent / "weights"
-"""Trained weights that come with the package, each with a card (.md) beside it."""
+"""Folder of the bundled weights, each with a model card (.md)."""
 
 
 def bundled_names() -> list[str]:
-    """Names that :func:`load` takes."""
+    """Names that :func:`load` accepts."""
     return sorted(path.stem for path in BUNDLED.glob("*.safetensors"))
 
 
@@ -37,8 +37,8 @@ def save_weights(
     Args:
         path: file to (re)place.
         model: a network in its training form.
-        training: facts to keep in the header beside the hyper-parameters (iterations, figures, data).
-        dtype: of the numbers in the file; float16 halves it.
+        training: facts to store in the header with the hyper-parameters (iterations, figures, data).
+        dtype: dtype of the stored weights; float16 halves the file.
 
     Raises:
         ValueError: the network is fused.
@@ -55,7 +55,7 @@ def save_weights(
 def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") -> SuperResolution:
     """A trained network from a weights file, in eval mode; the file alone is enough.
 
-    ``facts.training`` of the result says what is known of the training, such as the licence of its data.
+    ``facts.training`` of the result holds what is known of the training, such as the licence of its data.
 
     Args:
         path_or_name: a name of :func:`bundled_names`, a ``.safetensors`` of this package, or a ``.pth``/``.pt`` with a
@@ -68,7 +68,7 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
     path = Path(path_or_name)
     if str(path_or_name) in bundled_names():
         path = BUNDLED / f"{path_or_name}.safetensors"
-    if not os.path.isfile(path):  # False also for what no file system can hold, where Path raises
+    if not os.path.isfile(path):  # False also for names that no file system accepts, where Path raises
         names = ", ".join(bundled_names())
         raise UserError(f"no weights file {path}: give a .safetensors or .pth file, or one of {names}")
     state, header = read_state_dict(path)
@@ -81,5 +81,5 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:
-    """What :func:`save_weights` wrote beside the weights: network, hyper, training."""
+    """Header of a file by :func:`save_weights`: network, hyper, training."""
     return read_state_dict(Path(path))[1]

@@ -1,4 +1,4 @@
-"""What the commands ``python -m awsrn_fast.NAME`` share: exit statuses, signals and errors as one line.
+"""Shared code of the commands ``python -m awsrn_fast.NAME``: exit statuses, signals, one-line errors.
 
 Exit status: 0 all done, 1 some of the work failed, 2 wrong usage, 130 interrupted.
 """
@@ -18,10 +18,10 @@ from .launcher import speaks
 from .terminal import DataConsole, open_standard_streams, printable, settle_standard_streams
 
 console = DataConsole(stderr=True)
-"""Progress and remarks. Standard error, so that standard output stays free for results."""
+"""Console for progress and remarks. Standard error, so that standard output stays free for results."""
 
 results = DataConsole()
-"""What the user asked for: tables and figures. Standard output."""
+"""Console for results: tables and figures. Standard output."""
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """Signals that ask a process to end: Ctrl-C, kill and schedulers, a terminal that is closed."""
@@ -30,13 +30,13 @@ ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP",
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's ``main`` and end the process with its status; known failures print one line."""
     open_standard_streams()
-    handle_ending(_interrupt)  # to the very end: a signal that comes twice must not change the exit status
+    handle_ending(_interrupt)  # until exit: a repeated signal must not change the exit status
     keep_freed_memory()
     try:
         status = main() or 0
     except UserError as error:
         status = error.status
-        # Started by torchrun, every process finds the same mistake in the same command line: say it once.
+        # Under torchrun every process finds the same mistake in the same command line: report it once.
         if status == RunError.status or speaks():
             complain(str(error))
     except KeyboardInterrupt:
@@ -58,9 +58,9 @@ def run(main: Callable[[], int | None]) -> NoReturn:
 
 
 def handle_ending(handler: Callable) -> dict[int, Any]:
-    """Have ``handler`` called for each signal of :data:`ENDING`; returns what handled them before.
+    """Install ``handler`` for each signal of :data:`ENDING`; returns the previous handlers.
 
-    A hangup that is ignored, as under nohup, stays so.
+    An ignored SIGHUP, as under nohup, stays ignored.
     """
     before = {number: signal.getsignal(number) for number in ENDING}
     if before.get(getattr(signal, "SIGHUP", None)) == signal.SIG_IGN:
@@ -76,14 +76,14 @@ def complain(message: str) -> None:
 
 
 def labelled(label: str, message: str, style: str) -> Text:
-    """A line that begins with a coloured word."""
+    """A line with a coloured label."""
     return Text.assemble((f"{label}:", style), " ", printable(message))
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """End as Ctrl-C does, so that what is half done is put away on the way out, undisturbed.
+    """Raise KeyboardInterrupt, so that unfinished output is cleaned up, undisturbed by further signals.
 
-    A closed terminal, a scheduler and torchrun send their signals more than once; only a second Ctrl-C means it.
+    A closed terminal, a scheduler and torchrun repeat their signals; only a second Ctrl-C forces the end.
     """
     for other in ENDING:
         if other != signal.SIGINT and signal.getsignal(other) == _interrupt:

@@ -1,6 +1,6 @@
 """The commands by name, and how they are started: ``awsrn-fast NAME`` or ``python -m awsrn_fast.NAME``.
 
-Nothing here imports torch, so that the list, the version and a mistyped name need not wait for it.
+Nothing here imports torch, so that the list, the version and a mistyped name are answered quickly.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ COMMANDS = {
     "selftest": "run every kernel that this machine can run, against fp64",
     "info": "say what this machine has, what was built and which kernels run",
 }
-"""What each of them does, in the order in which a user meets them."""
+"""Description of each command, in the order of the list."""
 COMPUTING = ("upscale", "compare", "evaluate", "prune")
-"""Those that compute for a while with as many threads as there is room for; runs of training keep their number."""
+"""Commands whose number of threads adapts to the machine's load; training keeps a fixed number."""
 SCRIPT = "awsrn-fast"
 MODULES = "python -m awsrn_fast."
 SHELLS = ("bash", "zsh", "tcsh")

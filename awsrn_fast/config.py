@@ -41,7 +41,7 @@ class Config:
     checkpoint_every: int = _option(1000, "steps between checkpoints")
     validate_every: int = _option(0, "steps between validations; 0: at checkpoints")
     log_every: int = _option(20, "steps between rows of metrics.csv")
-    seed: int = _option(0, "of weights, samples and augmentation")
+    seed: int = _option(0, "random seed of weights, samples and augmentation")
     device: str = _option("auto", "auto, cpu, cuda, or one of several such as cuda:1")
     dtype: str = _option("auto", "auto, float32, bfloat16 or float16 (with gradient scaling)")
     channels_last: bool = _option(True, "memory format of the network")
@@ -54,7 +54,7 @@ class Config:
     memory_limit: str = _option(
         "", "size such as 8GB: a run that is predicted to take more of a device's memory does not start; empty: none"
     )
-    workers: int = _option(-1, "processes that cut patches; -1: none on a CPU, 4 beside a GPU")
+    workers: int = _option(-1, "data-loading processes; -1: none on a CPU, 4 with a GPU")
     lr: float = _option(1e-3, "peak learning rate")
     lr_min: float = _option(1e-7, "learning rate at the end of a cycle")
     sgdr: bool = _option(True, "cosine with warm restarts; off: halved at every fifth of the iterations")
@@ -69,22 +69,22 @@ class Config:
     )
     patch: int = _option(48, "LR patch side without the curriculum")
     batch: int = _option(16, "patches of a step without the curriculum")
-    fass: bool = _option(True, "draw a part of the patches from the hardest ones")
-    fass_fraction: float = _option(0.5, "that part")
+    fass: bool = _option(True, "draw a fraction of the patches from the hardest ones")
+    fass_fraction: float = _option(0.5, "fraction of patches drawn from the hardest ones")
     ema: float = _option(0.999, "decay of the averaged weights that are validated and kept; 0: the plain weights")
     clip: float = _option(1.0, "largest norm of the gradient; 0: not clipped")
     blur: tuple[float, ...] = _option(
         (0.0,),
         "Gaussian blur before shrinking, sigma in HR pixels; two numbers, here and in the next three: a range, from "
-        "which a value is drawn anew for every patch",
+        "which a value is drawn for every patch",
         "X",
     )
-    noise: tuple[float, ...] = _option((0.0,), "Gaussian noise on the LR image, sigma in grey levels", "X")
+    noise: tuple[float, ...] = _option((0.0,), "Gaussian noise on the LR image, sigma in gray levels", "X")
     poisson: tuple[float, ...] = _option(
         (0.0,), "Poisson noise on the LR image: its sigma is this times the root of the level", "X"
     )
     jpeg: tuple[int, ...] = _option((0,), "JPEG quality of the LR image, 1 to 95; 0: none", "Q")
-    anisotropic: bool = _option(False, "draw the blur's sigma along two axes apart, and their angle")
+    anisotropic: bool = _option(False, "draw the blur's sigma independently along two axes, and their angle")
     resize: tuple[str, ...] = _option(
         ("bicubic",),
         "kernels to shrink with, one drawn for every patch: bicubic, area, bilinear, lanczos",
@@ -138,12 +138,12 @@ class Config:
 
     @property
     def is_adversarial(self) -> bool:
-        """Whether a discriminator is trained beside the network."""
+        """Whether a discriminator is trained together with the network."""
         return STAGES[self.stage].adversarial > 0
 
     @property
     def betas(self) -> tuple[float, float]:
-        """Of Adam, in this stage."""
+        """Adam's betas in this stage."""
         return (0.9, 0.99) if self.is_adversarial else (0.9, 0.999)
 
     @property
@@ -195,14 +195,14 @@ class Config:
 
 
 def stage_defaults(stage: str, scale: int) -> dict[str, Any]:
-    """What a stage takes where nothing else is asked for; it comes after the preset."""
+    """Default options of a stage, applied after the preset."""
     if stage == "P" or scale not in SCALES:
         return {}
     return {"lr": 1e-4, "curriculum": False, "patch": PATCH // scale, "perceptual_norm": STAGES[stage].norm}
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Ends in a few minutes on two CPU cores, so that a newcomer sees the whole job.
+    # Takes a few minutes on two CPU cores, to try the whole pipeline.
     "quick": {
         "variant": "improved-s",
         "scale": 4,
@@ -238,6 +238,6 @@ them is compared."""
 
 
 def difference(before: Config, now: Config) -> list[str]:
-    """Fields, other than the changeable ones, in which two configurations differ."""
+    """Fields in which two configurations differ, other than those a resumed run may change."""
     names = [f.name for f in dataclasses.fields(Config) if f.name not in CHANGEABLE_ON_RESUME]
     return [name for name in names if getattr(before, name) != getattr(now, name)]

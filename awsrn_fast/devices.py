@@ -1,4 +1,4 @@
-"""Names of devices and dtypes as users write them, and what "auto" means on this machine."""
+"""Parsing of device and dtype names, and the meaning of "auto" on this machine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ALIASES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "half": "float16"}
-"""Other names of them."""
+"""Aliases of the dtypes."""
 
 
 def dtype_name(text: str) -> str:
-    """The key of :data:`DTYPES` for one of its aliases, of any case; another text as it is."""
+    """The key of :data:`DTYPES` for one of its aliases, in any case; other text unchanged."""
     return ALIASES.get(text.lower(), text)
 
 
@@ -20,13 +20,13 @@ def pick_device(name: str) -> torch.device:
     """``auto`` (the first GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ...
 
     Raises:
-        UserError: no such device here.
+        UserError: no such device on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-    except RuntimeError as error:  # torch's sentence lists twenty kinds of devices
+    except RuntimeError as error:  # torch's message lists twenty device types
         raise UserError(f"no device {name!r}: use auto, cpu, cuda or cuda:N") from error
     try:
         torch.empty(0, dtype=torch.float32, device=device)
@@ -38,7 +38,7 @@ def pick_device(name: str) -> torch.device:
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     """``auto``, a key of :data:`DTYPES` or an alias.
 
-    Auto is what is fast and safe to train with: bf16 where the hardware computes in it (Ampere and later, CPUs with
+    Auto is the fastest dtype that trains safely: bf16 where the hardware computes in it (Ampere and later, CPUs with
     AVX-512 BF16 or AMX), fp16 with gradient scaling on older GPUs such as Turing, fp32 elsewhere.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line that names what, where and what to do."""
+"""Errors that the user can fix: one line that names what, where and what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class UserError(Exception):
 
 
 class RunError(UserError):
-    """The request was right, but the work (or a part of it) failed on the way."""
+    """The request was valid, but processing (or a part of it) failed."""
 
     status = 1
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from .metrics import score
 
 CELL = 240
-"""Crops are enlarged by whole factors up to about this side, so that no resampling blurs what is compared."""
+"""Crops are enlarged by whole factors up to about this side, so that no interpolation blurs the comparison."""
 MARKS = ("#e6194b", "#0082c8", "#f58231", "#3cb44b", "#911eb4", "#ffe119")
 _GAP, _FRAME, _TEXT = 10, 3, 15
 
@@ -27,7 +27,7 @@ class Box(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One method's result: uint8 [H, W, 3], its name and a line of figures (may be empty)."""
+    """Panel of one method's result: uint8 [H, W, 3], its name and a line of figures (may be empty)."""
 
     title: str
     image: np.ndarray
@@ -53,12 +53,12 @@ def panels(lr: np.ndarray, results: Mapping[str, np.ndarray], hr: np.ndarray | N
 
 
 def sharpest_differences(a: np.ndarray, b: np.ndarray, count: int, side: int, grid: int = 1) -> list[Box]:
-    """Where two images differ most: up to ``count`` squares that do not overlap, the strongest first.
+    """Squares where two images differ most: up to ``count`` without overlap, largest difference first.
 
     Args:
         a, b: uint8 [H, W, 3] of one size.
-        side: of a square, cut to the image's own size.
-        grid: corners lie on its multiples.
+        side: side of a square, limited to the image's size.
+        grid: corners are multiples of it.
     """
     difference = np.abs(a.astype(np.float32) - b.astype(np.float32)).mean(axis=2)
     height, width = difference.shape
@@ -80,7 +80,7 @@ def sharpest_differences(a: np.ndarray, b: np.ndarray, count: int, side: int, gr
 
 
 def comparison(overview: np.ndarray, boxes: Sequence[Box], panels: Sequence[Panel]) -> Image.Image:
-    """The picture: ``overview`` with the boxes marked, right of it a row for each box, a column for each panel.
+    """The figure: ``overview`` with the boxes marked, to its right a row for each box and a column for each panel.
 
     Args:
         overview: uint8 [H, W, 3].

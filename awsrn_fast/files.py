@@ -1,4 +1,4 @@
-"""Writing files so that a kill, a full disk or a bug never leaves half of one."""
+"""Atomic writing of files: a kill, a full disk or a bug never leaves a partial one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _HOST = sha256(socket.gethostname().encode()).hexdigest()[:4]
 _UNFINISHED = re.compile(r"\.([0-9a-f]{4})[0-9a-f]{8}\.part(\..+)?")
 _A_DAY = 24 * 3600
 _tidied: set[Path] = set()
-"""Folders that this process has looked for leftovers in."""
+"""Folders already searched for leftovers by this process."""
 
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to; on success it is synced and renamed onto ``path``.
+    """Yield a temporary path next to ``path``; on success it is synced and renamed to ``path``.
 
     On any failure the unfinished file is removed and whatever ``path`` held before stays. The name keeps
     its suffix, since image libraries choose the format by it. Where ``path`` is a symbolic link, the file that it
@@ -44,7 +44,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     beside = target.with_name(f".{_HOST}{secrets.token_hex(4)}.part{path.suffix}")
     lock = None
     try:
-        if os.path.islink(target):  # one that leads back to itself
+        if os.path.islink(target):  # a cyclic link
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         path.parent.mkdir(parents=True, exist_ok=True)
         if target.parent not in _tidied:
@@ -60,7 +60,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # it would hide the reason above
+        with suppress(OSError):  # it would mask the error above
             beside.unlink()
         if lock is not None:
             os.close(lock)
@@ -69,8 +69,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove the unfinished files of processes that were killed.
 
-    A process holds a lock on what it writes, and the kernel lets go of it when the process ends in whatever way. Files
-    of other machines, whose locks a network disk may not show, and those on disks without locks go after a day.
+    A process holds a lock on the file it writes, which the kernel releases when the process ends. Files of other
+    machines, whose locks a network disk may not show, and those on disks without locks are removed after a day.
     """
     for file in folder.glob(".*.part*"):
         found = _UNFINISHED.fullmatch(file.name)
@@ -81,12 +81,12 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _begin(beside: Path) -> int | None:
-    """Make the unfinished file, locked; the descriptor that holds the lock, None on Windows (an open file stays)."""
+    """Create the unfinished file, locked; returns the lock's descriptor, None on Windows."""
     while fcntl is not None:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):  # a disk without locks
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        with suppress(FileNotFoundError):  # somebody took it for left over before it was locked
+        with suppress(FileNotFoundError):  # another process removed it as a leftover before it was locked
             if os.path.samestat(os.fstat(descriptor), os.stat(beside)):
                 return descriptor
         os.close(descriptor)
@@ -108,6 +108,6 @@ def _is_left(file: Path) -> bool:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Replace the contents of ``path`` by ``text`` (UTF-8), whole or not at all."""
+    """Replace the contents of ``path`` by ``text`` (UTF-8) atomically."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")

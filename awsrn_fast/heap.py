@@ -1,4 +1,4 @@
-"""Memory that a process has freed and will want again."""
+"""Control of glibc's heap: keeping freed memory, or returning it to the kernel."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of mallopt, from glibc's malloc.h."""
 LARGEST = 32 << 20
-"""Bytes: from here on glibc maps every allocation anew, whatever it is told."""
+"""Bytes from which glibc always uses mmap, regardless of settings."""
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep freed memory instead of giving it back to the kernel and asking for it again.
+    """Make glibc keep freed memory instead of returning it to the kernel and requesting it again.
 
-    A network's maps of some MB are freed and taken again many times a second, and the kernel hands out every page anew
-    and zeroed: at 128x128 that was a tenth of the time. The peak stays what it was; between pictures the process keeps
+    A network's feature maps of some MB are freed and allocated many times a second, and the kernel zeroes every page
+    each time: at 128x128 that was a tenth of the time. The peak stays what it was; between pictures the process keeps
     what it has. It is for whole processes, so commands call it and the library does not.
 
     Returns:
@@ -25,15 +25,15 @@ def keep_freed_memory() -> bool:
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # Windows has no handle of the process itself
+    except (OSError, AttributeError, TypeError):  # Windows has no handle for the main program
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def give_back() -> bool:
-    """Give freed memory back to the kernel, which counts what is kept as taken.
+    """Return freed memory to the kernel, which counts retained memory as used.
 
-    Blocks of changing sizes leave gaps: without this, an image in tiles took a sixth more than its tiles need.
+    Blocks of varying sizes fragment the heap: without this, an image in tiles took a sixth more than its tiles need.
 
     Returns:
         Whether it was done: not without glibc.

@@ -23,7 +23,7 @@ class HubMixin(
     tags=["super-resolution", "image-to-image"],
     pipeline_tag="image-to-image",
 ):
-    """Adds the Hub's three methods to a network's class."""
+    """Mixin with the Hub's three methods."""
 
     @classmethod
     def of(cls, model: SuperResolution) -> HubMixin:

@@ -1,4 +1,4 @@
-"""What torchrun, or another launcher, says to each of its processes by environment variables."""
+"""Environment variables that torchrun, or another launcher, sets for each process."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _HOW = "start with torchrun, which sets them all, or unset WORLD_SIZE if it is l
 
 @dataclass(frozen=True)
 class Place:
-    """A process among those that work together.
+    """Place of a process among those of a distributed job.
 
     Attributes:
         rank: its number of ``size``.
         size: how many there are.
-        local: its number on this machine; None: not said.
+        local: its number on this machine; None: not set.
     """
 
     rank: int = 0
@@ -26,7 +26,7 @@ class Place:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process speaks to the user."""
+        """Whether this process writes messages."""
         return self.rank == 0
 
 
@@ -53,9 +53,9 @@ def place() -> Place:
 
 
 def speaks() -> bool:
-    """Whether this process tells the user of a mistake that every process of the job makes alike.
+    """Whether this process reports an error that all processes of the job encounter.
 
-    Of torchrun's processes the first one does. One with variables left over is alone, and speaks.
+    Under torchrun the first one does. A process with leftover variables is alone, and reports.
     """
     try:
         return place().is_first or "TORCHELASTIC_RUN_ID" not in os.environ

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: CPUs and memory of its container and of its limits, not of the host.
+"""CPU and memory limits of this process: those of its container and rlimits, not of the host.
 
 Linux's control groups, version 2 and version 1, are read where every container shows them, from the process's own group
 up to the root, since each of them limits; of a group whose path belongs to the host's tree the parts that exist.
@@ -18,20 +18,20 @@ PROC = Path("/proc")
 
 
 def cpus() -> int:
-    """How many threads can run at once: the CPUs that this process may run on, and its group's share of their time."""
+    """Number of threads that can run at once: by CPU affinity and the control group's CPU quota."""
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # A part of a CPU more would make every thread wait for it.
+    # Rounded down: a fraction of a CPU would make every thread wait for it.
     return max(1, min([here, *map(math.floor, _cpu_quotas())]))
 
 
 def memory() -> int | None:
-    """Bytes that this process can still take without swapping or being killed; None where the system does not tell."""
+    """Bytes that this process can still take without swapping or being killed; None: not available on this system."""
     found = [room for room in (_of_machine(), *_of_groups(), *_of_process()) if room is not None]
     return max(0, min(found)) if found else None
 
 
 def limit_threads() -> None:
-    """Have torch start no more threads than :func:`cpus`, unless the environment says how many.
+    """Limit torch's threads to :func:`cpus`, unless the environment says how many.
 
     torch counts the CPUs of the machine, and threads that share one wait for each other. For whole processes: commands
     call this, the library leaves the number of threads to the program that imports it.
@@ -39,7 +39,7 @@ def limit_threads() -> None:
     if any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
         return
     torch = sys.modules.get("torch")
-    if torch is None:  # it reads this when it is loaded
+    if torch is None:  # torch reads this when it is loaded
         if cpus() < (os.cpu_count() or 1):
             os.environ["OMP_NUM_THREADS"] = str(cpus())
     elif torch.get_num_threads() > cpus():
@@ -54,7 +54,7 @@ def _of_machine() -> int | None:
 def _of_groups() -> Iterator[int]:
     for group in _groups("memory"):
         taken = _whole(group / "memory.current", group / "memory.usage_in_bytes")
-        # Files that were read once; the kernel takes them back before it kills anybody.
+        # Page cache, which the kernel reclaims before it kills a process.
         idle = re.search(r"^(?:total_)?inactive_file (\d+)$", _total(_text(group / "memory.stat")), re.MULTILINE)
         for limit in ("memory.max", "memory.high", "memory.limit_in_bytes"):
             most = _whole(group / limit)
@@ -69,7 +69,7 @@ def _total(stat: str) -> str:
 
 
 def _of_process() -> Iterator[int]:
-    """What ulimit -v and -d leave."""
+    """Memory remaining under ulimit -v and -d."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -110,7 +110,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _whole(*places: Path) -> int | None:
-    """The number in the first of the files that holds one; None: none does ("max")."""
+    """The number in the first file that contains one; None: no limit ("max")."""
     for place in places:
         text = _text(place).strip()
         if text.isdigit():

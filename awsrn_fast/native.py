@@ -1,4 +1,4 @@
-"""The native libraries, loaded once: what is there, and if something isn't, why.
+"""The native libraries, loaded once, and reasons for missing ones.
 
 ``cpu`` and ``cuda`` are the extension modules or None; ``cpu_reason`` and ``cuda_reason`` are then half a sentence
 saying why, and empty otherwise. ``AWSRN_FAST_ISA`` is read here, once, and names the instruction set to use instead
@@ -23,7 +23,7 @@ _CSRC = Path(__file__).resolve().parent.parent / "csrc"
 
 
 def build_info() -> dict[str, str]:
-    """What the installation said of "cpu" and "cuda": built for what, or why not. Empty if it was never built."""
+    """Build information on "cpu" and "cuda": targets, or why it was not built. Empty if there was no build."""
     for folder in sys.modules[__package__].__path__:
         path = Path(folder, "_build_info.json")
         if path.is_file():
@@ -41,7 +41,7 @@ def _load(key: str) -> tuple[ModuleType | None, str]:
         return None, build_info().get(key, "not built: install the package with pip install . to build it")
     except ImportError as error:
         return None, f"does not load: {error}"
-    # In an installed package the library came with this file; beside the sources, it may be of another state of them.
+    # An installed library matches this file; in a source tree it may be from another state of the sources.
     if (_CSRC / "bindings.cpp").is_file() and module.build_id != source_id(_CSRC):
         return None, f"{module.__file__} was built from other sources than {_CSRC}: pip install the package again"
     return module, ""

@@ -1,4 +1,4 @@
-"""What a command says once before it works, where its user would not expect it."""
+"""Remarks that a command prints once at the start, about unexpected conditions."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .commands import spelled
 from .launcher import speaks
 
 SLOWER = 2
-"""How many times slower plain PyTorch runs improved-s, about: see docs/results."""
+"""Approximate slow-down of improved-s in plain PyTorch, see docs/results."""
 
 
 def say_if_slow(device: torch.device) -> None:
-    """Say that the kernels for the CPU are missing, where they would run: pip does not show what the build says."""
+    """Print a remark if CPU kernels would run but are missing: pip hides the build's messages."""
     if device.type == "cpu" and native.cpu is None and speaks():
         console.print(
             f"no native library ({native.cpu_reason}): about {SLOWER} times slower; see {spelled('info')}",
@@ -24,7 +24,7 @@ def say_if_slow(device: torch.device) -> None:
 
 
 def say_licences(*names: str) -> None:
-    """Say what the licences of weights are that the user has not chosen by name; each licence once."""
+    """Print the licences of weights that the user has not chosen by name, each once."""
     said = {remark.partition(" was ")[2]: remark for name in reversed(names) if (remark := licence_remark(name))}
     for remark in reversed(said.values()):
         if speaks():

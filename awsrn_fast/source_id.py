@@ -1,4 +1,4 @@
-"""Names a state of the C++ and CUDA sources, so that a library built from another state is told apart.
+"""Identifier of the C++ and CUDA sources' state, to detect a library built from another state.
 
 Used at build time (setup.py loads this file by its path, so it imports nothing of the package) and by ``native``.
 """

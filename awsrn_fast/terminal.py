@@ -1,4 +1,4 @@
-"""What the commands print: text is data, never markup or codes for the terminal, and no terminal ends the work."""
+"""Terminal output of the commands: text is printed literally, and output errors do not stop processing."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from rich.console import Console
 from rich.text import Text
 
 UNWRAPPED = 240
-"""Columns of a table that goes to a file or a program: no cell of ours is folded."""
+"""Table width for files and pipes, so that no cell is wrapped."""
 
 
 class DataConsole(Console):
-    """A rich console for names of files, metadata and errors, whoever wrote them.
+    """A rich console for untrusted text: file names, metadata and errors.
 
     A string is printed as it is, in one line: square brackets are no markup, control characters and escape sequences
     are written out (``\\x1b``). Colour comes from ``style=`` and :class:`rich.text.Text` alone. On
-    standard error, where the terminal is closed or the log's disk full, what is printed is lost, and the work goes on;
-    standard output is data, and such an error is one.
+    standard error, if the terminal is closed or the log's disk full, output is lost and processing continues; on
+    standard output, which is data, it is an error.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
-        # A log's lines are as long as they are; a terminal would break its own in the middle of a word.
+        # No wrapping in logs; a terminal would break lines in the middle of a word.
         self.soft_wrap = not self.is_terminal
         if not self.is_terminal and not self.stderr:
             self.width = UNWRAPPED
@@ -43,7 +43,7 @@ class DataConsole(Console):
 
 
 class _Lasting:
-    """A stream whose loss is no error: a terminal that was closed, a reader that has ended, a full disk."""
+    """Stream that ignores write errors: a closed terminal, a reader that has ended, a full disk."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -63,28 +63,28 @@ class _Lasting:
 
 
 def printable(text: str) -> str:
-    """``text`` in one line: names of files may hold line breaks, terminal codes and bytes that are no text."""
+    """``text`` escaped to one line: file names may contain line breaks, terminal codes and undecodable bytes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def open_standard_streams() -> None:
-    """Put the null device where standard input, output or error is closed, as services start programs.
+    """Open the null device for standard input, output or error if closed, as for some services.
 
-    The next file to be opened would take its number, and what a library prints would end up in that file. Python's
+    Otherwise the next opened file would get its descriptor, and a library's output would end up in that file. Python's
     own ``sys.stdin`` and so on stay None.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor: this one
 
 
 def settle_standard_streams() -> OSError | None:
-    """Write what is left in the buffers, so that Python's own end cannot change the exit status.
+    """Flush the buffers, so that Python's flush at exit cannot change the exit status.
 
     Returns:
-        Why standard output does not take its data, if it does not; messages on standard error may be lost.
+        Why writing to standard output failed, if it did; messages on standard error may be lost.
     """
     failure = None
     for number, stream in ((1, sys.stdout), (2, sys.stderr)):

@@ -1,4 +1,4 @@
-"""How many threads a command computes with, and what they do while they wait. Before torch is loaded; without it."""
+"""A command's number of threads and their wait policy, set before torch is loaded."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from statistics import median
 from .limits import cpus
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Variables by which a user says how threads wait."""
+"""Environment variables for the threads' wait policy."""
 COUNTS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables by which a user says how many there are."""
+"""Environment variables for the number of threads."""
 SPINS = 1000
-"""Turns of libgomp's waiting loop, some ten microseconds: longer than our parallel loops are apart."""
+"""Iterations of libgomp's spin loop, some ten microseconds: longer than the gaps between our parallel loops."""
 LOOKS, BETWEEN = 5, 0.01
-"""How many times, and seconds between them, it is looked at who is running."""
+"""Number of samples of the running threads, and seconds between them."""
 
 
 def prepare(yielding: bool = False) -> str:
-    """Have threads wait briefly before they sleep; on a busy machine, with ``yielding``, start fewer of them.
+    """Let threads spin only briefly before they sleep; on a busy machine, with ``yielding``, start fewer of them.
 
-    libgomp's threads spin for milliseconds while they wait, as if the machine were theirs alone. As soon as anything
-    else runs, they so take the time from the thread that they wait for: two were slower than one. What the environment
-    says, stands. It is read when torch is loaded, so this is for commands, before that.
+    By default libgomp's threads spin for milliseconds while they wait. On a busy machine they thereby take time from
+    the thread that they wait for: two were slower than one. Variables set by the user take precedence. They are read
+    when torch is loaded, so commands call this before that.
 
     Returns:
-        What the user has to know, or nothing.
+        A remark for the user, or an empty string.
     """
     if "torch" in sys.modules:
         return ""
@@ -50,10 +50,10 @@ def prepare(yielding: bool = False) -> str:
 
 
 def others_running(stat: Path = Path("/proc/stat")) -> int:
-    """How many threads of other programs are running or want to; 0 where the system does not tell.
+    """Number of runnable threads of other programs; 0 if the system does not report it.
 
-    The load average says it over a minute, in which this user's own last command has its part; so where it is high,
-    those that run now are counted too.
+    The load average covers a minute, which includes the user's own last command; so if it is high, currently runnable
+    threads are also counted.
     """
     try:
         load = round(os.getloadavg()[0])

@@ -1,7 +1,6 @@
-"""State dicts out of weights files, whatever bytes are in them: one sentence, or tensors that a network can take.
+"""Safe reading of state dicts from untrusted weights files: a one-sentence error, or tensors that a network accepts.
 
-Nothing is trusted: sizes are checked before anything of that size is made, and only plain, finite floating-point
-tensors come out.
+Sizes are checked before memory of that size is allocated, and only plain, finite floating-point tensors are returned.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ NESTED = ("state_dict", "model_state_dict", "params_ema", "params", "model")
 """Names under which other tools' .pth files keep the state dict."""
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST_FILE = 2**30
-"""Bytes, unpacked; the largest network here takes 9 MB, with its optimiser 30 MB."""
+"""Limit on the decompressed bytes; the largest network here takes 9 MB, with its optimiser 30 MB."""
 MOST_NUMBERS = 2**26
-"""Of all tensors together, as their shapes say: a view of one number may stand for any size."""
+"""Limit on the elements of all tensors by shape: an expanded view of one number may have any size."""
 
 State = dict[str, Tensor]
 
@@ -58,7 +57,7 @@ def _safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, not a dict
             text = (file.metadata() or {}).get(HEADER_KEY, "{}")
-    except Exception as error:  # bytes of any kind, so errors of any kind
+    except Exception as error:  # arbitrary bytes can raise arbitrary errors
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read weights {path}: {reason}; is the file complete?") from error
     try:
@@ -74,7 +73,7 @@ def _pickled(path: Path) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes of any kind, so errors of any kind
-        # Not torch's own words: they recommend weights_only=False, which lets the file run code.
+        # Not torch's own message, which recommends weights_only=False, which lets the file run code.
         raise UserError(
             f"cannot read weights {path}: not a file of tensors alone; save model.state_dict() by torch.save, or check "
             "that the file is complete"
@@ -85,12 +84,12 @@ def _pickled(path: Path) -> Mapping[str, Any]:
             break
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UserError(f"{path} does not hold a state dict: save model.state_dict(), not the model or an optimiser")
-    # How often torch's AveragedModel has averaged.
+    # Counter of torch's AveragedModel.
     return {name: tensor for name, tensor in content.items() if name != "n_averaged"}
 
 
 def _sized(path: Path, state: Mapping[Any, Tensor]) -> State:
-    """The state dict, if it can be made numbers of."""
+    """The state dict, after checks of types and sizes."""
     for name, tensor in state.items():
         if not isinstance(name, str):
             raise UserError(f"{path} does not hold a state dict: {name!r} is no name of a weight")
@@ -113,9 +112,9 @@ def _floats(path: Path, name: str, tensor: Tensor) -> Tensor:
 
 
 def _unpacked(path: Path) -> int:
-    """Bytes that a .pth, a zip archive, says it unpacks to; 0 of any other file."""
+    """Decompressed bytes declared by a .pth, a zip archive; 0 for any other file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return sum(member.file_size for member in archive.infolist())
-    except Exception:  # no archive, or a damaged one, which torch will refuse
+    except Exception:  # not an archive, or a damaged one, which torch will refuse
         return 0

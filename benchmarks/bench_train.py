@@ -1,8 +1,8 @@
 """A training step against the public recipe's form: ``python benchmarks/bench_train.py [--rounds N] [--compile]``.
 
 The public form has separate branches, torch's weight norm, eager fp32 in NCHW and plain Adam. All forms of a network
-start from the same weights and learn from the same batch, in one process, a step of each in turn; no time is printed
-for a form whose loss is another one. Peak memory is that of the tensors of one step, over what stands before it.
+start from the same weights and learn from the same batch, in one process, one step of each in turn; a form whose
+loss differs is refused. Peak memory is that of one step's tensors, minus those allocated before it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from awsrn_fast.train.step import Step
 PATCH, BATCH, SCALE = 48, 16, 4
 PEER = "public form"
 LOSS_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-"""Relative difference to the peer's first loss that rounding may explain."""
+"""Tolerance of the first loss relative to the peer's."""
 
 
 @dataclass
 class Form:
-    """One way to do the step; ``step`` does one and gives its loss."""
+    """One implementation of the step; ``step`` performs it and returns the loss."""
 
     name: str
     step: Callable[[Tensor, Tensor], Tensor]
@@ -67,7 +67,7 @@ def our_step(model: SuperResolution, dtype: torch.dtype, compile: bool = False) 
 
 
 class SeparateBranches(torch.nn.Module):
-    """An AWMS as the public recipe would compute it: a convolution, a factor and a PixelShuffle a branch."""
+    """An AWMS as the public recipe would compute it: a convolution, a factor and a PixelShuffle per branch."""
 
     def __init__(self, merged: AWMS) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def measure(forms: list[Form], rounds: int, device: torch.device, batch: int, pa
 
 
 def peak_of(form: Form, lr: Tensor, hr: Tensor) -> int:
-    """Most bytes that the tensors of one step hold at one time, over what stands before it."""
+    """Peak bytes of one step's tensors, minus those allocated before it."""
     with Tracker() as tracker:
         form.step(lr, hr)
     return tracker.peak
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--patch", type=int, default=PATCH)
     args = parser.parse_args(argv)
-    keep_freed_memory()  # as the commands do; for all forms alike
+    keep_freed_memory()  # as in the commands; for all forms alike
     device = pick_device(args.device)
     dtype = pick_dtype("auto", device)
     print(f"{args.batch} patches of {args.patch}x{args.patch}, x{SCALE}, {device}, {torch.get_num_threads()} threads")

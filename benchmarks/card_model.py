@@ -1,6 +1,6 @@
-"""What a card allows for a row: a model, from data-sheet figures, counted work and compiled kernels.
+"""Performance model of a GPU for a row, from data-sheet figures, FLOP counts and compiled kernels.
 
-Nothing of it is measured.
+Nothing in it is measured.
 
 Floor: the longest of three times, a row's bytes at the card's bandwidth, its products at the tensor cores' rate, its
 exponentials at the special-function units' rate. Estimate: the floor as our CUDA kernels can reach it with their tiles
@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 from compiled import Launch, is_current, launches_of
+from flops import FLOPS, of_op, on_meta
 from rows import OpRow
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-from work import FLOPS, of_op, on_meta
 
 from awsrn_fast import ops
 
@@ -39,7 +39,7 @@ class Card:
         fp32: TFLOP/s of the CUDA cores.
         tensor: TFLOP/s of dense fp16 products with fp32 accumulation.
         bandwidth: GB/s of the memory.
-        source: where they stand.
+        source: reference for the figures.
         capability: compute capability.
     """
 
@@ -64,23 +64,23 @@ CARDS = {
     "H100": Card(132, 1830, 66.9, 989.4, 3352, "NVIDIA H100 Tensor Core GPU Architecture, table 2 (SXM5)", (9, 0)),
 }
 LATENCY = 600e-9
-"""Seconds from asking memory to having the value, under load: assumed."""
+"""Memory latency under load, seconds: assumed."""
 ACCESS = 16
-"""Bytes that a thread has asked for at a time: assumed, the widest load."""
+"""Bytes in flight per thread: assumed, one load of the widest kind."""
 WARPS = 8
 """Warps that a multiprocessor needs to keep its four schedulers busy with products: assumed, two each."""
 LAUNCH = 2e-6
-"""Seconds between two kernels: assumed."""
+"""Launch overhead between two kernels, seconds: assumed."""
 MOST_THREADS = 1024
 """Threads on a multiprocessor of compute capability 7.5."""
 EXPONENTIALS = 16
-"""Special functions a clock and multiprocessor, sm_75 to sm_90 (CUDA C++ Programming Guide, arithmetic throughput)."""
+"""Special functions per clock and SM, sm_75 to sm_90 (CUDA C++ Programming Guide, arithmetic throughput)."""
 OTHERS = {"super", "ti", "laptop", "max", "pcie", "nvl"}
-"""Words in a device's name that make it another card."""
+"""Suffixes in a device's name that denote a different model."""
 
 
 def card_of(device: str) -> str | None:
-    """The card in :data:`CARDS` that a device's name, as its driver gives it, is of."""
+    """The card in :data:`CARDS` for a device's name as reported by the driver; None: not listed."""
     words = set(re.findall(r"[a-z0-9]+", device.lower()))
     for name in CARDS:
         own = set(re.findall(r"[a-z0-9]+", name.lower()))
@@ -90,7 +90,7 @@ def card_of(device: str) -> str | None:
 
 
 def exponentials(row: OpRow) -> int:
-    """How many a row needs at least: one a score of attention (again in its backward), one a sigmoid."""
+    """Minimum number of exponentials of a row: one per attention score (again in the backward), one per sigmoid."""
     shapes, options = row.case.shapes, row.case.options
     n, _, height, width = (*next(iter(shapes.values())), 1, 1)[:4]
     passes = 1 + row.backward
@@ -105,7 +105,7 @@ def exponentials(row: OpRow) -> int:
 
 
 def floor(row: OpRow, card: Card) -> tuple[float, str]:
-    """Seconds that ``row`` takes at least on ``card``, and what bounds it."""
+    """Lower bound in seconds for ``row`` on ``card``, and the limiting resource."""
     work = of_op(row)
     products = card.tensor if row.dtype != torch.float32 else card.fp32
     times = {
@@ -118,8 +118,8 @@ def floor(row: OpRow, card: Card) -> tuple[float, str]:
 
 
 def estimate(row: OpRow, card: Card, launches: list[Launch]) -> float:
-    """Seconds that ``row`` takes with these kernels: its floor, shared among them by their threads, each part over
-    what the kernel's launch leaves of the card."""
+    """Estimated seconds of ``row`` with these kernels: its floor, divided among them by their threads, each part
+    divided by the share of the card that the kernel's launch can use."""
     least, bound = floor(row, card)
     threads = sum(each.blocks * each.threads for each in launches)
     reached = partial(_of_bandwidth if bound == "memory" else _of_arithmetic, card)
@@ -128,27 +128,27 @@ def estimate(row: OpRow, card: Card, launches: list[Launch]) -> float:
 
 
 def _of_bandwidth(card: Card, launch: Launch) -> float:
-    """Share of the bandwidth that the threads which run at a time can ask for."""
+    """Share of the bandwidth that the resident threads can request (Little's law)."""
     running = min(launch.blocks, card.sms * launch.resident) * launch.threads
     return min(1.0, running * ACCESS / (card.bandwidth * 1e9 * LATENCY))
 
 
 def _of_arithmetic(card: Card, launch: Launch) -> float:
-    """Share of the units that have something to do: multiprocessors until the last block ends, warps on each."""
+    """Utilisation of the units: of multiprocessors until the last block ends, and of warps on each."""
     busy = launch.blocks / card.sms
     at_a_time = min(launch.resident, ceil(busy)) * launch.threads / 32
     return busy / ceil(busy) * min(1.0, at_a_time / WARPS)
 
 
 def show(launches: list[Launch]) -> str:
-    """The largest launch in words."""
+    """Description of the largest launch."""
     largest = max(launches, key=lambda each: each.blocks * each.threads)
     share = 100 * largest.resident * largest.threads / MOST_THREADS
     return f"{largest.blocks:,} of {largest.threads}, {largest.resident} an SM ({share:.0f} %)"
 
 
 class EagerCost(TorchDispatchMode):
-    """Seconds of the operators that run under it, each by the same model; views cost nothing."""
+    """Dispatch mode that sums the modelled seconds of the operators that run under it; views are free."""
 
     def __init__(self, card: Card) -> None:
         super().__init__()
@@ -176,7 +176,7 @@ class EagerCost(TorchDispatchMode):
 
 
 def eager(row: OpRow, card: Card) -> float:
-    """Seconds of the eager form by the same model, attention with its scores in memory."""
+    """Modelled seconds of the eager form, with attention scores written to memory."""
     arguments = on_meta(row)
     with sdpa_kernel(SDPBackend.MATH), EagerCost(card) as cost:
         outputs = ops.ROWS[row.op].reference(**arguments)
@@ -188,7 +188,7 @@ def eager(row: OpRow, card: Card) -> float:
 
 
 class Line(NamedTuple):
-    """A row's model, in seconds, and what was measured; None: unknown."""
+    """Modelled and measured seconds of a row; None: unknown."""
 
     row: str
     floor: float
@@ -212,7 +212,7 @@ HEAD = (
 
 
 def model(row: OpRow, card: Card, measured: float | None = None) -> Line:
-    """What the models say of a row on a card."""
+    """The modelled times of a row on a card."""
     launches = launches_of(row) if card.capability == (7, 5) else []
     expected = estimate(row, card, launches) if launches else None
     return Line(row.name, *floor(row, card), expected, launches, eager(row, card), measured)
@@ -240,7 +240,7 @@ def _us(seconds: float) -> str:
 
 
 def described(card: Card) -> str:
-    """The model's figures and what it assumes."""
+    """Description of the model's figures and assumptions."""
     said = (
         f"model, not measured. {card.sms} SMs at {card.clock} MHz, {card.fp32} TFLOP/s fp32, {card.tensor} TFLOP/s "
         f"fp16 products, {card.bandwidth} GB/s ({card.source})."

@@ -1,7 +1,7 @@
-"""How the CUDA kernels of a row are launched, and how many blocks run on a multiprocessor: without a GPU.
+"""Launch configuration and occupancy of a row's CUDA kernels, determined without a GPU.
 
-``compiled_sm_75.json`` holds it for every op's benchmark cases on compute capability 7.5. ``python
-benchmarks/compiled.py`` makes it anew after a change of the kernels: registers come from nvcc and ptxas; grids, threads
+``compiled_sm_75.json`` holds them for every op's benchmark cases on compute capability 7.5. ``python
+benchmarks/compiled.py`` regenerates it after a kernel change: registers come from nvcc and ptxas; grids, threads
 and shared memory from launches that tests/cuda_host records instead of running them. It takes minutes, and needs nvcc
 and g++.
 """
@@ -26,14 +26,14 @@ DTYPES = (torch.float32, torch.float16)
 
 
 class Launch(NamedTuple):
-    """One kernel of a row.
+    """Launch of one kernel of a row.
 
     Attributes:
         kernel: its name and template arguments.
-        blocks: of the grid.
-        threads: of a block.
-        registers: of a thread.
-        shared_bytes: of a block.
+        blocks: blocks in the grid.
+        threads: threads per block.
+        registers: registers per thread.
+        shared_bytes: shared memory per block.
         resident: blocks that run on one multiprocessor at a time.
     """
 
@@ -46,17 +46,17 @@ class Launch(NamedTuple):
 
 
 def launches_of(row: OpRow) -> list[Launch]:
-    """From the table; empty for a row without CUDA kernels of ours on compute capability 7.5."""
+    """A row's launches, from the table; empty if it has no CUDA kernel of ours on compute capability 7.5."""
     return [Launch(*launch) for launch in _table()["rows"].get(row.name, [])]
 
 
 def is_current() -> bool:
-    """Whether the table is of the CUDA sources that are here."""
+    """Whether the table matches the present CUDA sources."""
     return _table()["sources"] == sources_id()
 
 
 def sources_id() -> str:
-    """A digest of what the kernels are compiled from."""
+    """Digest of the kernels' sources."""
     digest = hashlib.sha256()
     for folder in ("csrc/common", "csrc/cuda"):
         for path in sorted((ROOT / folder).iterdir()):
@@ -65,7 +65,7 @@ def sources_id() -> str:
 
 
 def recorded(row: OpRow) -> list[tuple[str, int, int, int]]:
-    """Mangled kernel, blocks, threads and shared bytes of what a row launches; nothing runs."""
+    """Mangled name, blocks, threads and shared bytes of each kernel that a row launches, without running it."""
     sys.path[1:1] = [str(ROOT / folder) for folder in ("tests/cuda_host", "tests/ops", "csrc")]
     from harness import cuda_on_cpu
 

@@ -1,4 +1,4 @@
-"""``pytest benchmarks/``: options, the rows that fit them, and the table at the end."""
+"""Options of ``pytest benchmarks/``, selection of rows, and the final report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("report") and not config.getoption("store"):
         raise pytest.UsageError("--report goes with --store, the folder that it is made from")
     config.measured = []
-    keep_freed_memory()  # as the commands do; for all contenders alike
+    keep_freed_memory()  # as in the commands; for all contenders alike
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Who does a row's work: every backend that can run, and its peers; and the gate that all must pass."""
+"""Contenders for a row: every available backend and its peers; and the correctness gate for all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import bench_train
 import engines
 import torch
-from branches import in_branches
-from contest import Contender, Gate, Results, WrongResult
 from public_awsrn import PublicAWSRN
 from rows import NetworkRow, OpRow, Row, TrainingRow
+from separate_branches import in_branches
+from timing import Contender, Gate, Results, WrongResult
 from torch import Tensor, nn
 
 from awsrn_fast import backends, ops
@@ -23,7 +23,7 @@ from awsrn_fast.ops._cases import FLOOR, TRANSFORMED
 Field = tuple[list[Contender], Gate]
 """A row's contenders, ours (the automatic choice first) before the peers, and their gate."""
 
-GREY_LEVEL = 1 / 255
+GRAY_LEVEL = 1 / 255
 ENGINE_DTYPES = {"OpenVINO": (torch.float32, torch.bfloat16), "ONNX Runtime": (torch.float32,)}
 
 
@@ -31,10 +31,10 @@ def field_of(row: Row, device: torch.device, compile: bool = False, only: str | 
     """Contenders and gate of a row.
 
     Args:
-        row: what is measured.
-        device: where.
-        compile: torch.compile as a peer, too; it takes up to a minute a row to compile.
-        only: make this contender alone.
+        row: the computation to measure.
+        device: device to run on.
+        compile: include torch.compile as a peer; compiling takes up to a minute per row.
+        only: build this contender alone.
     """
     make = {OpRow: _op_field, NetworkRow: _network_field, TrainingRow: _training_field}[type(row)]
     builders, gate = make(row, device, compile)
@@ -42,7 +42,7 @@ def field_of(row: Row, device: torch.device, compile: bool = False, only: str | 
 
 
 def _backends_for(op: str, x: Tensor) -> list[str]:
-    """Kernels that can run a call on ``x``, the automatic choice first; the reference is a peer."""
+    """Backends with kernels for a call on ``x``, the automatic choice first; the reference is a peer."""
     call = backends.call_of(x)
     able = [n for n in backends.registered(op) if n != "reference" and not backends.reasons_against(op, n, call)]
     chosen = backends.explain(op, x).chosen
@@ -56,7 +56,7 @@ def _op_field(row: OpRow, device: torch.device, compile: bool) -> tuple[dict[str
     exact_arguments = {k: v.double() if isinstance(v, Tensor) else v for k, v in arguments.items()}
     seeds = _seeds(reference, exact_arguments) if row.backward else None
     work = partial(_results, seeds=seeds)
-    # As in a network, gradients of outputs come in their layout.
+    # As in a network, gradients of outputs have the outputs' layout.
     nhwc_work = partial(_results, seeds=seeds and [_channels_last(seed) for seed in seeds])
     gate = _rule(work(reference, exact_arguments), work(reference, arguments))
 
@@ -107,7 +107,7 @@ def _engine(name: str, engine: Callable, module: nn.Module, x: Tensor, row: OpRo
 
 
 def _float(module: nn.Module) -> nn.Module:
-    """Engines take fp32 weights and make their own bf16 of them."""
+    """The arguments in fp32; engines convert weights to bf16 themselves."""
     if isinstance(module, _Call):
         module.fixed = {k: v.float() if isinstance(v, Tensor) else v for k, v in module.fixed.items()}
     return module
@@ -140,10 +140,10 @@ def _seeds(reference: Callable, arguments: dict[str, Any]) -> list[Tensor]:
 
 
 def _rule(exact: Results, same_dtype: Results) -> Gate:
-    """Error at most four times the same-dtype reference's plus a floor, against fp64.
+    """Tolerance: error against fp64 of at most four times the same-dtype reference's plus a floor.
 
-    The tests allow twice; a row here has many more values, and gradients whose truth is zero, such as that of
-    non_local's b_phi, are rounding alone, in which one sum is luckier than another.
+    The tests allow twice; a row here has many more values, and gradients whose exact value is zero, such as that of
+    non_local's b_phi, consist of rounding errors, which vary with the order of summation.
     """
 
     def gate(name: str, got: Results) -> None:
@@ -152,7 +152,7 @@ def _rule(exact: Results, same_dtype: Results) -> Gate:
             error = (value.double() - truth).abs().max().item()
             floor = FLOOR[same_dtype[key].dtype] * max(truth.square().mean().sqrt().item(), 1e-3)
             allowed = 4 * (same_dtype[key].double() - truth).abs().max().item() + floor
-            # Transformed convolutions have a bound of their own.
+            # Transformed (Winograd) convolutions have a separate bound.
             allowed = max(allowed, TRANSFORMED * truth.square().mean().sqrt().item())
             if not error <= allowed:
                 raise WrongResult(f"{name}: {key} is off by {error:.3g}, allowed {allowed:.3g}: not timed")
@@ -174,12 +174,12 @@ def _network_field(row: NetworkRow, device: torch.device, compile: bool):
     def gate(name: str, got: Results) -> None:
         error = got["output"].double().cpu() - exact
         if row.dtype == torch.float32:
-            measured, allowed, kind = error.abs().max().item(), 0.01 * GREY_LEVEL, "at most"
+            measured, allowed, kind = error.abs().max().item(), 0.01 * GRAY_LEVEL, "at most"
         else:
-            measured, allowed, kind = error.square().mean().sqrt().item(), 0.5 * GREY_LEVEL, "rms"
+            measured, allowed, kind = error.square().mean().sqrt().item(), 0.5 * GRAY_LEVEL, "rms"
         if not measured <= allowed:
-            levels = measured / GREY_LEVEL
-            raise WrongResult(f"{name}: off by {levels:.3g} grey levels ({kind}), allowed {allowed / GREY_LEVEL:.3g}")
+            levels = measured / GRAY_LEVEL
+            raise WrongResult(f"{name}: off by {levels:.3g} gray levels ({kind}), allowed {allowed / GRAY_LEVEL:.3g}")
 
     def placed(name: str, ours: bool, compiled: bool = False) -> Contender:
         model = Placed(fused(), device, row.dtype)
@@ -220,7 +220,7 @@ def _network_field(row: NetworkRow, device: torch.device, compile: bool):
 
 
 def _trained_like(model: SuperResolution) -> SuperResolution:
-    """Small numbers in place of the zeros that some weights start from: no part of the network is a no-op then."""
+    """Replace weights initialised to zero by small numbers, so that no part of the network is a no-op."""
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
@@ -229,7 +229,7 @@ def _trained_like(model: SuperResolution) -> SuperResolution:
 
 
 class _Levels(nn.Module):
-    """The public network, which takes and gives 0..255, on [0, 1]."""
+    """Adapter of the public network from 0..255 to [0, 1]."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -271,7 +271,7 @@ def _training_field(row: TrainingRow, device: torch.device, compile: bool):
     first = forms[bench_train.PEER].step(lr, hr).item()
 
     def gate(name: str, got: Results) -> None:
-        # The contender that is measured has taken its first step here.
+        # The measured contender has already taken its first step here.
         loss = got["loss"].item()
         if name != bench_train.PEER and abs(loss - first) > forms[name].tolerance * first:
             raise WrongResult(f"{name}: first loss {loss:.6f}, the peer's {first:.6f}: not the same computation")

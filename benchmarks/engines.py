@@ -17,9 +17,9 @@ Engine = Callable[[Tensor], Tensor]
 
 
 def available() -> dict[str, Callable[[nn.Module, Tensor, torch.dtype], Engine]]:
-    """Engines that are installed and compute with what our kernels may use, by name."""
+    """Installed engines that honour the instruction set our kernels may use, by name."""
     known = {"OpenVINO": ("openvino", openvino)}
-    # It has no switch to hold it to a lesser instruction set (instructions.py): with one it would be no peer.
+    # It cannot be restricted to a lesser instruction set (instructions.py), so it is no peer for one.
     if native.cpu is None or native.isa == native.cpu.available_isas()[-1]:
         known["ONNX Runtime"] = ("onnxruntime", onnxruntime)
     needs = {"ONNX Runtime": ("onnx", "onnxscript")}
@@ -31,7 +31,7 @@ def available() -> dict[str, Callable[[nn.Module, Tensor, torch.dtype], Engine]]
 
 
 def openvino(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
-    """``module`` compiled for inputs like ``x [N, C, H, W]`` with as many threads as torch has, in fp32 or bf16."""
+    """``module`` compiled for inputs like ``x [N, C, H, W]`` with torch's number of threads, in fp32 or bf16."""
     import openvino
 
     with backends.use_backend("reference"), torch.no_grad(), warnings.catch_warnings():
@@ -52,7 +52,7 @@ def openvino(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
 
 
 def onnxruntime(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
-    """``module`` in fp32 for inputs like ``x [N, C, H, W]`` with as many threads as torch has."""
+    """``module`` in fp32 for inputs like ``x [N, C, H, W]`` with torch's number of threads."""
     import onnxruntime
 
     if dtype != torch.float32:

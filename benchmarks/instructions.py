@@ -1,6 +1,6 @@
-"""Peers held to the instruction set that ``AWSRN_FAST_ISA`` names, so that a table for a lesser CPU can be made on any.
+"""Restriction of peers to the instruction set in ``AWSRN_FAST_ISA``, to benchmark for a lesser CPU on a newer one.
 
-Imported before torch: the libraries read their switches once.
+Import it before torch: the libraries read their environment variables once.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ SWITCHES = {
         "MKL_ENABLE_INSTRUCTIONS": "AVX512",
     },
 }
-"""Of PyTorch's own kernels, of oneDNN (PyTorch's and OpenVINO's) and of MKL. ONNX Runtime has none."""
+"""Environment variables of PyTorch's kernels, of oneDNN (in PyTorch and OpenVINO) and of MKL. ONNX Runtime has none."""
 
 
 def hold_peers() -> None:
-    """Set the switches that are not set."""
+    """Set those variables that are not set."""
     for name, value in SWITCHES.get(os.environ.get("AWSRN_FAST_ISA", ""), {}).items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""What a figure depends on beside the code: the machine, its measured ceilings, its state at the time."""
+"""Context of a measurement: the machine, its measured peak rates, its momentary state."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PACKAGES = ("torch", "triton", "openvino", "onnxruntime", "numpy", "awsrn_fast")
 
 
 def machine_class(device: torch.device) -> str:
-    """The key of budgets: instruction set of a CPU, architecture of a GPU."""
+    """Key into budgets.toml: instruction set of a CPU, architecture of a GPU."""
     if device.type == "cuda":
         return "sm_{}{}".format(*torch.cuda.get_device_capability(device))
     return f"cpu-{native.isa or 'reference'}"
 
 
 def training_dtype(device: torch.device) -> torch.dtype:
-    """What one would train in here: half precision where the hardware multiplies it, else fp32 (not bf16 emulated)."""
+    """Default training dtype on this machine: half precision with hardware support, else fp32 (no emulated bf16)."""
     if device.type == "cuda":
         return torch.float16
     return torch.bfloat16 if native.isa == "avx512_bf16" else torch.float32
@@ -56,8 +56,8 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def state(device: torch.device) -> dict[str, Any]:
-    """Load of the machine; for a GPU its clocks, temperature, power and why it is throttled, now. To be asked for right
-    after a measurement. What the card does not tell is left out."""
+    """Momentary load; for a GPU its clocks, temperature, power and throttling reasons. Query it right after a
+    measurement. Values that the card does not report are left out."""
     found: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}
     if device.type == "cuda":
         found |= _gpu_state(_handle(device))
@@ -65,9 +65,9 @@ def state(device: torch.device) -> dict[str, Any]:
 
 
 class Ceilings:
-    """The most that torch reaches here: GFLOP/s a dtype in products and convolutions, GB/s in a copy.
+    """Measured peak rates of torch: GFLOP/s per dtype in products and convolutions, GB/s in a copy.
 
-    Measured, not from a data sheet; so a kernel of ours can pass 100 %.
+    They are not data-sheet figures, so our kernels can exceed 100 %.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -96,7 +96,7 @@ class Ceilings:
 
 
 def energy_of(run: Callable[[], Any], device: torch.device, seconds: float = 0.5) -> dict[str, float]:
-    """Joules a call and mean watts of the GPU while ``run`` repeats; empty where NVML counts no energy."""
+    """Joules per call and mean watts of the GPU while ``run`` repeats; empty if NVML reports no energy."""
     if device.type != "cuda":
         return {}
     handle = _handle(device)
@@ -137,7 +137,7 @@ def _processor() -> str:
 
 def _handle(device: torch.device) -> Any:
     pynvml.nvmlInit()
-    # NVML counts all devices, torch those that CUDA_VISIBLE_DEVICES leaves; the UUID is common to both.
+    # NVML numbers all devices, torch only those in CUDA_VISIBLE_DEVICES; the UUID identifies a device in both.
     return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
 
 
@@ -157,7 +157,7 @@ def _gpu_state(handle: Any) -> dict[str, Any]:
 
 
 def _throttled(reasons: int) -> list[str]:
-    """Their names; that the GPU is idle is none."""
+    """Names of the active throttling reasons; being idle does not count."""
     prefix, no_reason = "nvmlClocksThrottleReason", ("All", "None", "GpuIdle")
     names = [name.removeprefix(prefix) for name in dir(pynvml) if name.startswith(prefix)]
     return [name for name in names if name not in no_reason and reasons & getattr(pynvml, prefix + name)]

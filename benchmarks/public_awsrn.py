@@ -1,6 +1,6 @@
 """AWSRN as its paper and public checkpoints define it, with stock torch layers: the peer of tests and benchmarks.
 
-Its state-dict keys, arithmetic on 0..255 and separate branches are those that the published weights rely on.
+State-dict keys, arithmetic on 0..255 and separate branches are as the published weights require.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Tail(nn.Module):
 
 
 class PublicAWSRN(nn.Module):
-    """Takes and gives RGB in 0..255."""
+    """The public network; input and output are RGB in 0..255."""
 
     def __init__(self, scale: int, channels: int, wide: int, blocks: int, units: int, listed: bool = False) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """One Markdown table and plots from a benchmark run: ``python benchmarks/report.py results -o docs/results``.
 
-``results`` is the folder of ``python -m pytest benchmarks --store results``, which an interrupted run goes on with, or
+``results`` is the folder of ``python -m pytest benchmarks --store results``, from which an interrupted run resumes, or
 the file of ``--benchmark-json``. Ratios above 1 mean that ours is faster than the best peer.
 """
 
@@ -23,7 +23,7 @@ KINDS = {"OpRow": "Ops", "NetworkRow": "Networks", "TrainingRow": "Training step
 
 
 def main(argv: list[str] | None = None) -> Path:
-    """Write the report; its path."""
+    """Write the report; returns its path."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="folder of a run's --store, or the file of its --benchmark-json")
     parser.add_argument("-o", "--output", type=Path, default=Path("docs/results"), metavar="DIR")
@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> Path:
 
 
 def stored_as(folder: Path, row: str) -> Path:
-    """Where ``--store`` keeps a row."""
+    """File name of a row under ``--store``."""
     return folder / f"{re.sub(r'[^a-z0-9]+', '-', row.lower()).strip('-')}.json"
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows of a run, in its order, and the machine it ran on."""
+    """The rows of a run, in order, and the machine's facts."""
     try:
         if path.is_dir():
             files = sorted(path.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
@@ -57,7 +57,7 @@ def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def markdown(rows: list[dict[str, Any]], machine: dict[str, Any], name: str) -> str:
-    """The table: ratio, medians and spreads, what was reached, memory."""
+    """The table in Markdown: ratio, medians and spreads, achieved rates, memory."""
     facts = ", ".join(f"{key} {value}" for key, value in machine.items() if key != "device")
     lines = [f"# {machine['device']}", "", f"{facts}. {_state(rows)}", ""]
     lines += [
@@ -84,7 +84,7 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any], name: str) -> 
 
 
 def _state(rows: list[dict[str, Any]]) -> str:
-    """The machine's state right after each row, over all rows."""
+    """Summary over all rows of the machine's state right after each."""
     states = [row["state"] for row in rows if "state" in row]
     said = [f"load {_range(values)}" for values in [[state["load"] for state in states]] if values]
     for key, unit in (("clock_mhz", "MHz"), ("temperature_c", "degrees"), ("power_w", "W")):
@@ -101,7 +101,7 @@ def _range(values: list[float]) -> str:
 
 
 class Expected(NamedTuple):
-    """What is expected of Turing cards before anyone has measured one."""
+    """Expected results on Turing cards, none of which has been measured."""
 
     row: str
     what: str
@@ -136,7 +136,7 @@ EXPECTED = (
 
 
 def _beside_the_model(rows: list[dict[str, Any]], device: str) -> list[str]:
-    """On a card whose data sheet is known: the model of each op's row, and what was expected of Turing."""
+    """For a card in the model's table: each op row's modelled times, and the expectation for Turing."""
     name = card_of(device)
     if name is None:
         return []

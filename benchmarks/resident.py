@@ -1,7 +1,7 @@
 """Peak memory of one contender on the CPU, in a process of its own: ``python benchmarks/resident.py ROW CONTENDER``.
 
-Growth of the process's resident peak over what it holds after building and one warm-up call, in bytes, on standard
-output. Linux only: the peak is reset through /proc/self/clear_refs.
+Prints the growth in bytes of the process's peak resident memory over that after building and one warm-up call.
+Linux only: the peak is reset through /proc/self/clear_refs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def growth_of(row: Row, contender: str, is_tiny: bool = False) -> int:
-    """Bytes, measured in a new process.
+    """Growth in bytes, measured in a new process.
 
     Raises:
         RuntimeError: that process failed; its last line says why.

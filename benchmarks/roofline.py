@@ -1,7 +1,7 @@
-"""What a card allows: ``python benchmarks/roofline.py [--card "RTX 2080 Ti"] [--results results]``.
+"""Modelled performance of a card: ``python benchmarks/roofline.py [--card "RTX 2080 Ti"] [--results results]``.
 
-Everything printed is the model of ``card_model.py``; nothing of it was measured, but for the column that ``--results``
-(of a run on that very card) fills. ``report.py`` puts the same beside the figures of a run on a card that is known.
+All output comes from the model in ``card_model.py``; only the column that ``--results`` (of a run on that card) fills
+is measured. ``report.py`` adds the same figures to the report of a run on a known card.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from awsrn_fast.errors import UserError
 
 
 def table(card: Card, dtype: torch.dtype, measured: dict[str, float]) -> list[tuple[str, ...]]:
-    """A line of text a row, under :data:`HEAD`."""
+    """Lines of text, one per row, under :data:`HEAD`."""
     return [cells(model(row, card, measured.get(row.name))) for row in op_rows((dtype,))]
 
 

@@ -1,4 +1,4 @@
-"""What is measured: one list of rows, the ops' own cases and whole networks, as data."""
+"""The benchmark's rows as data: the ops' cases and whole networks."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ Row = OpRow | NetworkRow | TrainingRow
 QUICK_OPS = {"training", "head, training", "unit, training", "fusion, training", "x4, training"}
 QUICK_OPS |= {"block, 128x128", "head, 128x128"}
 QUICK_ON_GPUS = {"64 channels, 256x256", "d=32, 96x96", "x4, 128x128"}
-"""More of them where they take milliseconds: what report.py holds a Turing card against."""
+"""Additional quick rows on GPUs, where they take milliseconds; report.py compares Turing cards by them."""
 
 
 def op_rows(dtypes: tuple[torch.dtype, ...]) -> list[OpRow]:
-    """Every benchmark case of every op, in each dtype (the first is the quick one), forward and forward+backward."""
+    """Every benchmark case of every op, in each dtype (quick rows only in the first), forward and forward+backward."""
     quick_ops = QUICK_OPS | (QUICK_ON_GPUS if dtypes[0] == torch.float16 else set())
     rows = []
     for op in ops.ROWS:
@@ -99,12 +99,12 @@ def training_rows(dtypes: tuple[torch.dtype, ...], training: torch.dtype | None)
 
 
 def all_rows(dtypes: tuple[torch.dtype, ...], training: torch.dtype | None = None) -> list[Row]:
-    """Every row; ``training`` is the dtype that the machine would train in."""
+    """Every row; ``training`` is the machine's default training dtype."""
     return [*op_rows(dtypes), *network_rows(dtypes), *training_rows(dtypes, training)]
 
 
 def tiny(row: Row) -> Row:
-    """The same row on a few pixels, to see that its code runs."""
+    """The same row on a few pixels, as a smoke test."""
     if isinstance(row, NetworkRow):
         return replace(row, height=7, width=9)
     if isinstance(row, TrainingRow):

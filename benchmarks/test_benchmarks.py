@@ -1,4 +1,4 @@
-"""One test a row: contenders are checked, timed in turn and held against budgets.toml."""
+"""One test per row: contenders are checked, timed in turn and compared with budgets.toml."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 from contenders import field_of
-from contest import Contender, Turns, calibrated, check, turn
+from flops import of_op
 from machine import Ceilings, energy_of, machine_class, state
 from report import stored_as
 from resident import growth_of
 from rows import NetworkRow, OpRow, Row, TrainingRow
-from work import of_op
+from timing import Contender, Turns, calibrated, check, turn
 
 from awsrn_fast.files import write_text
 
@@ -27,7 +27,7 @@ else:
 
 BUDGETS = Path(__file__).with_name("budgets.toml")
 SECONDS, MOST_ROUNDS, LEAST_ROUNDS = 2.0, 15, 3
-"""A row's turns, together, take about so long."""
+"""Approximate seconds for all turns of a row."""
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def _measure(row: Row, request: Any, benchmark: Any, device: torch.device, ceili
     rounds = option("rounds") or (1 if option("tiny") else _rounds(field, turns, device))
     for spent in turns.values():
         spent.seconds.clear()
-    # pytest-benchmark times the leader; the others have their turn in its set-up, so that all are interleaved.
+    # pytest-benchmark times the leader; the others run in its set-up, so that all are interleaved.
     benchmark.group = type(row).__name__
     benchmark.pedantic(
         lambda: turn(leader, turns[leader.name], device),

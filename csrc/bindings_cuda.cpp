@@ -1,8 +1,8 @@
 // The Python module awsrn_fast._cuda: the table of contents of the CUDA launchers. A library of its own, with cudart
 // linked in, so that it imports on a machine without a driver and _cpu loads without it. A launcher takes three
-// arguments: the fields of its struct in csrc/cuda/<op>.h as a tuple (tensors as addresses, 0 for None; structs in it as
-// tuples), the maps' dtype, and the target, as (device index, stream, architecture: 75 for 7.5). The caller keeps the
-// tensors alive; awsrn_fast/ops/<op>/cuda.py is the only caller.
+// arguments: the fields of its struct in csrc/cuda/<op>.h as a tuple (tensors as addresses, 0 for None; structs in it
+// as tuples), the maps' dtype, and the target, as (device index, stream, architecture: 75 for 7.5). The caller keeps
+// the tensors alive; awsrn_fast/ops/<op>/cuda.py is the only caller.
 //
 // Under AWSRN_FAST_CUDA_HOST it is _cuda_host: the same table over the kernels that g++ has compiled.
 #include <pybind11/pybind11.h>
@@ -49,8 +49,9 @@ using namespace awsrn_fast;
 namespace {
 
 void check(const AwmsMaps& maps) {
-  AWSRN_FAST_CHECK(maps.k % 2 == 1 && maps.k <= kAwmsMostTaps,
-                   "awms: weight must have an odd kernel of at most 9x9 for the CUDA kernels; use the reference backend");
+  AWSRN_FAST_CHECK(
+      maps.k % 2 == 1 && maps.k <= kAwmsMostTaps,
+      "awms: weight must have an odd kernel of at most 9x9 for the CUDA kernels; use the reference backend");
 }
 void check(const AwmsFwd& a) { check(a.maps); }
 void check(const AwmsBwdGrad& a) { check(a.maps); }
@@ -88,7 +89,7 @@ struct AwmsSizes {
 };
 
 // Floats of workspace: of awms_bwd_grad, of awms_bwd_weight.
-std::pair<std::int64_t, std::int64_t> awms_workspace(AwmsSizes sizes) {
+std::pair<Index, Index> awms_workspace(AwmsSizes sizes) {
   check(sizes.maps);
   return {awms_sums_workspace(sizes.maps), awms_weight_workspace(sizes.maps, sizes.dtype)};
 }
@@ -99,7 +100,7 @@ struct DwpwAttentionSizes {
   int arch;
 };
 
-std::int64_t dwpw_attention_workspace(DwpwAttentionSizes sizes) {
+Index dwpw_attention_workspace(DwpwAttentionSizes sizes) {
   return dwpw_attention_bwd_workspace(sizes.maps, sizes.dtype, sizes.arch);
 }
 
@@ -110,15 +111,15 @@ T* pointer(Address address) {
   return reinterpret_cast<T*>(address);
 }
 
-using Inputs = std::vector<std::pair<Address, std::int64_t>>;  // address, channels
-using Values = std::pair<Address, bool>;                      // address, whether fp32
+using Inputs = std::vector<std::pair<Address, Index>>;  // address, channels
+using Values = std::pair<Address, bool>;  // address, whether fp32
 
 ConvValues values(const Values& given) { return {pointer(given.first), given.second}; }
 
 Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const Values& input_gate, const Values& bias,
              bool relu, Address mask, Address plain, Address residual, const Values& gate, const Values& x_scale,
-             const Values& res_scale, Address y, Address mean, Address workspace, std::int64_t n, std::int64_t o,
-             std::int64_t h, std::int64_t w, int k) {
+             const Values& res_scale, Address y, Address mean, Address workspace, Index n, Index o, Index h, Index w,
+             int k) {
   AWSRN_FAST_CHECK(!inputs.empty() && inputs.size() <= std::size_t(kConvMostMaps), op + ": one to four maps");
   AWSRN_FAST_CHECK(k == 1 || k == 3, op + ": the CUDA kernels have 1x1 and 3x3 convolutions");
   Conv a{op.c_str(), n, h, w, o, k};
@@ -133,8 +134,8 @@ Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const 
 
 void conv(const std::string& op, const Inputs& inputs, Address weight, Values input_gate, Values bias, bool relu,
           Address mask, Address plain, Address residual, Values gate, Values x_scale, Values res_scale, Address y,
-          Address mean, Address workspace, std::int64_t n, std::int64_t o, std::int64_t h, std::int64_t w, int k,
-          int dtype, int device, Address stream, int arch) {
+          Address mean, Address workspace, Index n, Index o, Index h, Index w, int k, int dtype, int device,
+          Address stream, int arch) {
   const Target target{device, stream, arch};
   launch_conv(conv_of(op, inputs, weight, input_gate, bias, relu, mask, plain, residual, gate, x_scale, res_scale, y,
                       mean, workspace, n, o, h, w, k),
@@ -142,8 +143,8 @@ void conv(const std::string& op, const Inputs& inputs, Address weight, Values in
 }
 
 void wide_residual_fwd(Address w1, Values b1, Address x, Address weight, Values bias, Address plain, Values gate,
-                       Values x_scale, Values res_scale, Address y, Address mean, Address workspace, std::int64_t n,
-                       std::int64_t h, std::int64_t w, int dtype, int device, Address stream, int arch) {
+                       Values x_scale, Values res_scale, Address y, Address mean, Address workspace, Index n, Index h,
+                       Index w, int dtype, int device, Address stream, int arch) {
   const Target target{device, stream, arch};
   const std::string op = "wide_residual";
   const Conv second = conv_of(op, {{x, kWideResidualChannels}}, weight, {0, false}, bias, false, 0, plain, x, gate,
@@ -165,7 +166,8 @@ std::vector<std::pair<int, int>> device_capabilities() {
   check_cuda(cudaGetDeviceCount(&count), "counting devices");
   std::vector<std::pair<int, int>> capabilities(count);
   for (int i = 0; i < count; ++i) {
-    check_cuda(cudaDeviceGetAttribute(&capabilities[i].first, cudaDevAttrComputeCapabilityMajor, i), "reading a device");
+    check_cuda(cudaDeviceGetAttribute(&capabilities[i].first, cudaDevAttrComputeCapabilityMajor, i),
+               "reading a device");
     check_cuda(cudaDeviceGetAttribute(&capabilities[i].second, cudaDevAttrComputeCapabilityMinor, i),
                "reading a device");
   }
@@ -179,12 +181,13 @@ void bind_launchers(py::module_& m) {
   m.attr("FLOAT16") = int(DType::float16);
   m.attr("archs") = AWSRN_FAST_CUDA_ARCHS;
 
-  m.def("blocks_that_fit",
-        [](int arch, int threads, int registers, int shared_bytes) {
-          return blocks_that_fit(architecture(arch), threads, registers, shared_bytes);
-        },
-        py::arg("arch"), py::arg("threads"), py::arg("registers"), py::arg("shared_bytes"),
-        "Blocks of a kernel that one SM runs at a time.");
+  m.def(
+      "blocks_that_fit",
+      [](int arch, int threads, int registers, int shared_bytes) {
+        return blocks_that_fit(architecture(arch), threads, registers, shared_bytes);
+      },
+      py::arg("arch"), py::arg("threads"), py::arg("registers"), py::arg("shared_bytes"),
+      "Blocks of a kernel that one SM runs at a time.");
   m.def("awms_tiles", &awms_tiles, py::arg("outputs"), "Tiles of 8 outputs that a block of the convolution has.");
 
   // Floats of workspace.
@@ -198,13 +201,13 @@ void bind_launchers(py::module_& m) {
   m.def("conv_tiles", &conv_tiles, py::arg("outputs"), "Tiles of 8 outputs that a block of a small convolution has.");
   m.def("conv_workspace", &conv_workspace, "Floats of workspace where the mean of n, h, w, o is wanted.");
   m.def("conv", &conv, no_gil);
-  m.def("wide_residual_is_fused",
-        [](int arch, std::int64_t c, std::int64_t k, int dtype) {
-          return wide_residual_is_fused(arch, c, k, DType(dtype));
-        },
-        py::arg("arch"), py::arg("c"), py::arg("k"), py::arg("dtype"),
-        "Whether wide_residual_fwd takes these sizes and is chosen over two convolutions.");
-  m.def("wide_residual_workspace", &wide_residual_workspace, "Floats of workspace where the mean of n, h, w is wanted.");
+  m.def(
+      "wide_residual_is_fused",
+      [](int arch, Index c, Index k, int dtype) { return wide_residual_is_fused(arch, c, k, DType(dtype)); },
+      py::arg("arch"), py::arg("c"), py::arg("k"), py::arg("dtype"),
+      "Whether wide_residual_fwd takes these sizes and is chosen over two convolutions.");
+  m.def("wide_residual_workspace", &wide_residual_workspace,
+        "Floats of workspace where the mean of n, h, w is wanted.");
   m.def("wide_residual_fwd", &wide_residual_fwd, no_gil);
 
 #define AWSRN_FAST_DEFINE(name) define_launcher(m, #name, launch_##name);

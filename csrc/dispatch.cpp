@@ -5,17 +5,17 @@
 // setup.py passes the list of what was compiled, narrowest first: AWSRN_FAST_ISAS(X) = X(portable) X(avx2) ...
 #define AWSRN_FAST_RUNS_portable true
 #define AWSRN_FAST_RUNS_avx2 (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-#define AWSRN_FAST_RUNS_avx512                                                                                      \
-  (AWSRN_FAST_RUNS_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&                \
+#define AWSRN_FAST_RUNS_avx512                                                                        \
+  (AWSRN_FAST_RUNS_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && \
    __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-#define AWSRN_FAST_RUNS_avx512_bf16                                                                                  \
+#define AWSRN_FAST_RUNS_avx512_bf16 \
   (AWSRN_FAST_RUNS_avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni"))
 
 namespace awsrn_fast {
 
-#define DECLARE(isa)               \
-  namespace isa {                  \
-  extern const Kernels kernels;    \
+#define DECLARE(isa)            \
+  namespace isa {               \
+  extern const Kernels kernels; \
   }
 AWSRN_FAST_ISAS(DECLARE)
 #undef DECLARE

@@ -1,4 +1,4 @@
 """Triton kernels and their launch functions, installed as ``awsrn_fast.kernels``.
 
-Tensors in and out, no autograd, no nn. A module here imports torch and triton and nothing of awsrn_fast.
+They take and return tensors, without autograd or nn. A module here imports torch and triton and nothing of awsrn_fast.
 """

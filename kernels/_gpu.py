@@ -1,4 +1,4 @@
-"""The GPU that a launch goes to."""
+"""The GPU of a launch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Gpu(NamedTuple):
-    """Name as the driver gives it, and architecture: sm_80, gfx942; empty where it is neither."""
+    """A GPU's name as reported by the driver, and architecture: sm_80, gfx942; empty if neither."""
 
     name: str
     arch: str

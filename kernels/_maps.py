@@ -1,4 +1,4 @@
-"""Maps as the kernels see them: dense, ``[N, C, P]`` with P positions, in NCHW or in channels_last.
+"""Layout of feature maps in the kernels: dense, ``[N, C, P]`` with P positions, in NCHW or in channels_last.
 
 A kernel gets the strides of channel and position. Positions are counted in 32 bits, offsets in 64.
 """
@@ -19,13 +19,13 @@ def layout(x: Tensor) -> torch.memory_format:
 
 
 def empty(x: Tensor, channels: int, of: torch.memory_format) -> Tensor:
-    """A map of x's size, dtype and device with so many channels, in a layout."""
+    """Uninitialised map with the given channels and layout, of x's size, dtype and device."""
     n, _, h, w = x.shape
     return torch.empty((n, channels, h, w), dtype=x.dtype, device=x.device, memory_format=of)
 
 
 def strides(channels: int, positions: int, of: torch.memory_format) -> tuple[int, int]:
-    """Strides of channel and of position."""
+    """Strides of the channel and of the position."""
     return (1, channels) if of == torch.channels_last else (positions, 1)
 
 
@@ -33,7 +33,7 @@ def strides(channels: int, positions: int, of: torch.memory_format) -> tuple[int
 def tile(channels, positions, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr):
     """This program's part of the maps: image, number of the tile in it, its channels and positions.
 
-    The grid is one-dimensional, since the others end at 65535: ``tiles(...)`` times N programs.
+    The grid is one-dimensional, since CUDA limits the other dimensions to 65535: ``tiles(...)`` times N programs.
     """
     tiles_c, tiles_p = tl.cdiv(channels, BLOCK_C), tl.cdiv(positions, BLOCK_P)
     pid = tl.program_id(0)
@@ -43,12 +43,12 @@ def tile(channels, positions, BLOCK_C: tl.constexpr, BLOCK_P: tl.constexpr):
 
 
 def tiles(channels: int, positions: int, block_c: int, block_p: int) -> int:
-    """Programs for one image."""
+    """Number of programs per image."""
     return triton.cdiv(channels, block_c) * triton.cdiv(positions, block_p)
 
 
 def block(channels: int, positions: int, of: torch.memory_format, values: int) -> tuple[int, int]:
-    """BLOCK_C and BLOCK_P for a pass over maps: ``values`` a program, long in the direction of memory."""
+    """BLOCK_C and BLOCK_P of an elementwise pass: ``values`` per program, long in the contiguous dimension."""
     if of == torch.channels_last:
         block_c = min(triton.next_power_of_2(channels), 64)
         return block_c, min(values // block_c, triton.next_power_of_2(positions))

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
-"""The interpreter (kernels on CPU tensors, for tests) cuts bf16 off instead of rounding it, and multiplies its bits."""
+"""Whether Triton's interpreter runs (kernels on CPU tensors, for tests): it truncates bf16 and multiplies its bits."""
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def narrow(x, dtype: tl.constexpr):
 def product(a, b, sums, PRECISION: tl.constexpr):
     """``sums + a @ b`` in fp32, for a and b of one dtype."""
     if INTERPRETED:
-        # In fp64: NumPy adds a product and its transpose in other orders, tensor cores in the same.
+        # In fp64: NumPy sums a product and its transpose in different orders, tensor cores in the same.
         sums = tl.dot(a.to(tl.float32).to(tl.float64), b.to(tl.float32).to(tl.float64), sums.to(tl.float64))
         sums = sums.to(tl.float32)
     else:
@@ -40,5 +40,5 @@ def sigmoid(x):
 
 
 def precision(dtype: torch.dtype, arch: str) -> str:
-    """``PRECISION`` of a kernel's products: fp32 on NVIDIA's tensor cores as three products of TF32, 22 bits kept."""
+    """``PRECISION`` of a kernel's products: fp32 on NVIDIA's tensor cores as three TF32 products, with 22 bits."""
     return "tf32x3" if dtype == torch.float32 and arch.startswith("sm_") else "ieee"

@@ -1,7 +1,7 @@
-"""The tile of a launch: each kernel's own choice by architecture, dtype, channels and layout, or one that was measured.
+"""Tile of a launch: each kernel's default by architecture, dtype, channels and layout, or a measured one.
 
-``python -m awsrn_fast.tune`` measures the candidates on a GPU and writes ``tuned/<gpu>.json``. Such files are read when
-this module is imported; at a call nothing is read and nothing is measured.
+``python -m awsrn_fast.tune`` measures the candidates on a GPU and writes ``tuned/<gpu>.json``. They are read when this
+module is imported; nothing is read or measured at a call.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from . import _tuned
 from ._gpu import Gpu
 
 Tiles = dict[str, int]
-"""Block sizes and launch options of a kernel, by the names of its arguments. ``VALUES``: so many values a program, in
-place of block sizes that depend on the map's size, too."""
+"""Block sizes and launch options of a kernel, by the names of its arguments. ``VALUES``: values per program,
+instead of block sizes, which would also depend on the map's size."""
 
 SPACES: dict[str, dict[str, tuple[int, ...]]] = {
     "awms_fwd": {
@@ -60,24 +60,24 @@ SPACES: dict[str, dict[str, tuple[int, ...]]] = {
         "num_stages": (1, 2, 3),
     },
 }
-"""What tuning may change of a kernel's tile, and to what."""
+"""Search space of tuning: the values of each parameter of a kernel's tile."""
 
 MOST_CHANGES = 2
-"""Of a candidate against the kernel's own choice: a tile that differs in more is another kernel's."""
+"""Most parameters in which a candidate may differ from the kernel's default."""
 
 SHARED = {"sm_75": 64, "sm_80": 163, "sm_86": 99, "sm_89": 99, "sm_90": 227, "gfx90a": 64, "gfx942": 64}
-"""KiB of shared memory that one block can have (CUDA programming guide, technical specifications; AMD's CDNA ISA)."""
+"""KiB of shared memory per block (CUDA programming guide, technical specifications; AMD's CDNA ISA)."""
 LEAST_SHARED = 64
-"""KiB on an architecture that the table lacks."""
+"""KiB on architectures that are not in the table."""
 
 DTYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 TUNED = _tuned.read_all(SPACES)
-"""Measured tiles by the GPU's name and the problem's."""
+"""Measured tiles by GPU and problem name."""
 _tried: dict[str, Tiles] = {}
 
 
 class Problem(NamedTuple):
-    """What the tile of a launch depends on: channels in the kernel's order, and the layout where it has maps."""
+    """What determines the tile of a launch: channels in the kernel's order, and the layout where it has maps."""
 
     kernel: str
     gpu: Gpu
@@ -93,11 +93,11 @@ class Problem(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """How the tiles of a kernel are chosen.
+    """Choice of a kernel's tiles.
 
     Attributes:
         kernel: a key of :data:`SPACES`.
-        own: the kernel's own choice; a pure function.
+        own: the kernel's default; a pure function.
         fits: whether a tile suits the problem's channels, and its operands so many bytes of shared memory. What the
             compiler adds to them is not known beforehand: a tile that is too large after all is refused when tried.
     """
@@ -109,13 +109,13 @@ class Tiling(NamedTuple):
     def __call__(
         self, gpu: Gpu, dtype: torch.dtype, channels: tuple[int, ...], layout: torch.memory_format | None = None
     ) -> Tiles:
-        """The tile of a launch: the one being tried, or else the measured one, or else the kernel's own."""
+        """The tile of a launch: the one being tried, else the measured one, else the kernel's default."""
         problem = Problem(self.kernel, gpu, dtype, channels, layout)
         other = _tried or TUNED.get(gpu.name)
         return self.own(problem) | (other.get(problem.name, {}) if other else {})
 
     def candidates(self, problem: Problem) -> list[Tiles]:
-        """Tiles to measure: the kernel's own, then those of its space with at most :data:`MOST_CHANGES` differences
+        """Tiles to measure: the kernel's default, then those of its space with at most :data:`MOST_CHANGES` differences
         that fit the architecture. A pure function."""
         own, space = self.own(problem), SPACES[self.kernel]
         shared = 1024 * SHARED.get(problem.gpu.arch, LEAST_SHARED)
@@ -130,7 +130,7 @@ class Tiling(NamedTuple):
 
 @contextmanager
 def trying(problem: Problem, tiles: Tiles) -> Iterator[None]:
-    """Launch ``problem`` with ``tiles``, and everything else as the kernels themselves choose."""
+    """Context in which ``problem`` is launched with ``tiles``, and everything else with the defaults."""
     _tried[problem.name] = tiles
     try:
         yield
@@ -139,5 +139,5 @@ def trying(problem: Problem, tiles: Tiles) -> Iterator[None]:
 
 
 def padded(channels: int) -> int:
-    """Channels of a tile whose products run on tensor cores: a power of two, at least 16."""
+    """Channels padded for products on tensor cores: a power of two, at least 16."""
     return max(16, 1 << (channels - 1).bit_length())

@@ -1,7 +1,7 @@
-"""Files of measured tiles, ``tuned/<gpu>.json``: those of the package, then the user's own, which win.
+"""Files of measured tiles, ``tuned/<gpu>.json``: those of the package, then the user's own, which take precedence.
 
-A file that is not what ``python -m awsrn_fast.tune`` writes for this Triton is left out as a whole, with one line that
-says so: with the kernels' own tiles everything runs.
+A file that ``python -m awsrn_fast.tune`` did not write with this Triton is ignored with a one-line warning: everything
+runs with the kernels' default tiles.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def users_folder() -> Path:
         return Path(cache) / "tuned"
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "awsrn_fast" / "tuned"
-    except RuntimeError:  # a user without a home has tuned nothing
+    except RuntimeError:  # a user without a home has no tuned tiles
         return Path(tempfile.gettempdir()) / f"awsrn_fast-{os.getuid()}" / "tuned"
 
 
@@ -37,12 +37,12 @@ def file_name(gpu: str) -> str:
 
 
 def release() -> str:
-    """Of Triton, without its patch level: what it makes of a tile differs between releases."""
+    """Triton's release without patch level; the code generated for a tile differs between releases."""
     return ".".join(triton.__version__.split(".")[:2])
 
 
 def read_all(spaces: dict[str, dict[str, tuple[int, ...]]]) -> dict[str, dict[str, dict[str, int]]]:
-    """Tiles by GPU and problem; warns of each file that is left out."""
+    """Tiles by GPU and problem; warns of each file that is ignored."""
     found: dict[str, dict[str, dict[str, int]]] = {}
     for folder in (PACKAGED, users_folder()):
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():

@@ -17,7 +17,7 @@ from ._numbers import narrow, precision, product
 from ._tiles import Problem, Tiles, Tiling, padded
 
 CHUNKS = 16
-"""Parts of the weights' gradient; a constant, so that they add up the same way on every GPU."""
+"""Number of partial sums of the weights' gradient; constant, so that results do not depend on the GPU."""
 
 
 @triton.jit
@@ -152,7 +152,7 @@ def awms_fwd(
     skip = None if skip is None else skip.contiguous(memory_format=of)
     out_shift = None if out_shift is None else out_shift.contiguous()
     _convolve(x.contiguous(memory_format=of), taps, bias.contiguous(), skip, out_shift, y, scale, out_scale, clamp)
-    # By PyTorch: a compiler may fuse the product into a sum that rounds, and then ties go elsewhere.
+    # In PyTorch: a compiler may contract it into an FMA, and then ties round differently.
     return y.clamp_(0, 1).mul_(255).round_().to(torch.uint8) if levels else y
 
 
@@ -168,8 +168,8 @@ def awms_bwd(
     clamp: bool,
     wanted: list[bool],
 ) -> tuple[Tensor, ...]:
-    """Gradients of x, weight, bias, skip, out_shift in x's dtype; one that is not wanted is empty."""
-    if clamp:  # the values before the clamp say where it passes a gradient
+    """Gradients of x, weight, bias, skip, out_shift in x's dtype; those not requested are empty."""
+    if clamp:  # the values before the clamp determine where it passes a gradient
         y = awms_fwd(x, weight, bias, skip, scale, out_scale, out_shift, False)
         grad_y = grad_y * ((y >= 0) & (y <= 1))
     of = layout(x)

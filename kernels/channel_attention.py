@@ -1,4 +1,4 @@
-"""``channel_attention`` in Triton: a program an image forward; backward another for the weights' gradients."""
+"""``channel_attention`` in Triton: one program per image, and a second backward kernel for the weights' gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._numbers import narrow, sigmoid
 from ._tiles import Problem, Tiles, Tiling
 
 VALUES = 4096
-"""Most weights that a program holds at a time."""
+"""Most weights that a program loads at once."""
 
 
 @triton.jit
@@ -150,7 +150,7 @@ def channel_attention_bwd(
     b2: Tensor | None,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of mean, w1, b1, w2, b2 in mean's dtype; one that is not wanted is empty."""
+    """Gradients of mean, w1, b1, w2, b2 in mean's dtype; those not requested are empty."""
     grad_gate, mean, w1, b1, w2, b2 = (_dense(tensor) for tensor in (grad_gate, mean, w1, b1, w2, b2))
     (n, channels), hidden = mean.shape, w1.shape[0]
     grad_mean = torch.empty_like(mean)

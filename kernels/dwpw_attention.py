@@ -1,6 +1,6 @@
 """``dwpw_attention`` in Triton: one pass forward; backward one pass for the 1x1 products and one for the 3x3 stencil.
 
-A tile is a run of positions with all their channels. Neighbours come from the cache.
+A tile is a run of positions with all their channels. Neighbours are read through the cache.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ._tiles import Problem, Tiles, Tiling, padded
 from .limits import dwpw_attention_channels
 
 PROGRAMS = 256
-"""Of the backward pass, each with its own sums of the weights' gradients; a constant, so that they add up the same way
-on every GPU."""
+"""Number of programs in the backward pass, each with partial sums of the weights' gradients; constant, so that results
+do not depend on the GPU."""
 
 
 @triton.jit
@@ -248,7 +248,7 @@ def dwpw_attention_bwd(
     b_a: Tensor,
     wanted: list[bool],
 ) -> tuple[Tensor, ...]:
-    """Gradients of x and of the weights in x's dtype; one that is not wanted is empty."""
+    """Gradients of x and of the weights in x's dtype; those not requested are empty."""
     of = layout(x)
     grad_y, x = grad_y.contiguous(memory_format=of), x.contiguous(memory_format=of)
     weights = [weight.contiguous() for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
@@ -284,7 +284,7 @@ def dwpw_attention_bwd(
         *blocks,
         num_warps=chosen["num_warps"],
     )
-    # Each from sums of its own: an op's outputs must not share memory.
+    # Separate sums for each: an op's outputs must not share memory.
     grads = (
         lambda: grad_x,
         lambda: sums_dw[:, :9].sum(0).t().reshape(c, 1, 3, 3).contiguous(),

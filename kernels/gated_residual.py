@@ -1,4 +1,4 @@
-"""``gated_residual`` in Triton: one pass over the maps forward, one backward, with the sums each program's own."""
+"""``gated_residual`` in Triton: one pass over the maps forward, one backward, with partial sums per program."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def gated_residual_fwd_kernel(
 def gated_residual_bwd_kernel(
     grad_y,  # [N, C, P] or None
     grad_mean,  # [N, C] or None
-    x,  # [N, C, P] or None: its scale wants no gradient
-    f,  # [N, C, P] or None: neither gate nor its scale wants a gradient
+    x,  # [N, C, P] or None: no gradient of its scale
+    f,  # [N, C, P] or None: no gradient of gate and scale
     gate,  # [N, C] or None
     x_scale,  # [1]
     res_scale,  # [1]
@@ -116,7 +116,7 @@ def gated_residual_bwd(
     res_scale: Tensor,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, f, gate, x_scale, res_scale in the maps' dtype; one that is not wanted is empty."""
+    """Gradients of x, f, gate, x_scale, res_scale in the maps' dtype; those not requested are empty."""
     of = layout(x)
     want_x, want_f, want_gate, want_x_scale, want_res_scale = wanted
     n, c, positions, blocks, warps = _sizes(BWD, x, of)
@@ -160,7 +160,7 @@ def _sizes(tiling: Tiling, x: Tensor, of: torch.memory_format) -> tuple[int, int
 
 
 def _tiles(problem: Problem) -> Tiles:
-    return {"VALUES": 2048, "num_warps": 4}  # 16 values a thread
+    return {"VALUES": 2048, "num_warps": 4}  # 16 values per thread
 
 
 FWD, BWD = TILINGS = (Tiling("gated_residual_fwd", _tiles), Tiling("gated_residual_bwd", _tiles))

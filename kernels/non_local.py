@@ -1,8 +1,8 @@
-"""``non_local``'s attention in Triton: flash attention over positions, everywhere or in blocks.
+"""``non_local``'s attention in Triton: flash attention over positions, global or in blocks.
 
 The map is a grid of blocks. A block's queries attend to one span of keys, shifted inward at the map's borders;
-attention everywhere is one block as large as the map. The gradient of keys and values goes over the blocks whose span
-has them: every value has one writer, so that the same numbers come out every time.
+global attention is one block as large as the map. The gradient of keys and values loops over the blocks whose span
+contains them: every value has one writer, so results are deterministic.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from . import _gpu
 from ._numbers import narrow, precision, product
 from ._tiles import Problem, Tiles, Tiling, padded
 from .limits import NON_LOCAL_CHANNELS
-
-"""Of queries, keys and values."""
 
 
 @triton.jit
@@ -160,7 +158,7 @@ def non_local_bwd_query_kernel(
         both = asked[:, None] & inside[None, :]
         weight = tl.where(both, tl.exp(score - largest[:, None]) * scale[:, None], 0)
         to_weight = product(back, tl.trans(value), zero, PRECISION)
-        # A weight that rounds to 1 leaves the others nothing to take: exactly no gradient, as with a single key.
+        # A weight that rounds to 1 leaves 0 for the others: the gradient is exactly 0, as with a single key.
         to_score = tl.where(weight < 1, weight * (to_weight - dot[:, None]), 0)
         sums = product(narrow(to_score, key.dtype), key, sums, PRECISION)
     _write(grad_qkv + before * 3 * channels, at, asked, 3 * channels, d, channels, sums)
@@ -270,7 +268,7 @@ def non_local_attend_bwd(
 
 
 def _grid_of_blocks(height: int, width: int, block: int | None, halo: int) -> tuple[int, int]:
-    """Attention everywhere is one block as large as the map."""
+    """Grid of blocks; global attention is one block as large as the map."""
     if block is None or max(height, width) <= block + 2 * halo:
         return max(height, width, 1), 0
     return block, halo
@@ -313,7 +311,7 @@ def _tiles(problem: Problem) -> Tiles:
 
 
 def _fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
-    """What stays (queries and their gradients, or keys and values), what comes in stages, and a matrix of weights."""
+    """Whether resident operands (queries and gradients, or keys and values), staged ones and weights fit."""
     stay, come = ("BLOCK_K", "BLOCK_Q") if problem.kernel == "non_local_bwd_key" else ("BLOCK_Q", "BLOCK_K")
     vectors = 2 * tiles["BLOCK_D"] * (tiles[stay] + tiles["num_stages"] * tiles[come])
     return (vectors + tiles["BLOCK_Q"] * tiles["BLOCK_K"]) * problem.dtype.itemsize <= shared

@@ -39,7 +39,7 @@ def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> N
 KEPT = """
 import torch
 from awsrn_fast.heap import give_back, keep_freed_memory
-from awsrn_fast.inference.memory import resident
+from awsrn_fast.inference.process_memory import resident
 keep_freed_memory()
 blocks = [torch.ones(1_000_000) for _ in range(20)]
 end = torch.ones(100)  # lest the heap shrinks by itself

@@ -1,1 +1,1 @@
-"""Which part of the recipe or of the network earns its cost: ``python -m awsrn_fast.ablate``."""
+"""Ablation studies of the recipe and the network: ``python -m awsrn_fast.ablate``."""

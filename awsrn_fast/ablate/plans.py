@@ -1,4 +1,4 @@
-"""What is compared: rows of options for the trainer, by name."""
+"""Ablation plans: rows of trainer options, by name."""
 
 from __future__ import annotations
 

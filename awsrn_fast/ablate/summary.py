@@ -1,4 +1,4 @@
-"""What the runs of an ablation gave: one table, one plot."""
+"""Summary of an ablation: one table, one plot."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from awsrn_fast.files import replacing, write_text
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run: validation PSNR in dB by iteration, what bicubic gives, the network's size."""
+    """Outcome of one run: validation PSNR in dB by iteration, bicubic's PSNR, the network's size."""
 
     row: str
     seed: int
@@ -27,12 +27,12 @@ class Outcome:
 
     @property
     def last(self) -> float:
-        """PSNR at the end: the rows are compared there, at equal iterations, not at each one's luckiest point."""
+        """Final PSNR: rows are compared at equal iterations, not at each one's best checkpoint."""
         return self.curve[max(self.curve)]
 
 
 def read_outcome(row: str, seed: int, run: Path) -> Outcome:
-    """What a finished run's files say."""
+    """The outcome in a finished run's files."""
     with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
         curve = {int(r["iteration"]): float(r["val_psnr"]) for r in csv.DictReader(file) if r["val_psnr"]}
     weights = run / "last.safetensors"
@@ -41,7 +41,7 @@ def read_outcome(row: str, seed: int, run: Path) -> Outcome:
 
 
 def write_table(folder: Path, outcomes: list[Outcome]) -> None:
-    """table.md and table.csv: a line a row, mean over the seeds, spread, difference to the first row."""
+    """table.md and table.csv: one line per row: mean over the seeds, spread, difference to the first row."""
     lines = _lines(outcomes)
     header = ("row", "parameters", "runs", "PSNR", "spread", "over the first row", "over bicubic")
     shown = Table(title=f"validation PSNR (dB) after {max(outcomes[0].curve)} iterations", title_justify="left")
@@ -58,7 +58,7 @@ def write_table(folder: Path, outcomes: list[Outcome]) -> None:
 
 
 def write_plot(path: Path, outcomes: list[Outcome]) -> None:
-    """PSNR over iterations: a curve a row (mean over the seeds), bicubic as a line."""
+    """PSNR over iterations: one curve per row (mean over the seeds), bicubic as a line."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -69,7 +69,7 @@ def write_plot(path: Path, outcomes: list[Outcome]) -> None:
         runs = [outcome.curve for outcome in outcomes if outcome.row == row]
         iterations = sorted(set.intersection(*(set(curve) for curve in runs)))
         axes.plot(iterations, [fmean(curve[i] for curve in runs) for i in iterations], marker=".", label=row)
-    axes.axhline(outcomes[0].bicubic, color="grey", linestyle="--", label="bicubic")
+    axes.axhline(outcomes[0].bicubic, color="gray", linestyle="--", label="bicubic")
     axes.set(xlabel="iterations", ylabel="validation PSNR (dB)")
     axes.legend()
     with replacing(path) as beside:

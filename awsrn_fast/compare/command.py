@@ -64,7 +64,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status. Raises UserError on wrong usage."""
+    """Run the command; returns the exit status. Raises UserError on wrong usage."""
     args = parser().parse_args(argv)
     if args.output.suffix.lower() not in SUFFIXES:
         raise UserError(f"{args.output}: the picture is written as one of {', '.join(SUFFIXES)}")

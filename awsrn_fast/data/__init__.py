@@ -1,4 +1,4 @@
-"""Images to train and measure on: found, decoded once, shrunk as the benchmarks are, and cut into patches.
+"""Training and validation images: discovery, caching, downscaling as in the benchmarks, and patch sampling.
 
 Images in memory are uint8 [H, W, 3] RGB everywhere in this package.
 """

@@ -1,7 +1,7 @@
-"""Images decoded once into memory-mapped files, so that training never waits for a decoder.
+"""Cache of decoded images in memory-mapped files, so that training never waits for a decoder.
 
-A cache file is named by what it was made from (SHA-256 of the image file's bytes, scale, degradation) and appears
-whole by a rename, so it is never stale or half written, and several processes may fill one cache at once.
+A cache file is named by its inputs (SHA-256 of the image file's bytes, scale, degradation) and created atomically by a
+rename, so it is never stale or partial, and several processes may fill one cache at once.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .folder import Found, Split, choose, content_key, find_lr, list_images, rea
 from .resize import crop_to_multiple
 
 FORMAT = 1
-"""Raised whenever what is stored changes, so that files of older versions are not taken for it."""
+"""Cache format version; increased with every change of format, so that older files are ignored."""
 
 WORKERS = min(4, cpus())
-# Pillow's pixel limit and Python's warning filters, which reading changes for a moment, belong to the whole process.
+# Pillow's pixel limit and Python's warning filters, which reading changes temporarily, are global to the process.
 _decoding = threading.Lock()
 
 
@@ -81,17 +81,17 @@ class Photos(Sequence[Photo]):
         return Photo(entry.path.stem, lr, mapped(entry.hr)[: height * self.scale, : width * self.scale])
 
     def only(self, indices: Sequence[int]) -> Photos:
-        """Some of the photos."""
+        """A subset of the photos."""
         return Photos([self._entries[i] for i in indices], self.scale, self.skipped, self.remarks)
 
     def without(self, others: Photos) -> Photos:
-        """The photos that are not, byte for byte, in ``others``, too."""
+        """The photos without those whose bytes are also in ``others``."""
         known = {entry.hr for entry in others._entries}
         return self.only([i for i, entry in enumerate(self._entries) if entry.hr not in known])
 
     @property
     def fingerprint(self) -> str:
-        """Number and SHA-256 of the images' contents, in their order: equal where the samples drawn are equal."""
+        """Number and SHA-256 of the images' contents, in order; equal fingerprints mean equal samples."""
         names = "\n".join(f"{entry.hr.name} {entry.lr.name}" for entry in self._entries)
         return f"{len(self)} images, {sha256(names.encode()).hexdigest()[:16]}"
 
@@ -101,7 +101,7 @@ class Photos(Sequence[Photo]):
         return [entry.path for entry in self._entries]
 
     def beside(self, index: int, name: str) -> Path:
-        """Where something computed from photo ``index`` is cached; ``name`` says what."""
+        """Cache path of data derived from photo ``index``; ``name`` distinguishes them."""
         entry = self._entries[index]
         return entry.lr.with_name(f"{entry.hr.stem}-{entry.lr.stem}-x{self.scale}-{name}.npy")
 
@@ -144,8 +144,8 @@ def open_photos(
         scale: whole factor; HR images are cropped to a multiple of it at the bottom and right.
         degradation: how LR is made from HR; None for bicubic alone.
         split: see :func:`find_images`; images that cannot be used are left out before the split.
-        least: HR pixels that the sides of a validation image must have; smaller ones are not held out.
-        lr_folder: take LR from files (see :func:`find_lr`) instead of making it.
+        least: minimum side of a validation image, HR pixels; smaller ones are not held out.
+        lr_folder: take LR from files (see :func:`find_lr`) instead of downscaling HR.
         cache_dir: where the cache is; None for :func:`cache_folder`.
         progress: called with (images done, images in all).
 
@@ -181,10 +181,10 @@ def open_photos(
 
 
 def stored(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array in cache file ``path`` as a read-only map; made and written first where there is none."""
+    """The array in cache file ``path``, memory-mapped read-only; computed and written first if absent."""
     try:
         return mapped(path)
-    except (OSError, ValueError, EOFError):  # missing, or damaged since it was written
+    except (OSError, ValueError, EOFError):  # missing or damaged
         array = make()
     buffer = io.BytesIO()
     np.save(buffer, array)
@@ -203,12 +203,12 @@ class CacheError(RunError):
 # Every map holds a file descriptor, of which a process often has no more than 1024.
 @lru_cache(maxsize=256)
 def mapped(path: Path) -> np.ndarray:
-    """A read-only map of a .npy file."""
+    """A .npy file, memory-mapped read-only."""
     return np.load(path, mmap_mode="r")
 
 
 def _prepare(path: Path, scale: int, degradation: Degradation, lr_folder, folder: Path) -> _Entry | str:
-    """Cache files of one image, or a line that says why it cannot be used."""
+    """Cache files of one image, or one line on why it cannot be used."""
     try:
         hr_path, hr = _decoded(path, folder)
         cropped = crop_to_multiple(hr, scale)

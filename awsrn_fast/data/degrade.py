@@ -1,8 +1,8 @@
-"""From HR to LR: bicubic, and optionally what cameras, editors and web sites do to pictures.
+"""Degradation from HR to LR: bicubic, and optionally blur, noise and compression of real images.
 
 After the published designs of Real-ESRGAN (Wang et al., arXiv 2107.10833) and BSRGAN (Zhang et al., arXiv 2103.14006):
-blur, resizing by one of several kernels, Gaussian and Poisson noise, JPEG, and all of it a second time. Between the
-steps pictures are 8-bit, as files are.
+blur, resizing by one of several kernels, Gaussian and Poisson noise, JPEG, and all of it a second time. Between
+steps images are quantised to 8 bits, as in files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from awsrn_fast.errors import UserError
 from .resize import downscale
 
 Range = tuple[float, ...]
-"""Smallest and largest value, between which one is drawn evenly; or the only one."""
+"""Range of a uniform distribution, or a single constant value."""
 
 KERNELS = {
     "bicubic": Image.Resampling.BICUBIC,
@@ -28,7 +28,7 @@ KERNELS = {
     "bilinear": Image.Resampling.BILINEAR,
     "lanczos": Image.Resampling.LANCZOS,
 }
-"""Kernels of resizing; bicubic to a whole part is MATLAB's, as the benchmarks are made, the rest Pillow's."""
+"""Resampling kernels; bicubic by a whole factor is MATLAB's, as in the benchmarks, the others are Pillow's."""
 LIMITS = {
     "blur": (0, 16, "HR pixels"),
     "noise": (0, 255, "levels"),
@@ -39,10 +39,10 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Degradation:
-    """What happens to an image besides bicubic shrinking. The default is nothing, as the benchmarks are made.
+    """Degradations besides bicubic downscaling. None by default, as in the benchmarks.
 
     Raises:
-        UserError: a value out of its limits; names it.
+        UserError: a value out of range; names it.
     """
 
     blur: float | Range = 0.0
@@ -56,7 +56,7 @@ class Degradation:
     anisotropic: bool = False
     """Whether the blur's deviations along two axes, at any angle, are drawn apart."""
     resize: tuple[str, ...] = ("bicubic",)
-    """Of :data:`KERNELS`, one of which is drawn to shrink with."""
+    """Subset of :data:`KERNELS`, from which the downscaling kernel is drawn."""
     second_order: float = 0.0
     """Share of the images that go through a first pass of all this, to a size drawn between HR's and LR's."""
 
@@ -89,7 +89,7 @@ class Degradation:
         return f"{name}-p{poisson}-a{self.anisotropic:d}-r{'+'.join(self.resize)}-s{float(self.second_order)!r}"
 
     def reach(self, scale: int) -> int:
-        """LR pixels around a patch that its own depend on, and a few for JPEG's blocks to begin anywhere."""
+        """LR pixels around a patch that influence it, with a margin for a random offset of JPEG's blocks."""
         widest = 3 * (self.blur[-1] if isinstance(self.blur, tuple) else self.blur)
         return ceil(widest if self.second_order else widest / scale) + 12
 
@@ -103,8 +103,8 @@ def make_lr(
         hr: uint8 [H, W, 3], H and W multiples of ``scale``.
         scale: whole factor.
         degradation: None for bicubic alone.
-        generator: draws what is left to chance; None: one seeded by the picture, so that the same pixels and settings
-            give the same result whatever the order of the files.
+        generator: source of randomness; None: one seeded by the image, so that the same pixels and settings give the
+            same result in any order of the files.
 
     Returns:
         uint8 [H / scale, W / scale, 3].
@@ -166,11 +166,11 @@ def _blurred(image: np.ndarray, d: Degradation, generator: np.random.Generator) 
 
 
 def _blur_2d(image: np.ndarray, sigma: float, across: float, angle: float) -> np.ndarray:
-    """A Gaussian with two deviations, the first along ``angle``, through its spectrum."""
+    """Anisotropic Gaussian blur with two deviations, the first along ``angle``, by FFT."""
     reach = ceil(3 * max(sigma, across))
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     along, aside = x * cos(angle) + y * sin(angle), y * cos(angle) - x * sin(angle)
-    # A deviation of nothing would divide by it; a tenth of a pixel leaves the neighbours alone, too.
+    # Avoids division by zero; a tenth of a pixel has no effect on the neighbours either.
     weights = np.exp(-0.5 * ((along / max(sigma, 0.1)) ** 2 + (aside / max(across, 0.1)) ** 2))
     border = ((reach, reach), (reach, reach), (0, 0))
     padded = np.pad(image.astype(np.float64), border, mode="symmetric")

@@ -1,4 +1,4 @@
-"""From folders to image files: plain folders, benchmark sets and DIV2K, and which files are for validation."""
+"""Discovery of image files in plain folders, benchmark sets and DIV2K, and the validation split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from awsrn_fast.errors import RunError, UserError
 Split = Literal["train", "valid"]
 
 _PARTS: dict[str, Split] = {"DIV2K_train_HR": "train", "train": "train", "DIV2K_valid_HR": "valid", "valid": "valid"}
-"""Folder names that say which split the images below are for."""
+"""Folder names that determine the split of the images below."""
 _HR_ONLY = ("HR", "DIV2K_train_HR", "DIV2K_valid_HR")
 """Where a folder has one of these, its other subfolders hold LR copies or something else."""
 _HELD_OUT = 0.05
@@ -35,7 +35,7 @@ class Found:
 def find_images(folders: Sequence[str | os.PathLike], split: Split | None = None) -> list[Path]:
     """Image files in folders, at any depth, in sorted order.
 
-    Layouts found by themselves: a benchmark set (only its ``HR/`` is searched), DIV2K (``DIV2K_train_HR`` and
+    Recognised layouts: a benchmark set (only its ``HR/`` is searched), DIV2K (``DIV2K_train_HR`` and
     ``DIV2K_valid_HR``), and subfolders ``train`` and ``valid``. Hidden files are left out. Links are followed, to each
     file and folder once.
 
@@ -52,7 +52,7 @@ def find_images(folders: Sequence[str | os.PathLike], split: Split | None = None
 
 
 def list_images(folders: Sequence[str | os.PathLike]) -> list[Found]:
-    """What :func:`find_images` finds, with the part of the layout that each image lies in."""
+    """All images that :func:`find_images` considers, each with its split in the layout."""
     walked: set[str] = set()
     found = [image for folder in folders for image in _list_one(Path(folder), walked)]
     if not found:
@@ -75,7 +75,7 @@ def choose(found: Sequence[Found], split: Split | None, small: Collection[Found]
         held_out = {keys[image] for image in valid}
         others = [image for image in found if image.part != "valid"]
         return valid if split == "valid" else [image for image in others if keys[image] not in held_out] or others
-    # By what is in the files: a copy of a validation image must not be trained on.
+    # By content: a copy of a validation image must not be trained on.
     held_out = set(different[: min(max(1, round(_HELD_OUT * len(different))), _MOST_HELD_OUT)])
     if len(set(keys.values())) == 1:
         return list(found)
@@ -100,7 +100,7 @@ def read_rgb(path: str | os.PathLike) -> np.ndarray:
     """Decode one image to uint8 [H, W, 3] RGB, upright: gray becomes RGB, alpha is dropped, 16 bit is rounded to 8.
 
     Raises:
-        RunError: not readable, damaged or of a kind that is not supported; one line that names the file.
+        RunError: unreadable, damaged or unsupported; one line that names the file.
     """
     levels = np.rint(images.read(path).color * 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(levels, (*levels.shape[:2], 3)))
@@ -131,7 +131,7 @@ def _list_one(folder: Path, walked: set[str]) -> Iterator[Found]:
 
 def _walk(folder: Path, part: Split | None, walked: set[str]) -> Iterator[Found]:
     place = os.path.realpath(folder)
-    if place in walked:  # a link that leads back, or a second one to the same folder
+    if place in walked:  # a cyclic link, or a second link to the same folder
         return
     walked.add(place)
     try:

@@ -1,7 +1,7 @@
 """MATLAB's bicubic `imresize` by a whole factor, in exact integer arithmetic.
 
-The benchmarks' LR files were made by it, so a network is comparable with the literature only on images that
-follow it to the bit: kernel a = -0.5, widened by the scale when shrinking, rows before columns, and rounded to
+The benchmarks' LR files were made by it, so results are comparable with the literature only on images that match it
+bit by bit: kernel a = -0.5, widened by the scale when shrinking, rows before columns, and rounded to
 8 bit after each of the two passes.
 """
 
@@ -16,7 +16,7 @@ from awsrn_fast.errors import UserError
 
 
 def downscale(image: np.ndarray, scale: int) -> np.ndarray:
-    """Shrink by ``scale``, bit-exact with the distributed LR files of the benchmarks.
+    """Downscale by ``scale``, bit-exact with the benchmarks' distributed LR files.
 
     Args:
         image: uint8 [H, W, C], H and W multiples of ``scale`` (see ``crop_to_multiple``).
@@ -35,7 +35,7 @@ def downscale(image: np.ndarray, scale: int) -> np.ndarray:
 
 
 def upscale(image: np.ndarray, scale: int) -> np.ndarray:
-    """Enlarge by ``scale``: the bicubic baseline of every table.
+    """Upscale by ``scale``: the bicubic baseline of the tables.
 
     Args:
         image: uint8 [H, W, C].

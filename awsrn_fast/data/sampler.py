@@ -1,7 +1,7 @@
-"""Which patch comes when: a pure function of seed, iteration and index, so that workers hold no state.
+"""Sampling of patches as a pure function of seed, iteration and index, so that workers are stateless.
 
-FASS (cf. SamplingAug, arXiv 2111.15185): a part of the patches is drawn from those that bicubic upsampling gets most
-wrong, since most of a photograph is smooth and teaches little.
+FASS (cf. SamplingAug, arXiv 2111.15185): a fraction of the patches is drawn from those where bicubic upsampling has the
+largest error, since most of a photograph is smooth and contributes little to training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LUMA = np.array([65.481, 128.553, 24.966], np.float32) / 255
 
 @dataclass(frozen=True)
 class Patch:
-    """Where a training pair comes from, in LR pixels, and how it is turned."""
+    """Location of a training pair in LR pixels, and its augmentation."""
 
     photo: int
     top: int
@@ -49,16 +49,17 @@ class _Bucket:
 
 
 class PatchSampler:
-    """Draws training pairs from photos.
+    """Sampler of training pairs from photos.
 
     Args:
-        photos: where from.
+        photos: the images to sample.
         seed: whole number >= 0.
-        fass_fraction: part of the patches that come from the hardest ones; 0 turns FASS off.
-        hardest: part of the grid of patches (half a patch apart) that counts as hard: those with the lowest PSNR of
+        fass_fraction: fraction of patches drawn from the hardest ones; 0 turns FASS off.
+        hardest: fraction of the patch grid (stride half a patch) that counts as hard: those with the lowest PSNR of
             bicubic upsampling on Y.
-        augment: flips and quarter turns.
-        degradation: makes LR of each patch, drawn anew; None, or nothing but bicubic: LR is cut from the photos'.
+        augment: random flips and rotations by 90 degrees.
+        degradation: applied to each patch with fresh random values; None or bicubic alone: LR is cropped from the
+            photos' LR.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class PatchSampler:
         """Patch ``index`` of an iteration."""
         buckets = self._of_size(patch)
         areas = np.cumsum([bucket.area_below[-1] for bucket in buckets])
-        # Stream 0 is the batch's, so that all of its patches come from one bucket.
+        # Stream 0 belongs to the batch, so that all its patches come from one bucket.
         bucket = buckets[_pick(areas, self._generator(iteration, 0))]
         generator = self._generator(iteration, index + 1)
         if generator.random() < self.fass_fraction:
@@ -122,7 +123,7 @@ class PatchSampler:
         hr = _turned(_part(photo.hr, place.top, place.left, place.size, scale), place)
         if self.degradation is None:
             return _turned(_part(photo.lr, place.top, place.left, place.size, 1), place), hr
-        # With what lies around: blur and kernels reach over the patch's border.
+        # With a margin: blur and resampling read beyond the patch's border.
         reach = self.degradation.reach(scale)
         top, left = max(0, place.top - reach), max(0, place.left - reach)
         bottom, right = (scale * (start + place.size + reach) for start in (place.top, place.left))
@@ -131,7 +132,7 @@ class PatchSampler:
         return _turned(_part(lr, place.top - top, place.left - left, place.size, 1), place), hr
 
     def _generator(self, iteration: int, stream: int, use: int = 0) -> np.random.Generator:
-        # Philox counts up in the first word; the words above it make streams that never meet.
+        # Philox increments the counter's first word; the higher words give disjoint streams.
         return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, use, stream, iteration]))
 
     def _of_size(self, patch: int) -> list[_Bucket]:
@@ -171,12 +172,12 @@ def _integral(photo: Photo, scale: int) -> np.ndarray:
 
 
 def _grid(side: int, size: int) -> np.ndarray:
-    """Starts of patches half a patch apart, the last one flush with the end."""
+    """Start positions with a stride of half a patch, the last patch flush with the end."""
     return np.unique(np.append(np.arange(0, side - size + 1, max(size // 2, 1)), side - size))
 
 
 def _pick(cumulative: np.ndarray, generator: np.random.Generator) -> int:
-    """An index with a probability in proportion to its weight."""
+    """An index drawn with probability proportional to its weight."""
     return int(np.searchsorted(cumulative, generator.integers(cumulative[-1]), side="right"))
 
 

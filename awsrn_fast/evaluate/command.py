@@ -28,7 +28,7 @@ from .tables import write_tables
 
 BICUBIC = "bicubic"
 ENSEMBLE = "+"
-"""Ends the set names of self-ensemble figures, as in the literature."""
+"""Suffix of the set names of self-ensemble figures, as in the literature."""
 
 EPILOG = """
 PSNR and SSIM are taken on BT.601 Y of the 8-bit result with `scale` border pixels left out, as in the literature, and
@@ -83,7 +83,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
+    """Run the command; returns the exit status. Raises UserError on wrong usage, before any computation."""
     args = parser().parse_args(argv)
     for file in (args.json, args.csv):
         if file and file.is_dir():
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
-    """What is measured, by the ending of its set names, and the scale."""
+    """The methods to measure, by the suffix of their set names, and the scale."""
     if args.weights == BICUBIC:
         if args.scale is None:
             raise UserError(f"--scale is missing: {BICUBIC} works at any, so give one of {SCALES}")
@@ -132,7 +132,7 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
 
 
 def _placing(args: argparse.Namespace) -> Callable[[SuperResolution], Placed]:
-    """What puts a network where it runs, in the form that is asked for."""
+    """A function that places a network on its device, in the requested form."""
     device = pick_device(args.device)
     dtype = pick_dtype(args.dtype, device)
     form = with_local_means if args.stats == "local" else lambda network: network

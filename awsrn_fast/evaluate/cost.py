@@ -1,4 +1,4 @@
-"""What networks cost: parameters, mult-adds, time and memory for one image of 1280x720, the literature's size."""
+"""Cost of networks: parameters, mult-adds, time and memory for an output of 1280x720, the literature's size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from awsrn_fast.inference.memory import most_taken
+from awsrn_fast.inference.process_memory import most_taken
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SuperResolution, create
 from awsrn_fast.models.sizes import VARIANTS
@@ -24,15 +24,15 @@ HEADINGS = ("network", "parameters", "mult-adds", "merged", "time", "peak memory
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network.
+    """Cost of one network.
 
     Attributes:
-        name: of the weights or the variant.
+        name: the weights' or the variant's name.
         parameters: numbers in the weights file.
-        mult_adds: with every branch of the reconstruction by itself, as the literature counts.
-        mult_adds_merged: as computed.
-        seconds: median of :data:`TURNS` runs, which take turns with the other networks'.
-        memory: bytes that a run takes beside the weights; None where the system does not tell.
+        mult_adds: with the branches of the reconstruction counted separately, as in the literature.
+        mult_adds_merged: with the branches merged, as computed here.
+        seconds: median of :data:`TURNS` runs, interleaved with the other networks'.
+        memory: peak bytes of a run in addition to the weights; None: not available on this system.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Cost:
     memory: int | None
 
     def cells(self) -> tuple[str, ...]:
-        """A line under :data:`HEADINGS`."""
+        """The cells of a row under :data:`HEADINGS`."""
         return (
             self.name,
             f"{self.parameters:,}",
@@ -55,9 +55,9 @@ class Cost:
 
 
 def with_counterparts(networks: Mapping[str, SuperResolution], scale: int) -> dict[str, SuperResolution]:
-    """The networks and, of each size among them, the variants that are missing (of random weights: cost is the same).
+    """The networks and the missing counterparts of the same sizes (with random weights, at the same cost).
 
-    So the baseline stands beside the improved network whatever was trained. Without any, size S of both.
+    So that baseline and improved network are always compared. Without any networks, size S of both.
     """
     there = {network.facts.variant for network in networks.values()}
     sizes = {variant.partition("-")[2] for variant in there if variant in VARIANTS} or {"s"}
@@ -68,7 +68,7 @@ def with_counterparts(networks: Mapping[str, SuperResolution], scale: int) -> di
 def measure_cost(
     networks: Mapping[str, SuperResolution], scale: int, place: Callable[[SuperResolution], nn.Module]
 ) -> list[Cost]:
-    """The cost of each network, in its fused form as ``place`` makes it."""
+    """The cost of each network in its fused form, placed by ``place``."""
     placed = {name: place(network) for name, network in networks.items()}
     generator = torch.Generator().manual_seed(0)
     size = (1, 3, HEIGHT // scale, WIDTH // scale)
@@ -88,7 +88,7 @@ def measure_cost(
 
 def _timed(network: nn.Module, image: Tensor) -> float:
     start = time.perf_counter()
-    network(image)  # its result comes to the CPU, so a device is done by then
+    network(image)  # its result is copied to the CPU, which synchronises the device
     return time.perf_counter() - start
 
 

@@ -1,4 +1,4 @@
-"""Every image of every set through every method, scored."""
+"""Scores of every method on every image of every set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Method = Callable[[np.ndarray], np.ndarray]
 def measure(
     sets: Sequence[ImageSet], methods: dict[str, Method], scale: int, save_images: Path | None
 ) -> tuple[Results, list[str]]:
-    """The scores, and a line for each image that could not be used."""
+    """Compute the scores, and a line for each image that could not be used."""
     results = Results([image_set.name + ending for ending in methods for image_set in sets])
     failures = []
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -50,7 +50,7 @@ def measure(
 def _measure_one(
     image_set: ImageSet, image: str, methods: dict[str, Method], scale: int, results: Results
 ) -> dict[Path, np.ndarray]:
-    """Add an image's scores; its results by where they are saved below the folder for them."""
+    """Add an image's scores; returns its results by their relative output paths."""
     lr, hr = image_set.pair(image, scale)
     pictures = {image_set.name + ending: method(lr) for ending, method in methods.items()}
     try:
@@ -63,7 +63,7 @@ def _measure_one(
 
 
 def _save(pictures: dict[Path, np.ndarray], folder: Path | None) -> None:
-    # Not an image's own failure: where one cannot be written, no other can either, so the command ends.
+    # Not specific to an image: if one cannot be written, neither can the others, so the command ends.
     if folder is None:
         return
     for name, picture in pictures.items():

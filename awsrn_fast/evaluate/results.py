@@ -1,4 +1,4 @@
-"""What was measured, and its three forms: a table, JSON and CSV."""
+"""Results of an evaluation as a table, JSON and CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmark sets: folders of HR images, each image with its LR."""
+"""Benchmark sets: folders of HR images with their LR counterparts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def open_sets(folders: Sequence[str], lr: str | None) -> list[ImageSet]:
     """The sets in ``folders``, named as these are.
 
     Args:
-        folders: a set's folder (its HR subfolder is found by itself) or its HR folder.
+        folders: a set's folder (with an HR subfolder) or its HR folder.
         lr: subfolder of each set with LR files, or None.
 
     Raises:
@@ -72,6 +72,6 @@ def _open(folder: Path, lr: str | None) -> ImageSet:
 
 
 def _named(files: Sequence[Path], folder: Path) -> dict[str, Path]:
-    """Files by their stem, or where that is not unique, by their path in ``folder``."""
+    """Files by their stem, or by their path in ``folder`` if stems are not unique."""
     stems = Counter(file.stem for file in files)
     return {file.stem if stems[file.stem] == 1 else file.relative_to(folder).as_posix(): file for file in files}

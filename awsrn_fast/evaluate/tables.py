@@ -1,4 +1,4 @@
-"""Tables I and II of the paper, with what this project measured beside what was published, and what it costs."""
+"""Tables I and II of the paper: published figures, this project's measurements, and costs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CLAIMED = "the paper's claim"
 
 @dataclass(frozen=True)
 class Row:
-    """One line: a method, where its figures come from, and its scores by set (None: not known)."""
+    """Row of a table: a method, the source of its figures, and its scores by set (None: unknown)."""
 
     method: str
     source: str
@@ -70,10 +70,10 @@ def write_tables(
 
     Args:
         folder: where to write.
-        sets: such as B100 and Urban100.
-        weights: files or bundled names, of which other scales than 4 and 8 are left out; none: every bundled one.
-        place: puts a network where it runs.
-        where: that in words, for the tables of cost.
+        sets: benchmark sets such as B100 and Urban100.
+        weights: files or bundled names; scales other than 4 and 8 are left out; empty: every bundled one.
+        place: places a network on its device.
+        where: description of device and dtype for the cost tables.
 
     Returns:
         The exit status.
@@ -121,7 +121,7 @@ def _measured(title: str, results: Results, sets: Sequence[ImageSet]) -> Row:
 
 
 def _pictures(folder: Path, image_set: ImageSet, methods: Mapping[str, Method], results: Results, scale: int) -> str:
-    """Pictures of the image that the first network gains most on, and of the one with the median gain; as Markdown."""
+    """Comparison figures of the images with the first network's largest and median gain; as Markdown."""
     bicubic, first = (results.scores[image_set.name + _ending(title)] for title in list(methods)[:2])
     ranked = sorted(first, key=lambda image: first[image].psnr - bicubic[image].psnr, reverse=True)
     text = []

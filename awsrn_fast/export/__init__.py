@@ -1,4 +1,4 @@
-"""Networks in forms that others load: ONNX, torch.export's .pt2, and safetensors; ``python -m awsrn_fast.export``."""
+"""Export of networks: ONNX, torch.export's .pt2, and safetensors; ``python -m awsrn_fast.export``."""
 
 from __future__ import annotations
 

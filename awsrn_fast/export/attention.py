@@ -1,4 +1,4 @@
-"""The non-local fusion as one program for every size of the map."""
+"""The non-local fusion as one exported program for every map size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GlobalNonLocal(nn.Module):
     OpenVINO 2026.4 replaces product, Softmax, product of unknown size by a kernel that forgets to divide by the sum.
 
     Args:
-        layer: whose weights to share.
+        layer: the layer whose weights are shared.
     """
 
     def __init__(self, layer: NonLocal) -> None:
@@ -41,7 +41,7 @@ class BlockNonLocal(nn.Module):
     borders of positions that lie outside, whose scores are minus infinity. The sums are the same.
 
     Args:
-        layer: whose weights to share; its block is not None.
+        layer: the layer whose weights are shared; its block is not None.
     """
 
     def __init__(self, layer: NonLocal) -> None:
@@ -54,7 +54,7 @@ class BlockNonLocal(nn.Module):
         height, width = x.shape[2:]
         block = self.block
         down, across = (height + block - 1) // block, (width + block - 1) // block
-        # One block more than there are: a dimension that may be 1 would be fixed to it or kept from it.
+        # One extra block: export would specialise a dimension that may be 1.
         index = torch.arange(down * across + 1, dtype=torch.int64, device=x.device)
         row = index // across
         rows, key_rows, row_is_inside = self._positions(row, height)

@@ -1,4 +1,4 @@
-"""``python -m awsrn_fast.export``: weights in, a file that others can load out."""
+"""``python -m awsrn_fast.export``: conversion of weights to files that other programs can load."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
+    """Run the command; returns the exit status. Raises UserError on wrong usage, before any computation."""
     args = parser().parse_args(argv)
     write = WRITERS.get(args.out.suffix.lower())
     if write is None:

@@ -1,4 +1,4 @@
-"""A network as a program without this package: torch.export and ONNX, of any size of the image."""
+"""Export of a network to torch.export and ONNX programs for any image size."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INPUT, OUTPUT = "image", "upscaled"
 
 
 def exportable(model: SuperResolution, clamp: bool = True) -> SuperResolution:
-    """The fused form with every part in a form that does not depend on the image's size."""
+    """The fused form with every part independent of the image's size."""
     fused = model.fuse(clamp).to("cpu", torch.float32)
     if fused.facts.non_local:
         fused.non_local = (GlobalNonLocal if fused.facts.block is None else BlockNonLocal)(fused.non_local)
@@ -67,7 +67,7 @@ def onnx_program(model: SuperResolution, clamp: bool = True) -> ONNXProgram:
 
 
 def describe(model: SuperResolution, clamp: bool) -> dict[str, str]:
-    """What someone who finds the file must know, as text by key."""
+    """Metadata for users of the file, as text by key."""
     facts = model.facts
     ranges = "in [0, 1]" if clamp else "in [0, 1], not clamped"
     return {

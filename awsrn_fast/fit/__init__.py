@@ -1,1 +1,1 @@
-"""What fits in a card's memory: ``python -m awsrn_fast.fit``."""
+"""Sizes that fit in a GPU's memory: ``python -m awsrn_fast.fit``."""

@@ -9,14 +9,14 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.memory.budget import GIB
 
 DRIVER_SHARE = 0.025
-"""Share of the memory that driver and firmware keep: torch reports 10.76 GiB on an RTX 2080 Ti of 11 GiB."""
+"""Share of the memory reserved by driver and firmware: torch reports 10.76 GiB on an RTX 2080 Ti of 11 GiB."""
 
 ECC_SHARE = 1 / 16
-"""Share of GDDR memory that error correction takes where it is on as delivered: a T4 of 16 GiB reports less than 15."""
+"""Share of GDDR memory used by ECC where it is on by default: a T4 of 16 GiB reports less than 15."""
 
 
 class Card(NamedTuple):
-    """Memory in GiB as sold, compute capability, and whether error correction takes a part of the memory."""
+    """Nominal memory in GiB, compute capability, and whether ECC reserves a part of the memory."""
 
     memory: float
     capability: tuple[int, int]
@@ -24,7 +24,7 @@ class Card(NamedTuple):
 
     @property
     def usable(self) -> int:
-        """Bytes that programs can have, of the context too."""
+        """Bytes available to programs, including the CUDA context."""
         return int(self.memory * GIB * (1 - DRIVER_SHARE) * (1 - ECC_SHARE * self.ecc))
 
 
@@ -130,12 +130,12 @@ CARDS: dict[str, Card] = {
 
 
 def find_card(name: str) -> tuple[str, Card]:
-    """A card and its name in :data:`CARDS`, from a name in any case, such as nvidia-smi prints.
+    """A card and its name in :data:`CARDS`, from a case-insensitive name, such as nvidia-smi prints.
 
-    Brand, form of the board ("PCIe"), kind of its memory and, where there is one size alone, its size do not count.
+    Brand, form factor ("PCIe"), type of memory and, if unambiguous, its size are ignored.
 
     Raises:
-        UserError: no such card, or one that was sold with several memories.
+        UserError: unknown card, or one sold with several memory sizes.
     """
     wanted = _plain(name)
     for known, card in CARDS.items():

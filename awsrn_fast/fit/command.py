@@ -32,7 +32,7 @@ the card's. Exit status: 0, or 2 for wrong usage.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print what fits. Returns 0; raises UserError on wrong usage."""
+    """Print the sizes that fit. Returns 0; raises UserError on wrong usage."""
     options = parser().parse_args(arguments)
     device, name, capability, memory = _device(options)
     dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16" if capability >= (8, 0) else "float16")
@@ -91,7 +91,7 @@ def parser() -> Parser:
 
 
 def _device(options: argparse.Namespace) -> tuple[str, str, tuple[int, int] | None, int]:
-    """Device type, name, compute capability and bytes that programs can have."""
+    """Device type, name, compute capability and usable bytes."""
     if options.gpu is not None:
         if options.device == "cpu":
             raise UserError("--device cpu goes with --memory, not with --gpu")
@@ -110,7 +110,7 @@ def _assumptions(options: argparse.Namespace, device: str) -> Assumptions:
 
 
 def _command(question: Question, rows: list[Row], dtype: str) -> str:
-    """The training command to start with: the sizes asked for if they fit, made smaller if not; "" if nothing does."""
+    """A suggested training command: with the requested sizes if they fit, else smaller ones; "" if nothing fits."""
     plain, checkpointed, _ = rows
     chosen = next((row for row in (plain, checkpointed) if row.fits), None)
     batch = question.batch if chosen else checkpointed.largest["batch"]

@@ -1,4 +1,4 @@
-"""What fits: predictions for the sizes asked for, and the largest sizes within the memory."""
+"""Solver: predictions for the requested sizes, and the largest sizes that fit in memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ PATCH_STEP, TILE_STEP = 8, 32
 
 @dataclass(frozen=True)
 class Question:
-    """The sizes asked about, and what they must fit into.
+    """The requested sizes and the available memory.
 
     Attributes:
-        network, target: what runs, and where.
-        memory: bytes that the device can give.
-        assumed: what the prediction does not know.
-        batch, patch: of a training step, LR pixels.
+        network, target: the network, and its device and dtype.
+        memory: usable bytes of the device.
+        assumed: overheads that the prediction cannot determine.
+        batch, patch: batch size and patch side (LR pixels) of a training step.
         tile: side of the tiles of large images, LR pixels.
     """
 
@@ -56,13 +56,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Row:
-    """One way of training or upscaling.
+    """Result for one mode of training or upscaling.
 
     Attributes:
         name: "training", "training, checkpointed" or "upscaling".
-        prediction, need: at the sizes asked for.
+        prediction, need: at the requested sizes.
         fits: whether that is within the memory.
-        largest: by the name of the size, the largest that fits with the others as asked for; 0: none.
+        largest: by the name of the size, the largest that fits with the others as requested; 0: none.
     """
 
     name: str
@@ -80,13 +80,13 @@ class Row:
 
 
 def solve(question: Question) -> list[Row]:
-    """Training as it is, training with activation checkpointing, upscaling."""
+    """Rows for training, training with activation checkpointing, and upscaling."""
     again = replace(question, network=replace(question.network, checkpoint_activations=True))
     return [_training("training", question), _training("training, checkpointed", again), _upscaling(question)]
 
 
 def seen_side(network: Network, tile: int) -> int:
-    """Side of the input that the network gets for a tile: its own part and the context on both sides."""
+    """Side of a tile's input: its own part with the context on both sides."""
     facts = network.create().facts
     context, align = exact_context(facts), facts.block or 1
     return ceil(tile / align) * align + context + ceil(context / align) * align

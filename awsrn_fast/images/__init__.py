@@ -1,9 +1,9 @@
-"""Image files in and out with nothing lost on the way: gray, colour, alpha, 8 and 16 bits, ICC profile, EXIF.
+"""Reading and writing image files without loss: gray, colour, alpha, 8 and 16 bits, ICC profile, EXIF.
 
 Formats: PNG, JPEG, WebP, TIFF and BMP, and AVIF and HEIF where Pillow has them. ``reader`` and ``writer`` take an image
-in parts, so that its size is not bounded by memory; ``read`` and ``write`` take it whole. What a format or a library
-here cannot hold is an error or a note, never a silent cut: Pillow reads 16-bit colour as 8 bits without a word, so
-these kinds do not go through it.
+in parts, so that its size is not bounded by memory; ``read`` and ``write`` take it whole. What a format or library
+cannot represent raises an error or is noted, never dropped silently: Pillow reduces 16-bit colour to 8 bits without a
+warning, so such files are not read through it.
 """
 
 from .extras import Extras, Resolution

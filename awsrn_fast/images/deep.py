@@ -1,4 +1,4 @@
-"""AVIF and HEIF of more than 8 bits, which Pillow cuts to 8."""
+"""Decoding of AVIF and HEIF with more than 8 bits, which Pillow reduces to 8."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def decode(path: Path, image: Image.Image, bits: int) -> tuple[np.ndarray, bytes
     """[H, W, planes] uint16, profile, notes.
 
     Raises:
-        RunError: what reads it is not installed.
+        RunError: the library that decodes it is not installed.
     """
     try:
         numbers = _avif(path, bits) if image.format == "AVIF" else _heif(path)

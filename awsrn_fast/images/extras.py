@@ -1,4 +1,4 @@
-"""What a file says beside its pixels, profile and EXIF: resolution, XMP, IPTC, texts, how its numbers are colours."""
+"""Metadata other than profile and EXIF: resolution, XMP, IPTC, texts, colour encoding."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from PIL import ExifTags, Image
 
 SUBJECT = {0x9214: "SubjectArea", 0xA214: "SubjectLocation"}
-"""EXIF's places in pixels."""
+"""EXIF tags that hold pixel positions."""
 _FIELD, _RATIO = 2**16, 2**31
-"""What EXIF's counts, and its ratios, stay below."""
+"""Exclusive upper bound of EXIF's integers and of the terms of its rationals."""
 MOST_RESOLUTION = 10**8
-"""More pixels a unit are taken for damage."""
+"""Largest resolution accepted; a larger value is treated as damage."""
 _METRES = {"inch": 0.0254, "cm": 0.01, "m": 1.0}
-# XMP's names of what depends on the size of the picture. Values are attributes or elements.
+# XMP properties that depend on the image's size. Values are attributes or elements.
 _VALUE = rb"(\s*=\s*[\"']|>)\s*"
 _TURN = re.compile(rb"(tiff:Orientation)" + _VALUE + rb"(\d+)")
 _WIDTH = re.compile(rb"(tiff:ImageWidth|exif:PixelXDimension)" + _VALUE + rb"(\d+)")
@@ -26,38 +26,38 @@ _OTHER_PICTURES = (b"hdrgm:", b"HDRGainMap", b"Container:Directory", b"GImage:",
 
 @dataclass(frozen=True)
 class Resolution:
-    """Pixels of the image a ``unit``: inch, cm, m; empty: one said elsewhere, or only the ratio of the two counts."""
+    """Pixels per ``unit``: inch, cm, m; empty: the unit is given elsewhere, or only the aspect ratio matters."""
 
     x: float
     y: float
     unit: str
 
     def per(self, unit: str) -> tuple[float, float]:
-        """Pixels an ``unit``."""
+        """Pixels per ``unit``."""
         factor = _METRES[unit] / _METRES[self.unit] if unit != self.unit else 1.0
         return self.x * factor, self.y * factor
 
     def scaled(self, scale: float) -> Resolution:
-        """Of the image with ``scale`` times as many pixels along each side, which is as large on paper."""
+        """The resolution after upscaling by ``scale``, such that the printed size is unchanged."""
         return replace(self, x=scale * self.x, y=scale * self.y)
 
     def turned(self) -> Resolution:
-        """Of the image that is turned by 90 degrees."""
+        """The resolution after a rotation by 90 degrees."""
         return replace(self, x=self.y, y=self.x)
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Of one file, for the image's own size.
+    """Metadata of one file, for the image's original size.
 
     Attributes:
-        xmp: packet of XMP.
+        xmp: XMP packet.
         iptc: records of IPTC-IIM, as in TIFF's tag 33723.
-        comment: of a JPEG.
-        chunks: PNG's other chunks that hold for a picture of another size, (name, data): texts, how numbers are
-            colours (gAMA, cHRM, sRGB, cICP, ...).
-        gdal: GDAL's metadata (scale and offset of the numbers, units) as in TIFF's tag 42112.
-        nodata: GDAL's text of the number that means no data (tag 42113).
+        comment: a JPEG's comment.
+        chunks: PNG's other chunks that stay valid at another size, (name, data): texts, colour encoding (gAMA, cHRM,
+            sRGB, cICP, ...).
+        gdal: GDAL's metadata (scale and offset of the samples, units) as in TIFF's tag 42112.
+        nodata: GDAL's no-data value as text (tag 42113).
     """
 
     resolution: Resolution | None = None
@@ -69,20 +69,20 @@ class Extras:
     nodata: str | None = None
 
     def scaled(self, scale: float) -> Extras:
-        """Of the image with ``scale`` times as many pixels along each side."""
+        """The metadata after upscaling by ``scale``."""
         resolution = None if self.resolution is None else self.resolution.scaled(scale)
         return replace(self, resolution=resolution, xmp=self.xmp and _GROWING.sub(_times(scale), self.xmp))
 
 
 def scaled_exif(exif: Image.Exif, scale: float) -> Image.Exif:
-    """EXIF with what it measures in pixels for the larger image: the focal plane's resolution, the subject's place."""
+    """EXIF with its pixel quantities scaled: the focal plane's resolution, the subject's position."""
     details = dict(exif.get(ExifTags.IFD.Exif, {}))
     grown: dict[int, object] = {}
     for tag in (ExifTags.Base.FocalPlaneXResolution, ExifTags.Base.FocalPlaneYResolution, *SUBJECT):
         try:
             value = details.pop(tag)
             numbers = [scale * float(n) for n in value] if tag in SUBJECT else [scale * float(value)]
-        except (KeyError, TypeError, ValueError, ArithmeticError):  # not there, or of no meaning
+        except (KeyError, TypeError, ValueError, ArithmeticError):  # absent or meaningless
             continue
         if all(0 <= number < (_FIELD if tag in SUBJECT else _RATIO) for number in numbers):
             grown[tag] = tuple(map(round, numbers)) if tag in SUBJECT else numbers[0]
@@ -95,14 +95,14 @@ def scaled_exif(exif: Image.Exif, scale: float) -> Image.Exif:
 
 
 def xmp_of(xmp: bytes, height: int, width: int, orientation: int = 1) -> bytes:
-    """XMP of the image of that size, which stands upright unless another EXIF orientation is given."""
+    """XMP for an image of that size, upright unless another EXIF orientation is given."""
     for pattern, value in ((_TURN, orientation), (_WIDTH, width), (_HEIGHT, height)):
         xmp = pattern.sub(rb"\g<1>\g<2>" + str(value).encode(), xmp)
     return xmp
 
 
 def tells_of_other_pictures(xmp: bytes) -> bool:
-    """Whether XMP describes what the file holds beside: a gain map, a depth map, a film."""
+    """Whether XMP describes further content of the file: a gain map, a depth map, a video."""
     return any(name in xmp for name in _OTHER_PICTURES)
 
 

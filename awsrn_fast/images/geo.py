@@ -1,4 +1,4 @@
-"""Where a TIFF lies on the earth (GeoTIFF): the same place for an image with more pixels."""
+"""Georeferencing of a TIFF (GeoTIFF), preserved when the image is upscaled."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Georeference:
 
     @property
     def shift(self) -> float:
-        """Where, in pixels, (0, 0) lies in the first pixel: at its corner, or (RasterPixelIsPoint) at its centre."""
+        """Offset in pixels of (0, 0) within the first pixel: its corner, or (RasterPixelIsPoint) its centre."""
         keys = zip(self.directory[4::4], self.directory[7::4], strict=False)
         return 0.5 if (_RASTER_TYPE, _POINT) in keys else 0.0
 
     def scaled(self, across: float, down: float | None = None) -> Georeference:
-        """Of the image with ``across`` times as many pixels in a row and ``down`` times as many rows (None: the same).
+        """Georeference after upscaling by ``across`` horizontally and ``down`` vertically (None: as ``across``).
 
-        Its corners are where they were.
+        The image's corners keep their coordinates.
         """
         scales = across, across if down is None else down
         shift = self.shift
@@ -56,7 +56,7 @@ class Georeference:
 
 
 def georeference(tags: Mapping[int, object]) -> Georeference | None:
-    """From the values of a file's tags by number; None: it has none, or its tags are damaged."""
+    """Georeference from a file's tag values by number; None: absent or damaged."""
     if not {PIXEL_SCALE, TRANSFORMATION} & set(tags):
         return None
     numbers = [tuple(tags.get(tag, ())) for tag in (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES)]

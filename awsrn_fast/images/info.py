@@ -1,4 +1,4 @@
-"""What Pillow says of an image beside its pixels (``Image.info``), for the larger one."""
+"""Pillow's metadata (``Image.info``), adapted to the upscaled image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _SIZES = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 
 def scaled_info(image: Image.Image, scale: int) -> dict[str, object]:
-    """``info`` of the image that is ``scale`` times as large, not turned.
+    """``info`` of the image upscaled by ``scale``, not rotated.
 
     Profile, gamma, comment and PNG's texts stay; resolution (``dpi``), EXIF and XMP are for the new size. EXIF loses
-    thumbnail and maker's note; what tells of the old file's coding, or of an animation, is left out.
+    thumbnail and maker's note; entries on the old file's encoding, or on an animation, are left out.
     """
     found: dict[str, object] = {key: image.info[key] for key in _KEPT if key in image.info}
     texts = getattr(image, "text", None)

@@ -1,4 +1,4 @@
-"""What the segments of a JPEG say beside its pixels."""
+"""Metadata in the segments of a JPEG."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import JpegImagePlugin
 from .extras import Extras, Resolution, tells_of_other_pictures
 from .metadata import resolution_of
 
-# Tables K.1 and K.2 of the JPEG standard, which the IJG's quality scales, summed up at each quality below.
+# Tables K.1 and K.2 of the JPEG standard, which the IJG's quality scales; below, their sums at each quality.
 _LUMINANCE = (
     16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
     87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
@@ -24,7 +24,7 @@ _GAIN_MAP = b"urn:iso:std:iso:ts:21496"
 
 
 def quality_of(tables: Mapping[int, Sequence[int]]) -> int | None:
-    """The IJG's quality, 1 to 100, whose quantisation tables come nearest to these; None: there are none."""
+    """The IJG quality, 1 to 100, with the nearest quantisation tables; None: there are no tables."""
     if not tables:
         return None
     sums = [sum(tables[index]) for index in sorted(tables)][:2]
@@ -38,7 +38,7 @@ def _sums(quality: int) -> list[int]:
 
 
 def extras_of(path: Path, image: JpegImagePlugin.JpegImageFile) -> tuple[Extras, tuple[str, ...]]:
-    """What goes on to a larger image, and notes of what does not."""
+    """Metadata that is carried over to the upscaled image, and notes on what is not."""
     xmp, notes = image.info.get("xmp"), {}
     others: dict[str, None] = {}
     gain_map = b"hdrgm:" in (xmp or b"")
@@ -79,13 +79,13 @@ def _resolution(image: JpegImagePlugin.JpegImageFile) -> Resolution | None:
 
 
 def _goes_on(path: Path) -> bool:
-    """Whether there is more behind the last mark of an end: a film, a maker's own data."""
+    """Whether data follow the last end-of-image marker: a video, a maker's own data."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = data.rfind(b"\xff\xd9")
         return at >= 0 and bool(data[at + 2 :].strip(b"\0\r\n "))
 
 
 def iptc_segment(iptc: bytes) -> bytes:
-    """Application segment 13 with records of IPTC-IIM as Photoshop's resource 0x0404."""
+    """APP13 segment with IPTC-IIM records as Photoshop's resource 0x0404."""
     data = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc + b"\0" * (len(iptc) % 2)
     return b"\xff\xed" + (2 + len(data)).to_bytes(2, "big") + data

@@ -1,4 +1,4 @@
-"""What a file is, by how it begins, and what no decoder tells of it."""
+"""File types by signature, and properties that decoders do not report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ READ = ("PNG", "JPEG", "WebP", "TIFF", "BMP", "AVIF", "HEIF")
 
 
 def kind_of(path: Path) -> str | None:
-    """Name of the kind of file, by how it begins; None: not known."""
+    """Name of the file type, by its signature; None: unknown."""
     with open(path, "rb") as file:
         head = file.read(132)
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -62,7 +62,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def jpeg_precision(path: Path) -> int | None:
-    """Bits a sample by the frame header; None: there is none."""
+    """Bits per sample by the frame header; None: there is none."""
     with open(path, "rb") as file:
         file.seek(2)
         while len(head := file.read(4)) == 4 and head[0] == 0xFF:
@@ -74,7 +74,7 @@ def jpeg_precision(path: Path) -> int | None:
 
 
 def is_lossless_webp(path: Path) -> bool:
-    """Whether the picture of a WebP file is coded without loss."""
+    """Whether a WebP file is losslessly compressed."""
     with open(path, "rb") as file:
         file.seek(12)
         while len(head := file.read(8)) == 8:
@@ -86,7 +86,7 @@ def is_lossless_webp(path: Path) -> bool:
 
 
 class Boxes(NamedTuple):
-    """What boxes of AVIF and HEIF say of the pictures in the file."""
+    """Properties of the images in an AVIF or HEIF file, from its boxes."""
 
     bits: int
     """The most bits that a sample of one has."""
@@ -96,7 +96,7 @@ class Boxes(NamedTuple):
 
 
 def boxes_of(path: Path) -> Boxes:
-    """Of a file that begins as AVIF or HEIF. Raises struct.error or ValueError where it is damaged."""
+    """The boxes of a file with the signature of AVIF or HEIF. Raises struct.error or ValueError if damaged."""
     bits, cicp, gain_map = 8, None, False
     with open(path, "rb") as file:
         for name, data in _boxes(file, 0, path.stat().st_size):
@@ -114,7 +114,7 @@ def boxes_of(path: Path) -> Boxes:
 
 
 _HOLDING = {b"meta": 4, b"iprp": 0, b"ipco": 0}
-"""Boxes of boxes, and the bytes before these."""
+"""Container boxes, and the bytes before their first child."""
 _LONGEST = 4096
 
 

@@ -1,4 +1,4 @@
-"""Orientation, colour profile, EXIF and what else a file says: what of them goes on to the larger image, and how."""
+"""Orientation, colour profile, EXIF and other metadata: which are carried over to the upscaled image, and how."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def exif_of(data: bytes | None, xmp: bytes | None = None) -> Image.Exif:
 
 
 def upright(exif: Image.Exif | None) -> Callable[[np.ndarray], np.ndarray] | None:
-    """How to turn ``[H, W, ...]`` so that it stands upright; None: it does."""
+    """The rotation or flip that makes ``[H, W, ...]`` upright; None: it is upright."""
     return None if exif is None else _UPRIGHT.get(exif.get(_BASE.Orientation, 1))
 
 
 def swaps_sides(exif: Image.Exif | None) -> bool:
-    """Whether turning it upright makes rows of columns."""
+    """Whether making it upright swaps rows and columns."""
     return exif is not None and exif.get(_BASE.Orientation, 1) in (5, 6, 7, 8)
 
 
 def fitting_profile(icc: bytes | None, gray: bool) -> tuple[bytes | None, tuple[str, ...]]:
-    """A profile of another colour space than the pixels' would show wrong colours: left out, with a note."""
+    """The profile, or None and a note if it is of another colour space than the pixels and would show wrong colours."""
     space = b"GRAY" if gray else b"RGB "
     if not icc or icc[16:20] == space:
         return icc or None, ()
@@ -76,7 +76,7 @@ def fitting_profile(icc: bytes | None, gray: bool) -> tuple[bytes | None, tuple[
 
 
 def resolution_of(tags: Mapping[int, object]) -> Resolution | None:
-    """From EXIF's or TIFF's tags; None: there is none, or it is damaged."""
+    """Resolution from EXIF's or TIFF's tags; None: absent or damaged."""
     try:
         x, y = float(tags[_BASE.XResolution]), float(tags[_BASE.YResolution])
         unit = _UNITS[tags.get(_BASE.ResolutionUnit, 2)]
@@ -86,7 +86,7 @@ def resolution_of(tags: Mapping[int, object]) -> Resolution | None:
 
 
 def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[str, ...]]:
-    """The part of an image's EXIF that still holds for a larger one, and notes of what does not."""
+    """The part of an image's EXIF that is valid for the upscaled one, and notes on the rest."""
     exif, left = Image.Exif(), []
     if source is None:
         return None, ()
@@ -120,7 +120,7 @@ def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[s
 
 
 def _fitting(value: object) -> tuple[object, tuple[str, ...]]:
-    """A description without that by which tifffile's, ImageJ's and OME's readers lay out pixels, and what else goes."""
+    """The description without the parts that tifffile, ImageJ and OME readers take the layout of pixels from."""
     if not isinstance(value, str):
         return value, ()
     if value.startswith("ImageJ="):
@@ -134,11 +134,11 @@ def _fitting(value: object) -> tuple[object, tuple[str, ...]]:
 
 
 _IMAGEJ = ("ImageJ", "unit", "yunit", "min", "max", "cf", "c0", "c1", "vunit")
-"""What ImageJ says of how numbers and pixels are measured."""
+"""ImageJ's calibration of values and pixels."""
 
 
 def exif_for(header: Header, format: str) -> Image.Exif | None:
-    """EXIF of the file to write: with the new size, upright; the resolution where the format has no other place."""
+    """EXIF for the output: new size, upright; includes the resolution if the format stores it nowhere else."""
     exif, resolution = Image.Exif(), header.extras.resolution
     exif.update(dict(header.exif or {}))
     if resolution is not None and (len(exif) or format in ("WEBP", "AVIF", "HEIF")):
@@ -170,7 +170,7 @@ _KEPT_BY = {
 
 
 def not_kept(header: Header, format: str) -> tuple[str, ...]:
-    """What is known of an image and has no place in a file of ``format``, as a remark; nothing: all is kept."""
+    """A remark that lists metadata which ``format`` cannot store; empty: everything is kept."""
     lost = [what for what in _said(header, format) if what not in _KEPT_BY[format]]
     if format == "JPEG":
         lost += _too_long_for_jpeg(header)

@@ -1,4 +1,4 @@
-"""The picture in memory, what is known of one before its pixels, and the formats they come from and go to."""
+"""The image in memory, its header, and the supported file formats."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ with suppress(ImportError):
 
 @dataclass(frozen=True)
 class Samples:
-    """How a file's numbers are values in [0, 1]: ``low`` is 0, ``high`` is 1.
+    """Mapping of a file's samples to [0, 1]: ``low`` is 0, ``high`` is 1.
 
     8 and 16-bit images use their whole range. Measurements (single-channel 16-bit TIFF, signed and floating ones) use
     the range that their data have, which is kept. Where some are ``missing``, values have one plane more, as alpha
@@ -64,7 +64,7 @@ class Samples:
         return replace(self, avoided=None) in (BYTES, WORDS)
 
     def to_unit(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of a file ``[..., planes]`` as float32 in [0, 1]; all 0 where the range is a single number."""
+        """A file's samples ``[..., planes]`` as float32 in [0, 1]; all 0 where the range is a single number."""
         if self.missing is not None:
             there = is_there(values, self.missing).all(axis=-1, keepdims=True)
             known = replace(self, missing=None).to_unit(np.where(there, values, self.dtype.type(self.low)))
@@ -73,14 +73,14 @@ class Samples:
             unit = values.astype(np.float32)
             unit /= np.float32(self.high)
             return unit
-        # In double precision: a range far from 0 has few digits left in single precision.
+        # In double precision: in single precision a narrow range far from 0 would lose its digits.
         exact = values.astype(np.float64)
         exact -= self.low
         exact /= (self.high - self.low) or 1
         return exact.astype(np.float32)
 
     def from_unit(self, values: np.ndarray) -> np.ndarray:
-        """Values, clipped to [0, 1], as numbers for a file; rounded once where these are whole."""
+        """Values, clipped to [0, 1], as samples for a file; rounded once if they are integers."""
         if self.missing is not None or self.avoided is not None:
             plain = replace(self, missing=None, avoided=None)
             numbers = plain.from_unit(values if self.missing is None else values[..., :-1])
@@ -96,19 +96,19 @@ class Samples:
         return (np.rint(numbers) if self.dtype.kind in "iu" else numbers).astype(self.dtype)
 
     def _beside(self, number: float) -> float:
-        """The next number of the type."""
+        """The adjacent representable value."""
         if self.dtype.kind == "f":
             return np.nextafter(self.dtype.type(number), self.dtype.type(0 if number else 1))
         return number - 1 if number == np.iinfo(self.dtype).max else number + 1
 
 
 def is_there(values: np.ndarray, missing: float | None) -> np.ndarray:
-    """Which of a file's numbers are finite and do not mean no data."""
+    """Mask of samples that are finite and not the no-data value."""
     there = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
     if missing is None:
         return there
     if values.dtype.kind == "f" and abs(missing) > _HUGE:
-        # Programs write such numbers with different numbers of digits, and none is a measurement.
+        # Programs write no-data values with different precision; none is a measurement.
         bound = values.dtype.type(abs(missing) * (1 - 1e-5))
         return there & (values < bound if missing > 0 else values > -bound)
     return there & (values != missing)
@@ -121,12 +121,12 @@ WORDS = Samples(np.dtype(np.uint16), 0, 65535)
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class About:
-    """What stays the same when an image is made larger."""
+    """Properties that do not change when an image is upscaled."""
 
     samples: Samples = BYTES
     icc: bytes | None = None
     geo: Georeference | None = None
-    """Of GeoTIFF, for the image's own size."""
+    """GeoTIFF's tags, for the image's original size."""
     exif: Image.Exif | None = None
     """Without the orientation, which is applied on reading."""
     extras: Extras = field(default_factory=Extras)
@@ -134,11 +134,11 @@ class About:
     format: str = "PNG"
     """Pillow's name of the file's format."""
     lossless: bool = False
-    """Of WebP: whether the file is lossless."""
+    """Whether a WebP file is lossless."""
     quality: int | None = None
-    """Of JPEG: about what an encoder was told, from its quantisation tables."""
+    """A JPEG's approximate encoder quality, from its quantisation tables."""
     notes: tuple[str, ...] = ()
-    """What could not be kept as it was in the file, in plain words."""
+    """Notes for the user on what could not be preserved."""
 
     @property
     def depth(self) -> int:
@@ -152,7 +152,7 @@ class About:
 
 @dataclass(frozen=True, eq=False)
 class Header(About):
-    """One upright image before its pixels."""
+    """Header of one upright image: everything but its pixels."""
 
     height: int
     width: int

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: what its pixels are, where they lie, and what is said beside them."""
+"""The chunks of a PNG file: pixel format, offsets of the pixel data, and metadata."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .picture import BYTES, WORDS, Samples
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _DEPTHS = {GRAY: (1, 2, 4, 8, 16), RGB: (8, 16), PALETTE: (1, 2, 4, 8), GRAY_ALPHA: (8, 16), RGBA: (8, 16)}
-# Of these a copy holds for any size and kind of pixels; others follow the standard's bit that says so.
+# Safe to copy at any size and pixel format; for others the standard's safe-to-copy bit decides.
 _COPIED = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sTER")
 _IN_PIXELS = (b"oFFs", b"vpAg")
 _OF_THE_FILE = (b"fcTL", b"fdAT", b"iDOT")
-"""Of an animation, which acTL tells of, and where Apple's decoder finds the rows."""
+"""Chunks that are never copied: an animation's (announced by acTL), and the row index of Apple's decoder."""
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _NEEDED = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _LARGEST = 2**24
-"""Bytes of a chunk beside the pixels, and of what it unpacks to."""
+"""Most bytes of a metadata chunk, compressed and decompressed."""
 _LARGEST_TOTAL = 2**25
 _XMP, _RAW = b"XML:com.adobe.xmp", b"Raw profile type "
 
 
 @dataclass
 class Facts:
-    """What a PNG file says."""
+    """Contents of a PNG file's chunks."""
 
     height: int = 0
     width: int = 0
@@ -39,7 +39,7 @@ class Facts:
     interlaced: bool = False
     palette: bytes = b""
     transparency: bytes | None = None
-    """Of tRNS: a gray value, a colour, or alpha of the palette's entries."""
+    """Content of tRNS: a gray value, a colour, or alpha of the palette's entries."""
     frames: int = 1
     parts: list[tuple[int, int]] = field(default_factory=list)
     """Offset and length of the data of each IDAT."""
@@ -62,18 +62,18 @@ class Facts:
 
     @property
     def in_rows(self) -> bool:
-        """Whether ``PngRows`` reads it: 8 or 16 bits, not interlaced, without palette and transparent colour."""
+        """Whether ``PngRows`` can read it: 8 or 16 bits, not interlaced, without palette and transparent colour."""
         return self.depth >= 8 and not self.interlaced and self.kind != PALETTE and self.transparency is None
 
 
 def is_png(path: Path) -> bool:
-    """Whether the file begins as PNG does."""
+    """Whether the file has PNG's signature."""
     with open(path, "rb") as file:
         return file.read(8) == SIGNATURE
 
 
 def facts(path: Path) -> Facts:
-    """From the chunks of a file that begins as PNG. Raises ValueError or struct.error where it is damaged."""
+    """The facts in the chunks of a file with PNG's signature. Raises ValueError or struct.error if damaged."""
     found = _Parser()
     with open(path, "rb") as file:
         end, at = os.fstat(file.fileno()).st_size, len(SIGNATURE)
@@ -199,7 +199,7 @@ class _Parser:
 
 
 def unpacked(data: bytes) -> bytes:
-    """Inflated. Raises ValueError for more than can be in order."""
+    """The data decompressed. Raises ValueError for an implausibly large result (decompression bomb)."""
     inflate = zlib.decompressobj()
     content = inflate.decompress(data, _LARGEST)
     if inflate.unconsumed_tail:

@@ -1,7 +1,7 @@
-"""PNG row by row, in and out, in memory of a few rows.
+"""Reading and writing PNG row by row, in the memory of a few rows.
 
-Pillow decodes whole images only and cuts 16-bit colour to 8 bits. Here the stream is inflated piece by piece; rows are
-freed of their filters by Pillow's decoder, a block of rows at a time with the row above in front.
+Pillow decodes whole images only and reduces 16-bit colour to 8 bits. Here the stream is decompressed incrementally and
+Pillow's decoder undoes the row filters, a block of rows at a time with the row above prepended.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .windows import Reader, plainly
 _BLOCK = 2**22
 """Bytes of rows that are decoded or encoded at a time; at least one row."""
 _PIECE = 2**20
-# Pillow's modes and raw modes with pixels of that many bytes; what is wider comes as high and low bytes.
+# Pillow's modes and raw modes by bytes per pixel; wider pixels are split into high and low bytes.
 DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _UP = 2
@@ -58,7 +58,7 @@ class PngRows(Reader):
                 self._drop(top)
         out = np.empty((bottom - top, right - left, self.header.planes), np.float32)
         at = self._top - top
-        for block in self._blocks:  # each by itself, lest all of them are there twice
+        for block in self._blocks:  # one by one, so that they are not all in memory twice
             low, high = max(at, 0), min(at + len(block), bottom - top)
             if high <= low:
                 break
@@ -86,14 +86,14 @@ class PngRows(Reader):
         rows = np.empty((1 + count, width), np.uint8)
         rows[0, 0], rows[0, 1:] = 0, self._above
         self._fill(memoryview(rows[1:]).cast("B"))
-        stream = zlib.compress(rows, 0)  # only to be in the form that the decoder takes
+        stream = zlib.compress(rows, 0)  # only because the decoder expects it
         raw_modes = DECODERS[self._pixel]
         size, mode = (self.header.width, 1 + count), raw_modes[0].split(";")[0]
         bytes_ = [np.asarray(Image.frombytes(mode, size, stream, "zip", raw)) for raw in raw_modes]
         plain = (np.stack(bytes_, axis=-1) if len(bytes_) > 1 else bytes_[0]).reshape(1 + count, -1)
         self._above = plain[-1].copy()
         if self._next + count == self.header.height:
-            self._inflate.decompress(self._compressed(), 1)  # the checksum, where it is there
+            self._inflate.decompress(self._compressed(), 1)  # the checksum, if present
         return plain[1:]
 
     def _fill(self, target: memoryview) -> None:

@@ -1,4 +1,4 @@
-"""PNG that is decoded whole: palettes, less than 8 bits, interlaced, with a transparent colour."""
+"""PNG kinds that are decoded whole: palette, below 8 bits, interlaced, with a transparent colour."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _SMALL = {
     (PALETTE, 8): ("P", "P"),
 }
 _BEST_DEFLATE = 1032
-"""Bytes that a byte of deflated data can unpack to."""
+"""Largest compression ratio of deflate."""
 
 
 def decode(path: Path, facts: Facts) -> np.ndarray:
-    """[H, W, planes] uint8 or uint16; what is no gray, gray with alpha, RGB or RGBA of these has become so.
+    """[H, W, planes] uint8 or uint16; other kinds are converted to gray, gray with alpha, RGB or RGBA.
 
     Raises:
         ValueError: damaged.

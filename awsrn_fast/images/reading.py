@@ -1,4 +1,4 @@
-"""Image files to headers and pixels: every kind that would lose depth or frames is refused, every conversion noted."""
+"""Reading of headers and pixels: files that would lose depth or frames are refused, every conversion is noted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def pixels(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> int:
         if tiff_windows.is_tiff(path):
             return tiff_windows.pixels(path, max_pixels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damage; ``reader`` tells of it
+        warnings.simplefilter("ignore")  # about damage; ``reader`` reports it
         with _opened(path, max_pixels) as image:
             return image.width * image.height
 
@@ -66,10 +66,10 @@ def read(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 def reader(path: str | os.PathLike, max_pixels: int = MAX_PIXELS, memory_limit: int | None = None) -> Reader:
-    """Open one image to read windows of it; the contents decide the format, not the suffix.
+    """Open one image for reading in windows; the format is detected from the contents, not the suffix.
 
-    PNG and TIFF come in parts; what cannot (JPEG, WebP, BMP, AVIF, palettes, interlaced PNG, turned images) is decoded
-    whole, if it is predicted to fit ``memory_limit`` bytes.
+    PNG and TIFF are read in parts; other kinds (JPEG, WebP, BMP, AVIF, palettes, interlaced PNG, rotated images) are
+    decoded whole, if they are predicted to fit ``memory_limit`` bytes.
 
     Raises:
         RunError: not readable, damaged, animated, more than ``max_pixels`` or than ``memory_limit`` allows, or of a
@@ -93,7 +93,7 @@ def _check_file(path: Path) -> None:
     with plainly(path):
         mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        # A named pipe would be waited for, without end.
+        # Opening a named pipe would block for ever.
         raise RunError(f"{path}: {'a folder' if stat.S_ISDIR(mode) else 'a device, pipe or socket'}, not a file")
 
 
@@ -198,7 +198,7 @@ def _known(format: str) -> str:
 
 
 def _with_exif(header: Header, icc: bytes | None, data: bytes) -> tuple[Header, Image.Exif | None]:
-    """With metadata of a PNG; the EXIF as it is in the file, None where it is damaged."""
+    """The header with a PNG's metadata, and the file's EXIF; None: damaged."""
     try:
         exif = exif_of(data, header.extras.xmp)
     except (SyntaxError, ValueError, OSError) as error:
@@ -250,7 +250,7 @@ def _without_limit(path: Path) -> Image.Image:
 
 
 def _unknown(path: Path) -> str:
-    """Why no decoder takes the file."""
+    """Why no decoder accepts the file."""
     if path.stat().st_size == 0:
         return "the file is empty"
     kind, known = kinds.kind_of(path), ", ".join(kinds.READ)

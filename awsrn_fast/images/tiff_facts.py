@@ -1,4 +1,4 @@
-"""What a TIFF's directories say beside the pixels of its picture: GDAL's and GIS programs' tags, masks, other pages."""
+"""Metadata in a TIFF's directories: GDAL's and GIS programs' tags, masks, other pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .metadata import resolution_of
 
 _REDUCED, _MASK = 1, 4
 _RAW = (32803, 34892)
-"""Photometric interpretations of a camera's raw data."""
+"""Photometric interpretations of camera raw data."""
 _XMP, _IPTC, _GDAL, _NODATA, _PLANES_OF_STK = 700, 33723, 42112, 42113, 33629
 _STATISTICS = re.compile(r"\s*<Item name=\"STATISTICS_[^>]*>[^<]*</Item>")
 
@@ -37,7 +37,7 @@ def tifffile() -> ModuleType:
     """The package. Raises ModuleNotFoundError."""
     import tifffile
 
-    # What it logs about damaged files would go to the terminal; what matters is raised.
+    # Its log messages about damaged files would go to the terminal; errors that matter are raised.
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
@@ -45,7 +45,7 @@ def tifffile() -> ModuleType:
 
 
 def facts_of_file(path: Path, file: object) -> TiffFacts:
-    """Of the picture in the first directory.
+    """Metadata of the image in the first directory.
 
     Raises:
         RunError: several pictures, or the first is a thumbnail of another.
@@ -67,7 +67,7 @@ def facts_of_file(path: Path, file: object) -> TiffFacts:
 
 
 def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
-    """The number of ``dtype`` that GDAL's text means; None: none of that type."""
+    """GDAL's no-data text as a value of ``dtype``; None: not representable."""
     if text is None:
         return None
     try:
@@ -80,7 +80,7 @@ def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
     if dtype.kind == "f":
         if number != number or "inf" in text.lower():
             return float(number)
-        limit = float(np.finfo(dtype).max)  # texts of the smallest number are often beyond it by a rounding
+        limit = float(np.finfo(dtype).max)  # the smallest number's text is often out of range by rounding
         return dtype.type(min(max(float(number), -limit), limit)).item()
     if number != number or number in (np.inf, -np.inf) or number != int(number):
         return None
@@ -89,7 +89,7 @@ def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
 
 
 def mask_of(page: object) -> np.ndarray:
-    """[H, W] bool: where the picture is to be seen."""
+    """[H, W] bool: visible pixels."""
     return np.asarray(page.asarray()).reshape(*page.shape[:2], -1)[..., 0] != 0
 
 
@@ -111,7 +111,7 @@ def _of_other_pages(path: Path, file: object) -> tuple[object | None, tuple[str,
 
 
 def _refuse_stacks(path: Path, file: object, page: object) -> None:
-    """Several planes behind one directory."""
+    """Raise RunError for a stack of several planes in one directory."""
     count = page.imagedepth
     if file.is_imagej:
         count = max(count, int((file.imagej_metadata or {}).get("images", 1)))

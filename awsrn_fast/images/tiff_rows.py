@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF row by row: deflated strips first, the directory that points to them last."""
+"""Writing TIFF and BigTIFF row by row: compressed strips first, then the directory that points to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNITS = {"": 1, "inch": 2, "cm": 3}
 class TiffWriter:
     """Write rows of a gray or RGB image, with or without alpha, to ``file`` as they come.
 
-    BigTIFF where the samples alone could be too many for classic TIFF.
+    BigTIFF if the samples alone could exceed classic TIFF's limit.
     """
 
     def __init__(self, file: BinaryIO, header: Header, exif: Image.Exif | None):
@@ -41,7 +41,7 @@ class TiffWriter:
         self._big = header.height * row > _LARGEST_CLASSIC
         self._waiting: list[np.ndarray] = []
         self._strips: list[tuple[int, int]] = []
-        # Where the directory is comes last.
+        # The directory's offset is written last.
         file.write(b"II+\0\x08\0\0\0" + bytes(8) if self._big else b"II*\0" + bytes(4))
 
     def write(self, numbers: np.ndarray) -> None:
@@ -73,7 +73,7 @@ class TiffWriter:
         self._file.write(data)
 
     def _place(self) -> int:
-        """The current position, on a word boundary as the format wants it."""
+        """The current position, padded to a word boundary as the format requires."""
         at = self._file.tell()
         if at % 2:
             self._file.write(b"\0")

@@ -1,4 +1,4 @@
-"""TIFF and BigTIFF in windows: strips and tiles, 8 and 16 bits, signed and floating samples."""
+"""Reading TIFF and BigTIFF in windows: strips and tiles, 8 and 16 bits, signed and floating samples."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from .windows import Reader, check_size, plainly
 _KEPT = 2**26
 """Bytes of decoded strips or tiles that are kept for the windows to come."""
 _SCANNED = 2**24
-"""Bytes that are looked at at a time where the range of the data is wanted."""
+"""Bytes that are scanned at a time to find the data's range."""
 _MIN_IS_WHITE, _MIN_IS_BLACK, _RGB = 0, 1, 2
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _EXACT = 2**53
 """Whole numbers up to here are exact in double precision."""
 _LARGEST_CHUNK = 2**24
-"""Pixels of a strip or tile that may be more than the image has."""
+"""Pixels by which a strip or tile may exceed the image."""
 MASKED = "the mask becomes transparency"
 INVERTED = "white as 0 turned into black as 0"
 
 
 def is_tiff(path: Path) -> bool:
-    """Whether the file begins as TIFF or BigTIFF does."""
+    """Whether the file has the signature of TIFF or BigTIFF."""
     with open(path, "rb") as file:
         return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -59,14 +59,14 @@ def pixels(path: Path, max_pixels: int) -> int:
 
 
 def facts_of(path: Path) -> tuple[TiffFacts, np.ndarray | None]:
-    """Of a file whose pixels are read by others, with its mask."""
+    """Metadata and mask of a file whose pixels another reader decodes."""
     with plainly(path), tifffile().TiffFile(path) as file:
         facts = facts_of_file(path, file)
         return facts, None if facts.mask is None else mask_of(facts.mask)
 
 
 def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
-    """A reader of the file's one image, whose header lacks profile and EXIF; None: a kind that Pillow reads.
+    """A reader of the file's single image, without profile and EXIF in its header; None: left to Pillow.
 
     Raises:
         RunError: several pages, too many pixels, bands that are not colours, values that are not finite.
@@ -205,7 +205,7 @@ class TiffWindows(Reader):
         if data is not None and len(data) < count:
             raise ValueError("the image data ends early")
         decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
-        # A strip or tile that is not in the file has no data, or is 0.
+        # An absent strip or tile (sparse TIFF) is no data, or 0.
         segment = np.full(shape[1:], self._absent, page.dtype) if decoded is None else decoded[0]
         self._kept[index] = segment
         self._kept_bytes += segment.nbytes
@@ -223,7 +223,7 @@ class TiffWindows(Reader):
         return rows * self._width * self._bands * self._page.dtype.itemsize
 
     def _alpha(self) -> tuple[int, bool, bool, tuple[str, ...]]:
-        """Number of colours, whether alpha follows, whether colours are multiplied with it, and what to say."""
+        """Number of colours, whether alpha follows, whether it is premultiplied, and notes."""
         page, kinds, notes = self._page, [int(kind) for kind in self._page.extrasamples], ()
         colors = 3 if page.photometric == _RGB else 1
         more = self._bands - colors
@@ -249,14 +249,14 @@ class TiffWindows(Reader):
             return BYTES if dtype == BYTES.dtype else WORDS
         with plainly(self._path):
             low, high, missing = self._range()
-        if dtype == BYTES.dtype:  # gray levels, of which one means no data
+        if dtype == BYTES.dtype:  # gray with one no-data value
             return replace(BYTES, missing=missing, avoided=self._nodata)
         if dtype.itemsize == 8 and dtype.kind in "iu" and max(-low, high) >= _EXACT:
             raise RunError(f"{self._path}: numbers up to {max(-low, high):g} have more digits than can be kept")
         return Samples(dtype, low, high, missing, self._nodata)
 
     def _range(self) -> tuple[float, float, float | None]:
-        """The smallest and the largest value, and that of what is missing, if anything is."""
+        """Minimum and maximum of the data, and the no-data value if any sample is missing."""
         height = self._chunk()[0]
         step = max(1, _SCANNED // max(1, self._size(height))) * height
         low, high, missing = np.inf, -np.inf, False
@@ -273,7 +273,7 @@ class TiffWindows(Reader):
 
 
 def _is_array_of_colors(page: object) -> bool:
-    """Samples that are gray values or red, green and blue; palettes, CMYK, JPEG's colours and bits are Pillow's."""
+    """Whether samples are gray or RGB; palettes, CMYK, YCbCr and single bits are left to Pillow."""
     if page.dtype is None or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
         return False
     whole_bytes = page.bitspersample == 8 * page.dtype.itemsize

@@ -1,4 +1,4 @@
-"""What every reader of an image file offers: the header, and windows of the upright image."""
+"""The interface of image readers: the header, and windows of the upright image."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ DECODING = (OSError, SyntaxError, ValueError, TypeError, AttributeError, IndexEr
 
 
 class Reader(ABC):
-    """One upright image in a file. Closes as a context manager; not to be shared between threads.
+    """Reader of one upright image in a file. A context manager that closes it; not thread-safe.
 
-    Rows are cheapest from top to bottom: PNG is decoded in this order, and starts anew for a window that begins
-    above the one before.
+    Read from top to bottom: PNG is decoded in this order, and decoding restarts for a window that begins above the
+    previous one.
     """
 
     header: Header
     resident: int = 0
-    """Bytes that the reader itself holds at the most beside the windows it gives: the image, if it is decoded whole."""
+    """Most bytes that the reader holds besides the windows it returns: the image, if it is decoded whole."""
 
     @abstractmethod
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
@@ -42,7 +42,7 @@ class Reader(ABC):
         """
 
     def close(self) -> None:  # noqa: B027 - most readers hold nothing open
-        """Let go of the file."""
+        """Close the file."""
 
     def picture(self) -> Picture:
         """The whole image."""
@@ -58,10 +58,10 @@ class Reader(ABC):
 
 
 class Decoded(Reader):
-    """An image that is decoded whole.
+    """Reader of an image that is decoded whole.
 
     Args:
-        header: of the upright image.
+        header: the upright image's.
         numbers: [H, W, planes] as in the file, of the header's dtype.
     """
 
@@ -73,7 +73,7 @@ class Decoded(Reader):
 
 
 def check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
-    """Raise RunError for an image of no or of too many pixels."""
+    """Raise RunError for an image with no or too many pixels."""
     if height < 1 or width < 1:
         raise RunError(f"{path}: the image has no pixels ({width}x{height})")
     if height * width > max_pixels:
@@ -84,7 +84,7 @@ def check_size(path: Path, height: int, width: int, max_pixels: int) -> None:
 
 
 def check_memory(path: Path, size: int, memory_limit: int | None, instead: str) -> None:
-    """Raise RunError where decoding takes more bytes than allowed; ``instead`` says which kind would not."""
+    """Raise RunError if decoding takes more bytes than allowed; ``instead`` names a kind that would not."""
     if memory_limit is not None and size > memory_limit:
         raise RunError(
             f"{path}: decoding this kind of file takes {size / 1e9:.2f} GB, more than the memory limit of "
@@ -94,7 +94,7 @@ def check_memory(path: Path, size: int, memory_limit: int | None, instead: str) 
 
 @contextmanager
 def plainly(path: Path) -> Iterator[None]:
-    """Turn what decoders raise into one RunError line that names the file."""
+    """Context that turns decoders' exceptions into one RunError line that names the file."""
     try:
         yield
     except RunError:

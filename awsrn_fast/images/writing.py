@@ -1,4 +1,4 @@
-"""Pictures and rows to image files, written whole or not at all."""
+"""Writing of image files, atomically: whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BLOCK = 2**22
 
 
 def check_writable(path: str | os.PathLike, header: Header) -> None:
-    """Raise RunError where the format of ``path`` cannot hold such an image; it names a format that can."""
+    """Raise RunError if the format of ``path`` cannot store such an image; names a format that can."""
     path = Path(path)
     format, size = format_of(path), header.size
     if max(size) > _LARGEST_SIDE[format]:
@@ -65,7 +65,7 @@ def write(path: str | os.PathLike, picture: Picture, quality: int | None = None)
 
 
 class Rows(Protocol):
-    """What ``writer`` gives."""
+    """The object that ``writer`` yields."""
 
     def write(self, rows: np.ndarray) -> None:
         """The next rows, float32 [k, W, planes], alpha last; clipped to [0, 1] and rounded once, to the depth."""
@@ -73,12 +73,12 @@ class Rows(Protocol):
 
 @contextmanager
 def writer(path: str | os.PathLike, header: Header, quality: int | None = None) -> Iterator[Rows]:
-    """Write an image as its rows come, in the format of the suffix of ``path``, whole or not at all.
+    """Write an image row by row, in the format of ``path``'s suffix, whole or not at all.
 
-    PNG and TIFF are written as they come; JPEG, WebP, AVIF and BMP are kept, with the depth of the file, until all rows
-    are there. WebP has no gray (written as RGB) and is lossless at quality 100, or where ``quality`` (95) is not given
-    and the header's ``lossless`` is true. What the format keeps no place for is named by ``not_kept``. TIFF of more
-    than 4 GB becomes BigTIFF.
+    PNG and TIFF are streamed; JPEG, WebP, AVIF and BMP are buffered, in the file's depth, until all rows are there.
+    WebP has no gray (written as RGB) and is lossless at quality 100, or where ``quality`` (95) is not given and the
+    header's ``lossless`` is true. Metadata that the format cannot store are named by ``not_kept``. TIFF of more than 4
+    GB becomes BigTIFF.
 
     Raises:
         RunError: the format cannot hold the image, or the file cannot be written.
@@ -92,7 +92,7 @@ def writer(path: str | os.PathLike, header: Header, quality: int | None = None) 
         if format == "PNG":
             encoder = PngWriter(file, header, None if exif is None else exif.tobytes())
         elif format == "TIFF":
-            # What is missing is no plane of the file, but a number.
+            # Missing samples are a value in the file, not a plane.
             encoder = TiffWriter(file, replace(header, alpha=header.alpha and header.samples.missing is None), exif)
         else:
             encoder = _Kept(file, header, format, quality, exif)
@@ -107,7 +107,7 @@ def writer(path: str | os.PathLike, header: Header, quality: int | None = None) 
 
 
 def held(path: str | os.PathLike, header: Header) -> int:
-    """Bytes that ``writer`` holds at the most: rows, or the image where the format is written whole."""
+    """Most bytes that ``writer`` holds: rows, or the whole image if the format is not streamed."""
     if format_of(Path(path)) in ("PNG", "TIFF"):
         return 4 * _BLOCK
     return 2 * header.height * header.width * header.planes
@@ -122,7 +122,7 @@ def format_of(path: Path) -> str:
 
 
 class _Rounded:
-    """Float rows to those of the file's type, a block at a time."""
+    """Adapter that rounds float rows to the file's type, a block at a time."""
 
     def __init__(self, encoder: object, header: Header):
         self._encoder, self._header, self.count = encoder, header, 0
@@ -138,7 +138,7 @@ class _Rounded:
 
 
 class _Kept:
-    """Formats that Pillow writes from a whole image."""
+    """Writer for formats that Pillow writes from a whole image."""
 
     def __init__(self, file: BinaryIO, header: Header, format: str, quality: int | None, exif: Image.Exif | None):
         self._file, self._format = file, format
@@ -152,14 +152,14 @@ class _Kept:
 
     def close(self) -> None:
         image = Image.fromarray(self._numbers[..., 0] if self._numbers.shape[2] == 1 else self._numbers)
-        # Through memory: where the disk is full Pillow's encoders give a number for a reason.
+        # Through memory: on a full disk Pillow's encoders report only an error number.
         data = io.BytesIO()
         image.save(data, format=self._format, **self._options)
         self._file.write(data.getbuffer())
 
 
 def _options(header: Header, format: str, quality: int | None, exif: Image.Exif | None) -> dict[str, object]:
-    """Of Pillow's encoder."""
+    """Options for Pillow's encoder."""
     extras, options = header.extras, {"icc_profile": header.icc, "quality": quality or 95}
     if exif is not None:
         options["exif"] = exif.tobytes()

@@ -1,4 +1,4 @@
-"""Inference on pictures: on a device, in tiles with gates of the whole image, averaged over flips and turns."""
+"""Inference on images: device placement, tiling with whole-image gates, self-ensemble over flips and rotations."""
 
 from __future__ import annotations
 

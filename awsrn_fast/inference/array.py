@@ -1,4 +1,4 @@
-"""Images as programs hold them: NumPy arrays, Pillow images and tensors, upscaled to the same kind."""
+"""Upscaling of in-memory images: NumPy arrays, Pillow images and tensors, each to the same type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from awsrn_fast.images import scaled_info
 from .colors import keeping_colors
 from .enhance import Array, Strips, enlarged
 from .local import with_local_means
-from .memory import ceiling, fitting_tile, free, free_on
+from .process_memory import ceiling, fitting_tile, free, free_on
 from .protocols import Network, Source
 from .tiling import Tiler
 from .wrappers import Placed, SelfEnsemble
@@ -27,7 +27,7 @@ MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 
 
 class Upscaling:
-    """Gives a network the method ``upscale``."""
+    """Mixin that gives a network the method ``upscale``."""
 
     def upscale(
         self: Network,
@@ -49,23 +49,23 @@ class Upscaling:
 
                 - a NumPy array ``[H, W]`` or ``[H, W, C]``, uint8, uint16 or floating point in [0, 1];
                 - a Pillow image of mode L, LA, RGB, RGBA or I;16; EXIF orientation is not applied, and ``info``
-                  (profile, resolution, EXIF, XMP, texts) is that of the larger image;
+                  (profile, resolution, EXIF, XMP, texts) is adapted to the upscaled image;
                 - a tensor ``[C, H, W]`` or ``[N, C, H, W]`` on any device, uint8 or floating point in [0, 1].
 
                 C is 1 (gray), 2 (gray and alpha), 3 (RGB) or 4 (RGBA; not premultiplied). Whole numbers are rounded
                 once and clipped; floating point values are not clipped, and may leave [0, 1] by a little.
-            tile: side of a tile in pixels; 0: never tile; None: the image whole if it fits the memory, else tiles as
-                large as fit. Tiles see their surroundings, so there are no seams.
+            tile: side of a tile in pixels; 0: never tile; None: the whole image if it fits the memory, else tiles as
+                large as fit. Tiles include the full receptive field, so there are no seams.
             stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
                 over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
                 takes means over 48x48 pixels around each instead, tiled or not.
             memory_limit: bytes that the process may hold; None: three quarters of what is free.
-            self_ensemble: average over eight flips and turns: a little better, eight times the work.
-            dtype: of the arithmetic; bfloat16 or float16 through autocast.
+            self_ensemble: average over eight flips and rotations: slightly better, eight times the computation.
+            dtype: compute dtype; bfloat16 or float16 through autocast.
 
         Raises:
-            TypeError, ValueError: an image of another kind; says of which.
-            RunError: the memory is too little, or the network gives values that are not finite.
+            TypeError, ValueError: an unsupported image; says which.
+            RunError: too little memory, or the network's output is not finite.
         """
         if isinstance(image, Tensor):
             planes, top = _of_tensor(image)
@@ -137,7 +137,7 @@ def _of_tensor(image: Tensor) -> tuple[list[np.ndarray], int]:
 
 
 def _top(dtype: np.dtype) -> int:
-    """The number that means 1."""
+    """The value that represents 1."""
     if dtype in (np.uint8, np.uint16):
         return int(np.iinfo(dtype).max)
     if dtype.kind == "f":

@@ -27,10 +27,10 @@ _COLUMNS = 512
 def keep_colors(x: Tensor, y: Tensor, scale: int) -> Tensor:
     """``y``, the network's result for ``x``, with the mean colours of ``x`` and with its flat areas.
 
-    A network is trained on details. Over wide areas it may be off by a level, in saturated colours by more, and by
-    dozens at the border of the image, where its convolutions see zeros. So the difference between ``x`` and ``y`` in
-    its resolution, averaged over 9x9 pixels, is added: details stay as they are. Where ``x`` is the same as far as six
-    pixels around, ``y`` becomes that colour, with a soft edge.
+    A network is trained on details. In flat areas it may be off by one level, in saturated colours by more, and by
+    dozens at the border of the image, where its convolutions see zero padding. So the difference between ``x`` and
+    ``y`` in its resolution, averaged over 9x9 pixels, is added: details stay as they are. Where ``x`` is the same as
+    far as six pixels around, ``y`` becomes that colour, with a soft edge.
 
     Args:
         x: ``[N, C, H, W]`` in [0, 1].
@@ -48,15 +48,15 @@ def keep_colors(x: Tensor, y: Tensor, scale: int) -> Tensor:
 
 
 def keeping_colors(strips: Callable[[Source], Iterator[Tensor]], scale: int) -> Callable[[Source], Iterator[Tensor]]:
-    """``strips``, which makes the large image from top to bottom, with ``keep_colors`` of the whole image.
+    """``strips``, which yields the upscaled image from top to bottom, corrected as by ``keep_colors`` on the whole.
 
-    Rows are given when those below that their correction looks at are there, so strips come in other heights.
+    Rows are yielded once the rows below that their correction depends on are available, so strip heights differ.
     """
 
     def kept(source: Source) -> Iterator[Tensor]:
         seen = _Remembered(source)
         x = y = None
-        done = low = have = 0  # rows of the input: given, the first that is kept here, made by the network
+        done = low = have = 0  # rows of the input: yielded, first one buffered, computed by the network
         for strip in chain(_cut(strips(seen), scale), (None,)):
             if strip is not None:
                 rows = strip.shape[2] // scale
@@ -88,7 +88,7 @@ def _rows(x: Tensor, y: Tensor, scale: int, top: int, bottom: int) -> Tensor:
 
 
 def _cut(strips: Iterator[Tensor], scale: int) -> Iterator[Tensor]:
-    """Lower strips, so that the correction takes little memory beside a strip."""
+    """Strips of lower height, so that the correction needs little memory compared with a strip."""
     for strip in strips:
         row = 4 * scale * math.prod(strip.shape[:2]) * strip.shape[3]
         yield from strip.split(scale * max(2 * REACH, _BYTES // row), 2)
@@ -104,7 +104,7 @@ def _largest(x: Tensor, radius: int) -> Tensor:
 
 
 class _Remembered:
-    """A source whose last rows of full width need not be read again."""
+    """Source that caches its last rows of full width."""
 
     def __init__(self, source: Source) -> None:
         self._source, self.height, self.width = source, source.height, source.width

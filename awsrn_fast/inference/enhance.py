@@ -12,7 +12,7 @@ from torch import Tensor
 from awsrn_fast.errors import RunError
 from awsrn_fast.images import Picture
 
-from .memory import FILL_GRID
+from .process_memory import FILL_GRID
 from .protocols import Pixels, Source
 
 Network = Callable[[Tensor], Tensor]
@@ -24,7 +24,7 @@ _ROWS = 256
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """Pixels that are in memory: ``[H, W, planes]``."""
+    """Source of pixels in memory, ``[H, W, planes]``."""
 
     values: np.ndarray
 
@@ -45,7 +45,7 @@ class Array:
 
 
 class Color:
-    """A source: the colours of an image as RGB. Those that cannot be seen are those of visible pixels around."""
+    """Source of an image's colours as RGB; invisible ones are filled from visible pixels around."""
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels, self.height, self.width = pixels, pixels.height, pixels.width
@@ -60,7 +60,7 @@ class Color:
 
 
 class Alpha:
-    """A source: the alpha of an image as a gray picture."""
+    """Source of an image's alpha as a gray image."""
 
     def __init__(self, pixels: Pixels) -> None:
         self.pixels, self.height, self.width = pixels, pixels.height, pixels.width
@@ -70,14 +70,14 @@ class Alpha:
 
 
 def enlarged(pixels: Pixels, strips: Strips) -> Iterator[np.ndarray]:
-    """The larger image from top to bottom, float32 ``[rows, sW, planes]``; rounding is the writer's.
+    """The upscaled image from top to bottom, float32 ``[rows, sW, planes]``, not rounded.
 
     Gray goes through the network as RGB and comes back as the mean of the three. Alpha goes through it as a gray
-    picture, so that its edges are as sharp as the colours'; where it is the same everywhere it stays that value.
-    Before, pixels that cannot be seen take the colour of those around them, lest what a tool left there bleeds in.
+    image, so that its edges are as sharp as the colours'; a constant alpha stays constant. Invisible pixels first take
+    the colour of those around them, so that leftover colours do not bleed in.
 
     Raises:
-        RunError: the network gave values that are not finite.
+        RunError: the network's output is not finite.
     """
     alpha = flat_alpha(pixels) if has_alpha(pixels) else None
     alphas = strips(Alpha(pixels)) if has_alpha(pixels) and alpha is None else None
@@ -90,13 +90,13 @@ def enlarged(pixels: Pixels, strips: Strips) -> Iterator[np.ndarray]:
         elif alpha is not None:
             color = np.concatenate((color, np.full((*color.shape[:2], 1), alpha, np.float32)), axis=2)
         yield color
-    # The generator's last step, after its last strip.
+    # Resume the generator after its last strip, so that it finishes.
     if alphas is not None and next(alphas, None) is not None:
         raise RuntimeError("colour and alpha came in strips of different heights")
 
 
 def enhance(picture: Picture, network: Network, scale: int) -> Picture:
-    """A whole picture at once, see :func:`enlarged`."""
+    """A whole image upscaled at once, see :func:`enlarged`."""
 
     def strips(source: Source) -> Iterator[Tensor]:
         yield network(source.window(0, source.height, 0, source.width))
@@ -112,7 +112,7 @@ def pixels_of(picture: Picture) -> Array:
 
 
 def passes(pixels: Pixels) -> int:
-    """Number of times that the network runs over the image."""
+    """Number of network passes over the image."""
     return 1 + (has_alpha(pixels) and flat_alpha(pixels) is None)
 
 

@@ -1,8 +1,8 @@
-"""Gates from the means over the whole image, for tiles that each see a part of it.
+"""Whole-image channel gates for tiled inference.
 
-The improved network's channel gates are functions of means over the map. A tile that took its own means would be
-scaled otherwise than its neighbours. So gates are found once and then held. Each way of finding them is a function that
-a network's forward takes as ``gates``.
+The improved network's channel gates are functions of means over the map. A tile that used its own means would be scaled
+differently from its neighbours. So gates are computed once and then fixed. Each method is a function that a network's
+forward takes as ``gates``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Found = dict[str, Tensor]
 
 
 class Gated(nn.Module):
-    """A network with gates from elsewhere; no other are given to it.
+    """Wrapper of a network with externally computed gates.
 
     Args:
-        network: which.
-        gates: how its gates are found.
+        network: the network to wrap.
+        gates: function that computes its gates.
         facts: where they differ from the network's.
     """
 
@@ -45,13 +45,13 @@ class Gated(nn.Module):
 
 
 def pooled(network: Any) -> dict[str, ChannelAttention]:
-    """The attentions of a network that take means over the image, by name; none of a network that has no stages."""
+    """The attentions of a network that pool over the image, by name; empty if the network has no stages."""
     parts = network.parts() if hasattr(network, "parts") else []
     return {stage.name: stage.attention for part in parts for stage in part if stage.attention is not None}
 
 
 def fixed(found: Found) -> Gates:
-    """Gates that are constants."""
+    """Gate function that returns constants."""
 
     def gates(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
         return found[stage.name].to(maps[0].dtype).expand(maps[0].shape[0], -1)
@@ -60,12 +60,12 @@ def fixed(found: Found) -> Gates:
 
 
 def with_gates(network: nn.Module, found: Found) -> Gated:
-    """The network with gates that are constants."""
+    """The network with constant gates."""
     return Gated(network, fixed(found))
 
 
 def gates_of(network: nn.Module, regions: Tensor) -> Found:
-    """The gates of one run over regions of an image ``[R, 3, h, w]``, each from the means over all of them."""
+    """Gates from one forward over regions of an image ``[R, 3, h, w]``, with means over all of them."""
     found: Found = {}
 
     def joint(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
@@ -79,7 +79,7 @@ def gates_of(network: nn.Module, regions: Tensor) -> Found:
 
 @dataclass
 class Census:
-    """Constant gates that meanwhile sum up what the means of the whole image are, from tiles' own parts."""
+    """Constant gates that also accumulate the whole image's means, from the tiles' own parts."""
 
     constants: Found
 
@@ -99,7 +99,7 @@ class Census:
 
     @contextmanager
     def counting(self, rows: Span, columns: Span) -> Iterator[None]:
-        """Around the run of a tile; one that fails is not counted."""
+        """Context around the run of a tile; a failed one is not counted."""
         self._own, self._tile = (rows.own, columns.own), {}
         try:
             yield
@@ -110,7 +110,7 @@ class Census:
         self._pixels += (rows.stop - rows.start) * (columns.stop - columns.start)
 
     def found(self, network: nn.Module) -> Found:
-        """The gates that the means give, by the network's own attention."""
+        """The gates that the network's attention computes from the accumulated means."""
         attentions = pooled(network)
         return {
             name: attentions[name]((sums / self._pixels).to(attentions[name].squeeze.weight.dtype)[None]).float()

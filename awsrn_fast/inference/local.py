@@ -1,8 +1,8 @@
 """Gates from the means around each pixel instead of the whole image's (TLC, Chu et al., ECCV 2022).
 
-The improved network learns its gates on patches of 32 to 64 pixels and then meets whole images, whose means say other
-things. Here every position has gates of its own, from a window as large as such a patch. Nothing is trained for it, and
-since no gate depends on the whole image any more, tiles need no gates from elsewhere.
+The improved network learns its gates on patches of 32 to 64 pixels; means over whole images differ in distribution.
+Here every position has its own gates, from a window of a patch's size. This needs no training, and since no gate
+depends on the whole image, tiles need no external gates.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def with_local_means(network: nn.Module, side: int = SIDE) -> nn.Module:
 
     Args:
         network: best in its fused form.
-        side: of the window; an image that is no larger gives the network's own result.
+        side: side of the window; an image that is no larger gives the network's own result.
     """
     gates = pooled(network)
     if not gates:
         return network
     facts, hyper = network.facts, network.hyper
-    # Half a window a layer, and as much again where windows are shifted inward.
+    # Half a window per layer, and as much again where windows are shifted inward.
     reach = side // 2 * (len(gates) + 1)
     floats = 3 + 2 * hyper["wide"] + 32 * network.channels
     facts = replace(
@@ -44,7 +44,7 @@ def with_local_means(network: nn.Module, side: int = SIDE) -> nn.Module:
 
 
 def local_gates(side: int) -> Gates:
-    """Gates ``[N, C, H, W]``, of each position from the means over the window around it."""
+    """Gates ``[N, C, H, W]``, per position from the means over the window around it."""
 
     def gates(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
         seen = [maps[i] for i in stage.pools]

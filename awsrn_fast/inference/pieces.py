@@ -1,4 +1,4 @@
-"""The size of tiles while an image is under way: halved where memory does not suffice."""
+"""Adaptive tile size: halved when memory runs out."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from awsrn_fast.errors import is_out_of_memory
 from awsrn_fast.heap import give_back
 
-from .memory import OVERHEAD, resident
+from .process_memory import OVERHEAD, resident
 from .spans import Span, parts
 
 
 class Pieces:
-    """The size of tiles, which halves when memory does not suffice.
+    """Adaptive tile size, which is halved when memory runs out.
 
     Args:
-        height, width: of a tile's own part; rounded up to ``align``.
-        align: the grid that tiles lie on; they get no smaller than it.
-        activations: bytes that a pixel takes that a tile sees.
+        height, width: size of a tile's own part; rounded up to ``align``.
+        align: grid that tiles are aligned to; also the smallest tile.
+        activations: bytes per pixel of a tile with its context.
         ceiling: bytes that the process may hold; None: not known.
     """
 
@@ -29,7 +29,7 @@ class Pieces:
         self.align, self.activations, self.ceiling = align, activations, ceiling
 
     def run(self, rows: Span, columns: Span, context: int, work: Callable[[Span, Span], None]) -> None:
-        """``work`` on a tile, or on the parts of it that are small enough."""
+        """Run ``work`` on a tile, or on parts of it that are small enough."""
         if rows.stop - rows.start > self.height or columns.stop - columns.start > self.width:
             for down in parts(rows, self.height, context, self.align):
                 for across in parts(columns, self.width, context, self.align):
@@ -46,7 +46,7 @@ class Pieces:
             sides = rows.stop - rows.start, columns.stop - columns.start
             if not is_out_of_memory(error) or max(sides) <= self.align:
                 raise
-        # Outside of the handler, whose traceback holds on to the tensors.
+        # Outside of the handler, whose traceback keeps the tensors alive.
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.height, self.width = (max(self.align, side // 2 // self.align * self.align) for side in sides)

@@ -1,4 +1,4 @@
-"""What inference asks of networks and images, which other packages give."""
+"""Protocols for networks and images, implemented in other packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from awsrn_fast.nn import Gates, Part
 
 
 class Facts(Protocol):
-    """Sizes of a network that tiles depend on, see :class:`awsrn_fast.models.Facts`."""
+    """Properties of a network that tiling depends on, see :class:`awsrn_fast.models.Facts`."""
 
     scale: int
     receptive_field: int
@@ -31,7 +31,7 @@ class Network(Protocol):
     out_dtype: torch.dtype | None
 
     def __call__(self, x: Tensor, gates: Gates = ...) -> Tensor:
-        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, with gates from elsewhere if they are given."""
+        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, with external gates if given."""
 
     def parts(self) -> list[Part]:
         """The stages of the forward; the last part is the reconstruction alone."""

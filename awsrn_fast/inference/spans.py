@@ -1,4 +1,4 @@
-"""Positions of tiles along an axis: their own parts, which cover the image once, and the context around each."""
+"""Tiles along an axis: their own parts, which partition the image, and the context around each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """Along one axis, in input pixels: the tile's own part [start, stop) and what it sees of the image, [low, high)."""
+    """A tile along one axis, in input pixels: its own part [start, stop) and with context [low, high)."""
 
     start: int
     stop: int
@@ -18,7 +18,7 @@ class Span:
 
     @property
     def own(self) -> slice:
-        """The own part within what is seen."""
+        """The own part relative to ``low``."""
         return slice(self.start - self.low, self.stop - self.low)
 
     def scaled(self, scale: int) -> Span:
@@ -31,7 +31,7 @@ def spans(length: int, tile: int, context: int, align: int = 1) -> list[Span]:
 
     Args:
         length: side of the image, at least 1.
-        tile: wanted side of a tile.
+        tile: requested side of a tile.
         context: how far a tile must see beyond its own part, where the image goes on.
         align: the grid that tiles and what they see start on.
     """

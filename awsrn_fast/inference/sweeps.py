@@ -1,7 +1,7 @@
-"""An image of any size through the network layer by layer, with gates from the means over all of it.
+"""Layer-by-layer inference on images of any size, with exact whole-image gates.
 
-Every layer is one sweep over the whole image in tiles that see no more than that layer needs; its output lies on disk,
-and its mean is known before the next layer starts. So nothing is computed twice and no gate is an approximation.
+Every layer is one sweep over the whole image in tiles with that layer's receptive field; its output is stored on disk,
+and its mean is known before the next layer starts. So nothing is computed twice and no gate is approximated.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .wrappers import Placed
 
 
 class Spill:
-    """A map ``[1, C, H, W]`` in a file without a name, which the system removes with the last reference.
+    """A map ``[1, C, H, W]`` in an anonymous temporary file, which the system removes with the last reference.
 
-    Rows of pixels of channels, in fp32; read and written by calls, since pages of a mapping would count as memory.
+    Stored as fp32 [H, W, C]; accessed by read and write calls, since mapped pages would count as memory.
     """
 
     def __init__(self, height: int, width: int, channels: int, folder: str | None) -> None:
@@ -65,7 +65,7 @@ def sweep(
         folder: for the activations, 4 * C bytes a pixel for each map of a part.
 
     Raises:
-        RunError: the folder has not room enough.
+        RunError: the folder has too little free space.
     """
     network = model.model
     folder = folder or tempfile.gettempdir()
@@ -80,7 +80,7 @@ def sweep(
 
 
 class _Pointwise:
-    """A map that is made of another when it is read: the output of a stage that sees its own position alone."""
+    """A map computed on read: the output of a pointwise stage on another map."""
 
     def __init__(self, model: Placed, layer: Callable[[Tensor], Tensor], x: Spill) -> None:
         self.model, self.layer, self.x, self.height, self.width = model, layer, x, x.height, x.width
@@ -130,7 +130,7 @@ class _Sweeps:
         return lambda *maps: stage.function(*maps, gate)[0]
 
     def _is_pointwise(self, number: int, i: int) -> bool:
-        """Whether a stage sees one position of one map, and nobody takes the mean of its output."""
+        """Whether a stage is pointwise on one map, and the mean of its output is not used."""
         part, stage = self.parts[number], self.parts[number][i]
         if stage.reach or stage.non_local is not None or len(stage.reads) > 1 or stage.reads_image:
             return False
@@ -178,9 +178,9 @@ class _Sweeps:
 
         Args:
             inputs: maps of the same size.
-            radius: how far a pixel of the output sees.
+            radius: receptive radius of an output pixel.
             layer: maps ``[1, C, h, w]`` in, one out.
-            align: grid that tiles and what they see start on.
+            align: grid that tiles and their contexts start on.
         """
         height, width, channels = self.source.height, self.source.width, self.network.channels
         out = Spill(height, width, channels, self.folder)

@@ -1,4 +1,4 @@
-"""Large images in tiles that overlap, so that memory follows the tile and not the image."""
+"""Tiled inference on large images, so that memory depends on the tile, not the image."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .sweeps import sweep
 from .wrappers import exact_context
 
 TILE = 512
-"""Default side of a tile in input pixels; images of up to its square go through whole."""
+"""Default side of a tile in input pixels; images of up to its square are not tiled."""
 REGION = 192
-"""Side of the regions that stand for an image when its gates are frozen."""
+"""Side of the regions sampled for frozen gates."""
 Stats = Literal["exact", "frozen"]
 
 
 class Tensors:
-    """A source that is in memory, ``[1, 3, H, W]``."""
+    """Source in memory, ``[1, 3, H, W]``."""
 
     def __init__(self, x: Tensor) -> None:
         self.x = x
@@ -56,9 +56,9 @@ class Deviation:
 class Tiler(nn.Module):
     """Run ``model`` over an image in tiles; each result is cropped to the tile's own part and placed, never blended.
 
-    Tiles start on the block grid of the non-local span, which is anchored at the image's (0, 0), and see
-    ``exact_context`` beyond their own part: the full receptive field, so results equal the untiled image's. The
-    improved network's channel gates are means over the whole image, so they are found before:
+    Tiles start on the block grid of the non-local span, which is anchored at the image's (0, 0), and include
+    ``exact_context`` beyond their own part: the full receptive field, so results equal the untiled image up to
+    rounding. The improved network's channel gates are means over the whole image, so they are computed first:
 
     - ``stats="exact"``: layer by layer over the whole image, with the activations on disk, see
       :func:`~awsrn_fast.inference.sweeps.sweep`.
@@ -66,13 +66,13 @@ class Tiler(nn.Module):
       :attr:`deviation` says what that changed.
 
     The result is the whole image's up to rounding (and that deviation). Only a non-local fusion of global span sees no
-    more than its tile with frozen gates. Where a device runs out of memory, tiles are halved and the work goes on.
+    more than its tile with frozen gates. If a device runs out of memory, tiles are halved and processing continues.
 
     Args:
         model: network ``[N, 3, H, W] -> [N, 3, sH, sW]`` with ``facts`` (scale, receptive_field, block, halo).
         tile: side of a tile in input pixels, or its height and width; None: never tile.
-        stats: how gates are found.
-        context: input pixels seen beyond a tile; None: ``exact_context``. Less is faster and leaves seams.
+        stats: how gates are computed.
+        context: input pixels beyond a tile; None: ``exact_context``. Less is faster and leaves seams.
         spill: folder for the activations of ``stats="exact"``; None: the system's for temporary files.
     """
 
@@ -150,7 +150,7 @@ class Tiler(nn.Module):
             self.deviation = self._deviation(regions, gates, census)
 
     def _after(self, error: Exception, height: int, width: int) -> tuple[int, int]:
-        """A tile for an image that did not go through whole."""
+        """Tile size for an image that did not fit whole."""
         align = self.facts.block or 1
         if not is_out_of_memory(error) or max(height, width) <= align:
             raise error
@@ -181,7 +181,7 @@ class Tiler(nn.Module):
 
     @torch.no_grad()
     def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Found]:
-        """Regions that stand for the image, as many pixels as a tile sees, and the gates of one run over them."""
+        """Sample regions with as many pixels as a tile, and the gates of one forward over them."""
         pixels = (pieces.height + 2 * self.context) * (pieces.width + 2 * self.context)
         while True:
             regions = torch.cat(

@@ -35,7 +35,7 @@ class Placed(nn.Module):
         device: where to put it.
         dtype: torch.float32, or bfloat16 or float16 through autocast: sums stay fp32. Weights are rounded here, once:
             make another after they change. Those that are not in fp32 are cast to it.
-        as_it_is: the model is on the device; touch nothing of it, since others may be using it.
+        as_it_is: use the model unmodified; it is on the device and may be in use elsewhere.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Placed(nn.Module):
             self.model = with_weights_in(self.model, torch.float32, (nn.Module,))
         if dtype != torch.float32:
             if self.device.type == "cpu":
-                with torch.no_grad():  # once as it is: kernels prepare the weights that are not rounded yet
+                with torch.no_grad():  # first with the original weights: kernels prepare their layouts before rounding
                     self.model(torch.zeros(1, 3, 1, 1, dtype=torch.float32, device="cpu"))
             self.model = with_weights_in(self.model, dtype)
         self.facts = model.facts
@@ -70,14 +70,14 @@ class Placed(nn.Module):
         return self.run(self.model if gates is None else partial(self.model, gates=gates), x)
 
     def run(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
-        """``function`` of maps ``[N, C, H, W]``, fp32 on the CPU, as the network itself would be run."""
+        """Run ``function`` on maps ``[N, C, H, W]``, fp32 on the CPU, with the network's device and dtype."""
         placed = [m.to(self.device).contiguous(memory_format=torch.channels_last) for m in maps]
         with self.precision():
             return function(*placed).float().cpu()
 
     @contextmanager
     def precision(self) -> Iterator[None]:
-        """No gradients, and autocast to :attr:`dtype`."""
+        """Context without gradients, with autocast to :attr:`dtype`."""
         with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             yield
 
@@ -99,8 +99,8 @@ def with_weights_in(
     Weights that are computed at every call, by weight norm, stay as they are unless all are cast.
 
     Args:
-        network: which.
-        dtype: of the copy's weights; what kernels prepared from the network's own weights stays in use if it is lower.
+        network: the network to copy.
+        dtype: the copy's weight dtype; layouts that kernels prepared from the original weights are kept if it is lower.
         kinds: modules whose weights are cast.
     """
     twin = sharing(network)
@@ -121,7 +121,7 @@ def with_weights_in(
 
 
 class SelfEnsemble(nn.Module):
-    """Mean over the eight flips and quarter turns of ``x``, each turned back (Timofte et al., CVPR 2016).
+    """Mean over the eight flips and rotations of ``x``, each transformed back (Timofte et al., CVPR 2016).
 
     Goes outside a tiling wrapper, so that every view is tiled from its own (0, 0), as a whole image would be.
     """

@@ -1,1 +1,1 @@
-"""What ``python -m awsrn_fast.info`` prints: what is installed, what would run here and why the rest would not."""
+"""Report of the installation, the available backends and why others are unavailable: ``python -m awsrn_fast.info``."""

@@ -13,7 +13,7 @@ from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import results
 from awsrn_fast.models import facts_table
 
-from .report import report
+from .environment import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

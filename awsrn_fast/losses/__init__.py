@@ -1,4 +1,4 @@
-"""What a network is trained to minimise: pixel, perceptual and adversarial losses (eq. 13-15), and their stages."""
+"""Training losses: pixel, perceptual and adversarial losses (eq. 13-15), and their stages."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimises: ``-log D(x) - log(1 - D(G(z)))``, z the LR image, mean over the batch each.
+    """The discriminator's loss: ``-log D(x) - log(1 - D(G(z)))``, z the LR image, mean over the batch each.
 
     Args:
         real: logits ``[N, 1]`` of photographs.
@@ -17,9 +17,9 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """What the generator minimises: ``-log D(G(z))``, mean over the batch.
+    """The generator's loss: ``-log D(G(z))``, mean over the batch.
 
-    The non-saturating form: ``log(1 - D(G(z)))`` of eq. 14 has next to no gradient while the discriminator wins.
+    The non-saturating form: ``log(1 - D(G(z)))`` of eq. 14 has almost no gradient while the discriminator wins.
 
     Args:
         fake: logits ``[N, 1]`` of the generator's output.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 PATCH = 192
-"""Side of the HR patches that it judges, in pixels."""
+"""Side of its input patches, HR pixels."""
 
 _WIDTHS = (64, 128, 256, 512, 512)
 _SLOPE = 0.2

@@ -1,4 +1,4 @@
-"""Perceptual loss: how far two images are apart in VGG19's features (eq. 13)."""
+"""Perceptual loss: distance of two images in VGG19's features (eq. 13)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from awsrn_fast.errors import UserError
 
 FILE_NAME = "vgg19-dcbb9e9d.pth"
 SHA256 = "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44"
-"""Of torchvision's ``VGG19_Weights.IMAGENET1K_V1``; its first eight digits are in the file's name."""
+"""SHA-256 of torchvision's ``VGG19_Weights.IMAGENET1K_V1``; its first eight digits are in the file's name."""
 
 SOURCE = (
     f"torchvision's VGG19_Weights.IMAGENET1K_V1, {FILE_NAME} (SHA-256 {SHA256}), "
@@ -51,7 +51,7 @@ class VGG19Features(nn.Module):
         layers: names such as "conv5_4"; the network is built as deep as the deepest of them.
 
     Raises:
-        UserError: a layer that VGG19 has not; a file that is missing, cut short or holds something else.
+        UserError: a layer that VGG19 does not have; a file that is missing, truncated or something else.
     """
 
     mean: Tensor
@@ -154,7 +154,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         TypeError,
         AttributeError,
     ) as error:
-        # Not torch's own words: they recommend weights_only=False, which lets the file run code.
+        # Not torch's own message, which recommends weights_only=False, which lets the file run code.
         raise UserError(
             f"cannot read VGG19 weights {path}: cut short, or not a file of tensors alone; take {SOURCE}"
         ) from error

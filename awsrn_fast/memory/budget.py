@@ -1,4 +1,4 @@
-"""From the allocator's peak to what a device must have: assumptions by name, and sizes as people write them."""
+"""Device memory required for an allocator peak, its assumptions, and parsing of sizes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MIB, GIB = 2**20, 2**30
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What fake tensors cannot tell. None of it was measured on the device in question; each can be given.
+    """Overheads that fake tensors cannot show. None was measured on the device in question; each can be overridden.
 
     Attributes:
-        context: bytes taken before the first tensor.
-        workspace: bytes that libraries hold all the time.
-        scratch: largest room that a convolution asks for while it runs, in units of the largest tensor.
-        fragmentation: share of the allocator's bytes that lie idle between the blocks in use.
+        context: bytes allocated before the first tensor.
+        workspace: bytes that libraries hold permanently.
+        scratch: largest workspace of a convolution, relative to the largest tensor.
+        fragmentation: share of the allocator's bytes lost to fragmentation.
     """
 
     context: int
@@ -55,7 +55,7 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a device must have, by where they go."""
+    """Required device memory in bytes, by purpose."""
 
     allocated: int
     context: int
@@ -64,21 +64,21 @@ class Need:
 
     @property
     def total(self) -> int:
-        """All of them together."""
+        """Sum of all parts."""
         return self.allocated + self.context + self.workspace + self.margin
 
 
 def need(prediction: Prediction, assumed: Assumptions) -> Need:
-    """What a device must have for a predicted peak."""
+    """Required device memory for a predicted peak."""
     workspace = assumed.workspace + round(assumed.scratch * prediction.largest)
     return Need(prediction.peak, assumed.context, workspace, round(assumed.fragmentation * prediction.peak))
 
 
 def parse_size(text: str) -> int:
-    """Bytes of "11GB", "512 MiB", "0.5g"; every unit is a power of 1024, as makers of cards and torch count.
+    """Bytes of "11GB", "512 MiB", "0.5g"; every unit is a power of 1024, as vendors and torch count.
 
     Raises:
-        UserError: no such size.
+        UserError: not a valid size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?\s*", text, re.IGNORECASE)
     size = found and round(float(found[1]) * 1024 ** ("kmgt".index(found[2].lower()) + 1))
@@ -88,5 +88,5 @@ def parse_size(text: str) -> int:
 
 
 def show_size(size: int) -> str:
-    """Bytes as people read them: "812 MB", "10.3 GB"; powers of 1024."""
+    """A byte count for display: "812 MB", "10.3 GB"; powers of 1024."""
     return f"{size / GIB:.2f} GB" if size >= GIB else f"{size / MIB:.0f} MB"

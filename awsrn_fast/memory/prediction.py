@@ -30,8 +30,8 @@ class Target:
 
     Attributes:
         device: "cpu" or "cuda".
-        capability: of the CUDA device; None on a CPU.
-        dtype: of the autocast; torch.float32: none.
+        capability: compute capability; None on a CPU.
+        dtype: autocast dtype; torch.float32: no autocast.
     """
 
     device: str = "cuda"
@@ -58,7 +58,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Bytes that the allocator has given out at the peak, by what they hold.
+    """Bytes allocated at the peak, by content.
 
     Attributes:
         weights: parameters and buffers, of every network.
@@ -78,7 +78,7 @@ class Prediction:
 
     @property
     def peak(self) -> int:
-        """All of them together."""
+        """Sum of all parts."""
         return self.weights + self.average + self.optimizer + self.batch + self.work
 
 
@@ -107,7 +107,7 @@ def predict_training(
         ema: whether averaged weights are kept.
         beside: other modules on the device, such as a discriminator; they lose their contents. Those of their
             parameters that require gradients are trained, too.
-        gradients: how the gradients come about; None: stage P, the L1 loss alone.
+        gradients: function that computes the gradients; None: stage P, the L1 loss alone.
     """
     model = network.create().train()
     with _tracking(target) as tracker:
@@ -142,7 +142,7 @@ def _pixel_gradients(model, lr_image: Tensor, hr_image: Tensor, channels_last: b
 
 
 def _pixel_loss(model, lr_image: Tensor, hr_image: Tensor, channels_last: bool, dtype: torch.dtype) -> Tensor:
-    # By itself, as in the training step, so that the output lives only as long as the gradient needs it.
+    # Separate function, as in the training step, so that the output lives only as long as the gradient needs it.
     if channels_last:
         lr_image = lr_image.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
@@ -173,7 +173,7 @@ def predict_inference(network: Network, target: Target, height: int, width: int,
 
 
 def _emptied(model: nn.Module) -> nn.Module:
-    """The module with new tensors of the same shapes and layouts in place of its own."""
+    """The module with its tensors replaced by new ones of the same shapes and layouts."""
     for module in model.modules():
         for table in (module._parameters, module._buffers):
             for name, old in table.items():
@@ -191,7 +191,7 @@ def _like(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def _tracking(target: Target) -> Iterator[Tracker]:
-    """Fake tensors that are counted as the target's allocator would.
+    """Context with fake tensors, counted as by the target's allocator.
 
     They are on the CPU whatever the target, since builds of torch without CUDA compute nothing on fake CUDA tensors;
     sizes and lifetimes are the same. What depends on the device is told: the choice of backends, and the allocator's
@@ -204,5 +204,5 @@ def _tracking(target: Target) -> Iterator[Tracker]:
         FakeTensorMode(),
         tracker,
     ):
-        warnings.simplefilter("ignore")  # that a GPU runs the reference is said where it does
+        warnings.simplefilter("ignore")  # no warning that a GPU runs the reference; that is reported when it does
         yield tracker

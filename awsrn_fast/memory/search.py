@@ -9,10 +9,10 @@ def largest(cost: Callable[[int], int], limit: int, step: int = 1, power: int = 
     """The largest multiple of ``step``, at most ``most``, whose cost is within the limit; 0 if none is.
 
     Args:
-        cost: does not fall when its argument grows.
+        cost: a non-decreasing function.
         limit: what the cost may be.
         step: the grid.
-        power: the cost is about ``a + b * size**power``; only says where to look, bisection does the rest.
+        power: the cost is about ``a + b * size**power``; only used for guesses; bisection guarantees the result.
         most: where to stop.
     """
     costs: dict[int, int] = {}
@@ -28,7 +28,7 @@ def largest(cost: Callable[[int], int], limit: int, step: int = 1, power: int = 
     evaluations = 0
     while high - low > 1:
         guess = 2 * low if len(costs) < 2 else _where(costs, low, limit, power)
-        if evaluations >= 8:  # the guesses have not closed in: the cost has a bend
+        if evaluations >= 8:  # the guesses do not converge: the cost has a kink
             guess = (low + high) // 2 if high <= top else 2 * low
         guess = min(max(guess, low + 1), high - 1)
         if fits(guess):

@@ -1,4 +1,4 @@
-"""The bytes that live tensors hold, from one operator to the next; for real and for fake tensors."""
+"""Tracking of the bytes held by live tensors, real or fake, after each operator."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 
 class Tracker(TorchDispatchMode):
-    """Counts the storage of every tensor that an operator returns, until the storage is freed.
+    """Counter of the storage of every tensor that an operator returns, until it is freed.
 
-    What an operator allocates and frees inside itself is not seen. With fake tensors, enter it after the
+    An operator's internal temporaries are not counted. With fake tensors, enter it after the
     FakeTensorMode, so that it sees what the program asked for and not the fakes' own bookkeeping.
 
     Args:

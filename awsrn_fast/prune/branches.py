@@ -1,4 +1,4 @@
-"""What each branch of the reconstruction (AWMS) contributes, and the network without some of them."""
+"""Contribution of each branch of the reconstruction (AWMS), and removal of branches."""
 
 from __future__ import annotations
 

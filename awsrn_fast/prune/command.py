@@ -1,4 +1,4 @@
-"""``python -m awsrn_fast.prune``: weak branches of the reconstruction, measured and left out, and what that saves."""
+"""``python -m awsrn_fast.prune``: measuring and removing weak branches of the reconstruction."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
+    """Run the command; returns the exit status. Raises UserError on wrong usage, before any computation."""
     args = parser().parse_args(argv)
     if args.out.suffix != ".safetensors":
         raise UserError(f"cannot write {args.out}: the suffix must be .safetensors")

@@ -18,7 +18,7 @@ from .outcome import Outcome, judged
 
 NETWORKS = ("improved-s-x4", "awsrn-s-x4")
 LEVEL = 1 / 255
-"""A grey level. Networks are allowed a hundredth of one in fp32, half a one in 16 bits (rms)."""
+"""A gray level. Networks are allowed a hundredth of one in fp32, half a one in 16 bits (rms)."""
 
 
 def picture(h: int = 40, w: int = 52) -> Tensor:

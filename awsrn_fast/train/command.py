@@ -27,13 +27,13 @@ from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
 
-from .adversarial import AdversarialStep, large_enough
-from .budget import Budget
+from .adversarial_step import AdversarialStep, large_enough
 from .config_file import read_options, with_contents
+from .discriminator_state import DiscriminatorState
 from .distributed import World, joined, local_device
 from .loader import changed_images, open_images
 from .lock import RunLock
-from .opponent import Opponent
+from .memory_limit import Budget
 from .options import early_parser, parser
 from .schedule import phases
 from .state import NAME, PREVIOUS, Learner, has_state, read_state
@@ -49,33 +49,33 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(config.run_folder)
     if has_state(folder) and not config.resume:
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
-    # Of several processes the first one writes, and the others wait for it before their first step.
+    # Only the first of several processes writes; the others wait for it before their first step.
     with RunLock(folder) if place().is_first else contextlib.nullcontext() as lock:
         return _train(config, folder, lock)
 
 
 def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
-    if has_state(folder) and not config.resume:  # another run came to its checkpoint meanwhile
+    if has_state(folder) and not config.resume:  # another run has written a checkpoint in the meantime
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
     device = pick_device(local_device(config.device))
     dtype = pick_dtype(config.dtype, device)
     learner = Learner(_network(config).to(device), config.ema, dtype == torch.float16, config.betas)
     if config.is_adversarial:
-        learner.opponent = Opponent(config, device)
+        learner.discriminator_state = DiscriminatorState(config, device)
     learner.model.checkpointing = config.checkpoint_activations
     if config.channels_last:
         learner.model.to(memory_format=torch.channels_last)
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
-        budget = Budget(config, device, dtype, world, learner.opponent) if config.memory_limit else None
+        budget = Budget(config, device, dtype, world, learner.discriminator_state) if config.memory_limit else None
         if budget is not None:
             budget.check_steps()
         if config.resume:
             _resume(learner, folder, config.rewind, world)
         photos, validation = open_images(config, world)
         if config.is_adversarial:
-            photos = _for_opponent(photos, config, learner.opponent, world)
+            photos = _for_discriminator(photos, config, learner.discriminator_state, world)
         if budget is not None:
             budget.check_validation(validation)
         validator = Validator(validation, config.scale, device)
@@ -143,7 +143,7 @@ def read_config(arguments: list[str]) -> Config:
 
 
 def _from_anywhere(config: Config) -> Config:
-    """The configuration with absolute paths, so that the run can go on from another working folder."""
+    """The configuration with absolute paths, so that the run can be resumed from another working directory."""
 
     def absolute(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name if name == SAMPLE and not os.path.exists(name) else os.path.abspath(name) for name in names)
@@ -199,16 +199,16 @@ def _network(config: Config) -> SuperResolution:
 
 
 def _take_body(model: SuperResolution, start: SuperResolution) -> None:
-    """Weights from a network of another scale: only skip and reconstruction, whose sizes hang on it, start fresh."""
+    """Load weights of a network of another scale; skip and reconstruction, whose shapes depend on it, start fresh."""
     shared = {k: v for k, v in start.state_dict().items() if not k.startswith(("skip.", "tail."))}
     missing, unexpected = model.load_state_dict(shared, strict=False)
     assert not unexpected and all(name.startswith(("skip.", "tail.")) for name in missing)
 
 
 def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
-    """Load the run's state, or with ``rewind`` the one before; say what is not as it was."""
+    """Load the run's state, or with ``rewind`` the previous one; report what has changed since."""
     path, previous = folder / NAME, folder / PREVIOUS
-    if rewind or not path.exists():  # a kill between the two renames of a save leaves the previous one alone
+    if rewind or not path.exists():  # a kill between the two renames of a save leaves only the previous one
         path = previous
     try:
         content = read_state(path)
@@ -218,8 +218,8 @@ def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
         good = read_state(previous)["iteration"]
         raise UserError(f"{error}. The state before it, of iteration {good}, is good: add --rewind") from error
     differences = learner.restore(content)
-    if learner.opponent is not None:
-        learner.opponent.check_resumed()
+    if learner.discriminator_state is not None:
+        learner.discriminator_state.check_resumed()
     if not world.is_first:
         return
     for line in differences:
@@ -227,11 +227,11 @@ def _resume(learner: Learner, folder: Path, rewind: bool, world: World) -> None:
     console.print(f"going on from iteration {learner.iteration} of {path}")
 
 
-def _for_opponent(photos: Photos, config: Config, opponent: Opponent, world: World) -> Photos:
-    """The photos that the discriminator can judge; says which losses are minimised and what is left out."""
+def _for_discriminator(photos: Photos, config: Config, discriminator_state: DiscriminatorState, world: World) -> Photos:
+    """The photos large enough for the discriminator; reports which losses are minimised and what is left out."""
     photos, remark = large_enough(photos, config.patch)
     if world.is_first:
-        for line in (*opponent.describe(), *([remark] if remark else [])):
+        for line in (*discriminator_state.describe(), *([remark] if remark else [])):
             console.print(line)
     return photos
 

@@ -1,4 +1,4 @@
-"""YAML files with options, as people write them."""
+"""Reading of options from YAML files, lenient about notation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LISTS = {field.name for field in dataclasses.fields(Config) if isinstance(field
 
 
 def read_options(path: str | Path) -> dict[str, Any]:
-    """Options by the name of their field.
+    """Options by field name.
 
     A single value may stand for a list of one, ``data: DIV2K``, and hyphens for underscores.
 
     Raises:
-        UserError: the file cannot be read or is no such YAML; names it, and the key where it is one's fault.
+        UserError: the file cannot be read or is not such YAML; names it, and the key at fault if any.
     """
     try:
         content = yaml.safe_load(Path(path).read_bytes().decode("utf-8-sig"))
@@ -49,7 +49,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
 
 
 def with_contents(arguments: Sequence[str]) -> list[str]:
-    """A command line whose ``--config`` has the file's options, as JSON, in place of its name."""
+    """The command line with the file name after ``--config`` replaced by the file's options as JSON."""
     return list(_with_contents(iter(arguments)))
 
 

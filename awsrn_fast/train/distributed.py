@@ -1,4 +1,4 @@
-"""Several processes, one run: ``torchrun --nproc-per-node N -m awsrn_fast.train``."""
+"""Distributed training: ``torchrun --nproc-per-node N -m awsrn_fast.train``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from awsrn_fast.launcher import Place, place
 # Longer than any validation on the first process; a process that dies is noticed at once all the same: torchrun ends
 # the others, and gloo sees the connection close.
 TIMEOUT = timedelta(minutes=30)
-# For all to be there: without the others, such as with another job's variables, nobody waits for half an hour.
+# Timeout for all to join: with another job's leftover variables nobody should wait for half an hour.
 GATHERING = timedelta(minutes=5)
 
 
@@ -32,21 +32,21 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes the files and speaks to the user."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def share(self, batch: int) -> int:
-        """This process's part of a batch, the same for all.
+        """This process's share of a batch, equal for all.
 
         Raises:
-            UserError: the batch cannot be shared evenly; gradients would not be those of one process.
+            UserError: the batch cannot be divided evenly; gradients would differ from those of one process.
         """
         if batch % self.size:
             raise UserError(f"a batch of {batch} patches cannot be shared by {self.size} processes: choose a multiple")
         return batch // self.size
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether it is set in any process; all processes get the same answer."""
+        """For each flag, whether any process has set it (all-reduce)."""
         if self.size == 1:
             return list(flags)
         votes = torch.tensor([float(flag) for flag in flags], dtype=torch.float32, device=_device())
@@ -68,7 +68,7 @@ class World:
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[World]:
-    """The world that torchrun's environment variables describe; one process without them."""
+    """The world described by torchrun's environment variables; a single process without them."""
     here = place()
     if here.size == 1:
         yield World()
@@ -103,10 +103,10 @@ def local_device(name: str) -> str:
 
 @contextlib.contextmanager
 def lost_peer() -> Iterator[None]:
-    """End this process with one line where another one's death makes communication fail.
+    """Context that ends this process with one line if communication fails because a peer died.
 
-    At once, by os._exit: taken apart in order, gloo can wait for ever for the work that it had begun, and torchrun's
-    signal, which comes at the same time, would take the place of the reason.
+    Immediately, by os._exit: in an orderly shutdown gloo may wait for ever for pending operations, and torchrun's
+    signal, which arrives at the same time, would replace the reason.
     """
     try:
         yield

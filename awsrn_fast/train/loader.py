@@ -1,4 +1,4 @@
-"""From photographs to batches on the device."""
+"""Loading of training data: from photographs to batches on the device."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
 
 
 def open_images(config: Config, world: World) -> tuple[Photos, Photos]:
-    """The photographs to learn from, and those to validate on: ``valid``, or what the training data hold out.
+    """Training and validation photographs; the latter from ``valid``, or held out from the training data.
 
-    Broken images are named and left out, copies of validation images, too.
+    Broken images are reported and left out, and so are training copies of validation images.
     """
     photos = _open(config.data, config, "train", world)
     if not config.valid:
@@ -45,7 +45,7 @@ def open_images(config: Config, world: World) -> tuple[Photos, Photos]:
 
 
 def changed_images(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """A line for each kind of images, training and validation, that is not what the run began with."""
+    """A line for each of training and validation images that differ from those the run started with."""
     changed = [name for name, found in before.items() if found != now[name]]
     return [
         f"other {name} images than the run began with ({before[name]}; now {now[name]}): it goes on with these"
@@ -58,7 +58,7 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """``(lr [B, 3, P, P], hr [B, 3, s*P, s*P])`` in [0, 1] on ``device`` for every iteration from ``start`` on.
 
-    B is this process's share of the batch; together the processes draw what one would.
+    B is this process's share of the batch; the union over processes is the single-process batch.
     """
     with console.status("measuring which patches are hard, once"):
         fass = config.fass_fraction if config.fass else 0.0
@@ -71,7 +71,7 @@ def batches(
         num_workers=automatic if config.workers < 0 else config.workers,
         pin_memory=device.type == "cuda",
         worker_init_fn=_outlast_signals,
-        generator=torch.Generator(),  # of its own: it would draw from the global one, which a resumed run restores
+        generator=torch.Generator(),  # its own: the default draws from the global one, which a resumed run restores
     )
     for pair in _ahead(iter(loader)):
         lr, hr = (t.to(device, non_blocking=True).float().div_(255) for t in pair)
@@ -79,9 +79,9 @@ def batches(
 
 
 def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
-    """The items of ``source``, the next ones made in a thread while the caller works on the one before.
+    """The items of ``source``, prefetched in a thread while the caller works on the previous one.
 
-    The network computes without the interpreter's lock, so without worker processes too the samples cost no time.
+    The network releases the GIL while it computes, so sampling is hidden even without worker processes.
     """
     with ThreadPoolExecutor(1) as pool:
         coming = deque(pool.submit(next, source, None) for _ in range(depth))
@@ -99,7 +99,7 @@ def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
 
 
 def _outlast_signals(worker: int) -> None:
-    """Leave it to the run to end its workers: a signal to the whole group must not take its last samples."""
+    """Ignore signals in a worker; the run ends its workers, which must survive a signal to the whole process group."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
@@ -120,7 +120,7 @@ class _Batches(Dataset):
 
 
 def _open(folders: tuple[str, ...], config: Config, split: str | None, world: World) -> Photos:
-    # Patches to learn from are degraded one by one; those to validate on once, by what is in them.
+    # Training patches are degraded individually; validation images once, seeded by their content.
     degradation = None if split == "train" else config.degradation
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
     with Progress(*_COLUMNS, console=console, transient=True, disable=not world.is_first) as bar:

@@ -1,11 +1,11 @@
-"""One run in one folder: a lock that a dead process does not hold, on local disks and on those of a network.
+"""A lock that admits one run per folder and is released when its process dies, on local and network disks.
 
-What holds where: on a disk with POSIX locks (local ones, NFS with its lock service, Lustre, SMB) the kernel's lock on
-``run.lock`` decides, and it ends with the process, however that ends. Some network disks keep such locks for each
-machine alone, or have none. So ``run.owner`` says who holds it, and the holder counts up a number there: another
-machine watches for some seconds whether that number moves, which needs no common clock. Where the kernel gives no lock
-at all, two runs that start at the same moment are told apart by what the file says a little later. A holder that finds
-another's name there stops before it writes anything more.
+Mechanisms: on a disk with POSIX locks (local ones, NFS with its lock service, Lustre, SMB) the kernel's lock on
+``run.lock`` decides, and it is released with the process. Some network disks keep such locks per machine, or have none.
+So ``run.owner`` names the holder, which increments a heartbeat counter there: another machine watches for some seconds
+whether it changes, which needs no synchronised clocks. Without kernel locks, of two runs that start at the same moment
+the one whose name is in the file a little later wins. A holder that finds another name there stops before it writes
+anything more.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ except ModuleNotFoundError:  # Windows
 
 LOCK, OWNER = "run.lock", "run.owner"
 BEAT = 2.0
-"""Seconds between two counts."""
+"""Seconds between two heartbeats."""
 WATCH = 4 * BEAT
-"""Seconds within which a holder that lives has counted, on a disk that shows it late, too."""
+"""Seconds within which a live holder's heartbeat is visible, even on a disk with stale caches."""
 _held: set[tuple[int, int]] = set()
 """Lock files of this process, which POSIX locks do not keep apart."""
 
 
 class RunLock:
-    """Context around everything that writes into a run's folder.
+    """Lock as a context around everything that writes into a run's folder.
 
     Args:
-        folder: of the run; made if missing.
+        folder: the run's folder; created if missing.
 
     Raises:
         UserError: another process has a run in this folder; says which.
@@ -69,7 +69,7 @@ class RunLock:
         except OSError as error:
             raise RunError(f"cannot write into {self.folder}: {error.strerror or error}") from error
         _held.add(_identity(self._descriptor))
-        # What an earlier run that was killed has left; nobody else writes here now.
+        # Leftovers of an earlier killed run; nobody else writes here now.
         for place in (self.folder, self.folder / "samples"):
             remove_leftovers(place)
         self._beat = threading.Thread(target=self._count, daemon=True)
@@ -112,11 +112,11 @@ class RunLock:
             with suppress(FileNotFoundError):
                 if _identity(descriptor) == _identity(path):
                     return descriptor, by_kernel
-            os.close(descriptor)  # its holder has ended and removed it meanwhile
+            os.close(descriptor)  # its holder has ended and removed it in the meantime
 
     def _take(self, by_kernel: bool) -> None:
         before = self._read()
-        # Of this machine's processes the kernel knows that none lives.
+        # The kernel's lock rules out a live holder on this machine.
         if before and not (by_kernel and before["host"] == self._me["host"]) and self._lives(before):
             raise self._refusal()
         self._write(0)
@@ -136,7 +136,7 @@ class RunLock:
     def _count(self) -> None:
         beats = 0
         while not self._ended.wait(BEAT):
-            with suppress(OSError):  # a network disk that is away for a while
+            with suppress(OSError):  # a network disk that is temporarily unavailable
                 now = self._read()
                 if now and now["token"] != self._me["token"]:
                     self._lost = now
@@ -148,7 +148,7 @@ class RunLock:
         self._owner.write_text(json.dumps(self._me | {"beats": beats}), encoding="utf-8")
 
     def _read(self) -> dict[str, Any]:
-        """What the holder wrote, as it is on the disk now; empty if that is nothing."""
+        """The holder's entry, freshly read from disk; empty if there is none."""
         try:
             found = json.loads(self._owner.read_text(encoding="utf-8"))
             return found if found.keys() >= {"host", "process", "token"} else {}

@@ -23,9 +23,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "machine": ("device", "dtype", "workers", "memory_limit", "checkpoint_activations", "channels_last", "compile"),
     "reports": ("checkpoint_every", "validate_every", "log_every", "tensorboard", "profile"),
 }
-"""Title and fields of the groups that ``--help`` shows; what is in none of them stands before."""
+"""Titles and fields of ``--help``'s groups; fields in none of them come first."""
 VALUES = {int: "N", float: "X", str: "TEXT", bool: "{true,false}"}
-"""What stands for a value of each type."""
+"""Metavar of each type."""
 NAMED = {
     "out": "DIR",
     "init": "WEIGHTS",
@@ -36,11 +36,11 @@ NAMED = {
     "dtype": "NAME",
     "memory_limit": "SIZE",
 }
-"""What stands for the values of these fields."""
+"""Metavar of these fields."""
 
 
 class _Help(DefaultHelpFormatter):
-    """A line of help with its default as it would be typed."""
+    """Formatter that shows each option's default as it would be typed."""
 
     def _expand_help(self, action: argparse.Action) -> str:
         default = action.default
@@ -88,7 +88,7 @@ def _add(group: Any, field: dataclasses.Field, kind: Any) -> None:
 
 
 def early_parser() -> argparse.ArgumentParser:
-    """Reads the two options that decide on the defaults of all others."""
+    """Parser of the two options that determine the defaults of all others."""
     made = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     made.add_argument("--preset")
     made.add_argument("--resume", action="store_true")

@@ -1,4 +1,4 @@
-"""What happens at which iteration, as pure functions: patch and batch size, learning rate."""
+"""The training schedule as pure functions of the iteration: patch and batch size, learning rate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from awsrn_fast.config import Config
 
 
 class Phase(NamedTuple):
-    """Part of the training with one patch and batch size; ``start`` is its first iteration."""
+    """Part of the training with constant patch and batch size; ``start`` is its first iteration."""
 
     start: int
     patch: int
@@ -35,7 +35,7 @@ def phase_at(iteration: int, config: Config) -> Phase:
 
 
 def cycle_ends(config: Config) -> list[int]:
-    """Iterations done at the end of each SGDR cycle; the weights are at a minimum there, so they are validated."""
+    """Iterations completed at the end of each SGDR cycle, where the learning rate is lowest; always validated."""
     if not config.sgdr:
         return [config.iterations]
     return sorted({-(-config.iterations * (i + 1) // config.cycles) for i in range(config.cycles)})

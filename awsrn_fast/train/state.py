@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on: one file, replaced whole."""
+"""The training state that a resumed run needs: one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.models import SuperResolution
 
-from .opponent import Opponent
+from .discriminator_state import DiscriminatorState
 
 FORMAT = 2
 NAME, PREVIOUS = "state.pt", "state.previous.pt"
 
 
 class Learner:
-    """The network in training with its average, optimiser, gradient scaler and counters.
+    """Training state: the network, its average, optimiser, gradient scaler and counters.
 
     Args:
         model: network in its training form, on its device.
         ema: decay of the average; 0: the average is the network itself.
-        scale_gradients: for fp16.
-        betas: of Adam.
+        scale_gradients: whether to use gradient scaling (fp16).
+        betas: Adam's betas.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Learner:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=0.0, betas=betas, eps=1e-8, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=scale_gradients)
         self.average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=_average(ema)) if ema else None
-        self.opponent: Opponent | None = None
+        self.discriminator_state: DiscriminatorState | None = None
         """In the adversarial stages."""
         self.iteration = 0
         """Steps done."""
@@ -63,7 +63,7 @@ class Learner:
         return self.model if self.average is None else self.average.module
 
     def save(self, folder: Path) -> None:
-        """Write everything to the folder's ``state.pt``, whole or not at all; the one before stays beside it."""
+        """Write everything to the folder's ``state.pt``, atomically; the previous one is kept next to it."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         counters = {name: getattr(self, name) for name in _COUNTERS}
         network = {"network": self.model.network, "hyper": self.model.hyper}
@@ -72,17 +72,17 @@ class Learner:
         with replacing(folder / NAME) as beside:
             try:
                 torch.save(content | network | counters | parts, beside)
-            except RuntimeError as error:  # what torch's writer makes of a full disk
+            except RuntimeError as error:  # raised by torch's writer on a full disk
                 advice = "no room left? The state before it is untouched: make room and resume"
                 raise RunError(f"cannot write {folder / NAME}: {advice}") from error
             if (folder / NAME).exists():
                 os.replace(folder / NAME, folder / PREVIOUS)
 
     def restore(self, content: dict[str, Any]) -> list[str]:
-        """Take everything from what :meth:`save` wrote and :func:`read_state` read.
+        """Restore everything that :meth:`save` wrote and :func:`read_state` read.
 
         Returns:
-            In what this machine differs from the one that wrote it, a line each: results may then differ.
+            Differences between this machine and the one that wrote it, a line each: results may then differ.
 
         Raises:
             UserError: it is the state of another network.
@@ -93,14 +93,15 @@ class Learner:
             part.load_state_dict(content[name])
         for name in _COUNTERS:
             setattr(self, name, content[name])
-        self.images = content.get("images", {})  # states of earlier versions have none
+        self.images = content.get("images", {})  # absent in states of earlier versions
         _restore_random_states(content["random"])
         now = machine(self.model.mean.device)
         return [f"{key}: {old} then, {now[key]} now" for key, old in content["machine"].items() if now[key] != old]
 
-    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | Opponent]:
+    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | DiscriminatorState]:
         parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
-        parts |= {"average": self.average, "opponent": self.opponent}
+        # "opponent" is the key in the files of earlier runs.
+        parts |= {"average": self.average, "opponent": self.discriminator_state}
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -108,7 +109,7 @@ _COUNTERS = ("iteration", "best", "psnr", "skipped", "overflows", "losses")
 
 
 def has_state(folder: Path) -> bool:
-    """Whether a run in this folder has come to a checkpoint."""
+    """Whether a run in this folder has written a checkpoint."""
     return (folder / NAME).exists() or (folder / PREVIOUS).exists()
 
 
@@ -130,7 +131,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What must be the same for the same bits: versions, device, threads, instruction set."""
+    """What bitwise reproducibility depends on: versions, device, threads, instruction set."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
     return {
         "awsrn_fast": awsrn_fast.__version__,
@@ -142,7 +143,7 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def _random_states() -> dict[str, Any]:
-    # The samples need none, they are functions of seed and iteration; this is for whatever a layer may draw.
+    # Sampling needs none, being a function of seed and iteration; this is for layers that use randomness.
     return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 

@@ -21,13 +21,13 @@ class Step:
 
     Args:
         config: learning rate, clipping, memory format.
-        learner: what is changed.
-        dtype: of the autocast; float32: none.
+        learner: the training state that is updated.
+        dtype: autocast dtype; float32: no autocast.
         world: the processes that share a batch; gradients are averaged over them.
     """
 
     columns: tuple[str, ...] = ()
-    """Names of the figures that a step takes down beside the loss."""
+    """Names of the figures that a step records besides the loss."""
 
     def __init__(self, config: Config, learner: Learner, dtype: torch.dtype, world: World) -> None:
         self.config, self.learner, self.dtype, self.world = config, learner, dtype, world
@@ -61,17 +61,17 @@ class Step:
         return losses[0] if self._update(losses) else None
 
     def figures(self) -> dict[str, float]:
-        """Means, over the steps since the last call, of what the step takes down; empty if there were none."""
+        """Means of the recorded figures over the steps since the last call; empty if there were none."""
         return {}
 
     def gradients(self, lr_image: Tensor, hr_image: Tensor) -> list[Tensor]:
-        """Compute the gradients; the losses that they come from, detached, the network's first."""
+        """Compute the gradients; returns the losses, detached, the network's first."""
         loss = self.loss(lr_image, hr_image)
         self.backward(loss)
         return [loss.detach()]
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of a loss, scaled where the dtype needs it."""
+        """Backward pass of a loss, with gradient scaling where the dtype needs it."""
         with torch.profiler.record_function("backward"):
             self.learner.scaler.scale(loss).backward()
 
@@ -94,7 +94,7 @@ class Step:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _update(self, losses: list[Tensor]) -> bool:
-        """Change the weights; False, and nothing changed, if loss or gradient is not finite."""
+        """Update the weights; returns False, with nothing changed, if loss or gradient is not finite."""
         learner = self.learner
         with torch.profiler.record_function("update"):
             limit = self.config.clip or float("inf")
@@ -103,7 +103,7 @@ class Step:
                 learner.scaler.unscale_(optimizer)
                 weights = [weight for group in optimizer.param_groups for weight in group["params"]]
                 norms.append(torch.nn.utils.clip_grad_norm_(weights, limit))
-            # With scaled gradients an infinite norm is the scaler's own affair: it skips the step and scales less.
+            # With gradient scaling an infinite norm is left to the scaler, which skips the step and lowers the scale.
             finite = torch.isfinite(sum(losses if learner.scaler.is_enabled() else losses + norms))
             if any(self.world.any(not finite.item())):
                 learner.scaler.update()

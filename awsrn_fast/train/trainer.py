@@ -1,4 +1,4 @@
-"""The training loop: steps, validations, checkpoints, and an end that loses nothing."""
+"""The training loop: steps, validations, checkpoints, and graceful interruption."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from awsrn_fast.files import replacing
 from .distributed import World
 from .loader import batches
 from .lock import RunLock
-from .report import Metrics, progress_bar, save_samples
+from .logs import Metrics, progress_bar, save_samples
 from .schedule import cycle_ends, learning_rate
 from .state import Learner
 from .step import Step
 from .validation import Validator
 
 SHOWN = ("perceptual", "adversarial", "discriminator")
-"""Of losses.csv, what has a place in the progress line."""
+"""Columns of losses.csv that the progress line shows."""
 
 PATIENCE = 2.0
 """Seconds within which a second SIGINT is torchrun's copy of the first."""
@@ -40,17 +40,17 @@ GIVE_UP_AFTER = 50
 
 
 class Trainer:
-    """Runs a configuration to its end, or to the interruption.
+    """Training of a configuration to its end or an interruption.
 
     Args:
         config: the run.
         learner: network, optimiser and counters, new or as resumed.
-        step: learns from one batch.
+        step: performs one optimiser step.
         photos: training photographs.
-        validator: measures the averaged weights.
+        validator: evaluates the averaged weights.
         folder: the run's folder.
-        world: the processes of the run; the first one writes and speaks.
-        lock: of the folder, where this process holds it.
+        world: the processes of the run; the first one writes files and messages.
+        lock: the folder's lock, if this process holds it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Trainer:
         """Share of the time that was spent waiting for data."""
 
     def run(self) -> bool:
-        """Train to the last iteration; False if a signal to end came before, with everything saved."""
+        """Train to the last iteration; returns False after an interruption, with everything saved."""
         config, learner = self.config, self.learner
         images, since = 0, time.perf_counter()
         with contextlib.ExitStack() as stack:
@@ -111,7 +111,7 @@ class Trainer:
         return True
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches of the iterations that are left; measures how long each is waited for."""
+        """The batches of the remaining iterations; measures the time spent waiting for each."""
         source = batches(self.photos, self.config, self.learner.iteration, self.device, self.world)
         start, waited = time.perf_counter(), 0.0
         while True:
@@ -145,7 +145,7 @@ class Trainer:
             )
 
     def _log(self, images_per_s: float) -> str:
-        """Write a row of metrics; the figures for the progress bar."""
+        """Write a row of metrics; returns the figures for the progress bar."""
         learner = self.learner
         rate = learning_rate(learner.iteration - 1, self.config)
         loss = fmean(learner.losses) if learner.losses else float("nan")
@@ -203,9 +203,9 @@ class Trainer:
 
 @contextlib.contextmanager
 def _interruption(world: World) -> Iterator[list[float]]:
-    """A list that is no longer empty once Ctrl-C came, SIGTERM or SIGHUP; a second Ctrl-C ends the process at once.
+    """Context that yields a list, to which SIGINT (Ctrl-C), SIGTERM and SIGHUP append; a second Ctrl-C ends at once.
 
-    The same signal may come more than once: from the terminal and its shell, from a scheduler and torchrun.
+    The same signal may be delivered more than once: by the terminal and its shell, by a scheduler and torchrun.
     """
     received: list[float] = []
 
@@ -227,7 +227,7 @@ def _interruption(world: World) -> Iterator[list[float]]:
 
 @contextlib.contextmanager
 def _profiler(steps: int, folder: Path) -> Iterator[torch.profiler.profile | None]:
-    """A profiler that writes trace.json of ``steps`` steps, after some that warm everything up; None for 0 steps."""
+    """A profiler that writes trace.json of ``steps`` steps after a warm-up; None for 0 steps."""
     if not steps:
         yield None
         return

@@ -1,4 +1,4 @@
-"""PSNR of a network on the validation photographs, and the pictures that go with it."""
+"""Validation: a network's PSNR on the validation photographs, and sample images."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from awsrn_fast.metrics import score, smallest_side, super_resolve
 from awsrn_fast.models import SuperResolution
 
 HIGHEST = 100.0
-"""dB that stand for infinity in a mean."""
+"""PSNR in dB that replaces infinity in a mean."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Mean PSNR in dB, and the first photograph's pictures by caption."""
+    """Result of a validation: mean PSNR in dB, and the first photograph's images by caption."""
 
     psnr: float
     pictures: dict[str, np.ndarray]
 
 
 class Validator:
-    """Validates networks on the same photographs; bicubic is measured once.
+    """Validation of networks on a fixed set of photographs; bicubic is measured once.
 
     Args:
         photos: validation photographs.
         scale: upscaling factor.
-        device: where to compute; always in fp32, as a user's evaluation does.
+        device: where to compute; always in fp32, as in ``evaluate``.
 
     Attributes:
-        remarks: photographs that are left out, since they measure nothing: those too small, and those that bicubic
-            restores exactly, such as flat ones, whose PSNR is infinite.
+        remarks: reports on photographs left out: those too small, and those with infinite PSNR because bicubic
+            restores them exactly, such as flat ones.
 
     Raises:
         UserError: none is left.

@@ -1,1 +1,1 @@
-"""What ``python -m awsrn_fast.tune`` does: the fastest tiles of the Triton kernels on this GPU, measured once."""
+"""Tuning of the Triton kernels' tiles for this GPU: ``python -m awsrn_fast.tune``."""

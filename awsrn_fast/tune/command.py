@@ -17,8 +17,8 @@ from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.errors import UserError
 
 if TYPE_CHECKING:
-    from .measure import Found
     from .problems import Task
+    from .trials import Found
 
 EPILOG = """
 Every candidate is checked against fp64 before it is timed. The file is read at the next import; kernels never measure
@@ -91,7 +91,7 @@ def parser() -> Parser:
 
 
 def _list(tasks: Sequence[Task], arch: str) -> None:
-    from .measure import show
+    from .trials import show
 
     total = 0
     for task in tasks:
@@ -106,7 +106,7 @@ def _list(tasks: Sequence[Task], arch: str) -> None:
 def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
     from triton.testing import do_bench
 
-    from .measure import File, Wrong, tune
+    from .trials import File, Wrong, tune
 
     file = File(path, gpu)
     todo = [task for task in tasks if not file.has(task)]
@@ -128,7 +128,7 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
 
 
 def _line(task: Task, found: Found | Exception) -> str:
-    from .measure import show
+    from .trials import show
 
     if isinstance(found, Exception):
         return f"{task.problem.name}: wrong with the kernel's own tile, please report it: {found}"

@@ -1,4 +1,4 @@
-"""What there is to tune: the kernels' problems in the ops' benchmark cases. Pure functions of case, dtype and GPU."""
+"""Tuning tasks: the kernels' problems in the ops' benchmark cases. Pure functions of case, dtype and GPU."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def tasks_of(op: str, dtypes: Iterable[torch.dtype], gpu: Gpu) -> list[Task]:
                 for tiling, channels, on_maps, backward in _launches(op, case):
                     problem = Problem(tiling.kernel, gpu, dtype, channels, layout if on_maps else None)
                     task = Task(op, problem, tiling, case, layout, backward)
-                    # What a forward pass launches, too, is measured in that alone.
+                    # Kernels that a forward pass also launches are measured in the forward pass alone.
                     if problem.name not in found or (found[problem.name].backward and not backward):
                         found[problem.name] = task
     return list(found.values())
 
 
 def reasons_against(op: str, case: Case, dtype: torch.dtype, gpu: Gpu) -> list[str]:
-    """Why the op's Triton kernels do not take a case."""
+    """Why the op's Triton kernels cannot run a case; empty if they can."""
     digits = gpu.arch.removeprefix("sm_")
     capability = (int(digits[:-1]), int(digits[-1])) if gpu.arch.startswith("sm_") else None
     device = "cuda" if gpu.arch else "cpu"

@@ -1,4 +1,4 @@
-"""``python -m awsrn_fast.upscale``: image files and folders through a trained network."""
+"""``python -m awsrn_fast.upscale``: upscaling of image files and folders with a trained network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from awsrn_fast.commands import spelled
 from awsrn_fast.devices import DTYPES, dtype_name, pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
-from awsrn_fast.inference.memory import ceiling, free, peak
+from awsrn_fast.inference.process_memory import ceiling, free, peak
 from awsrn_fast.memory import parse_size, show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
@@ -24,7 +24,7 @@ from awsrn_fast.remarks import say_if_slow, say_licences
 from .image import Settings, upscale_image
 from .pipes import piped
 from .plan import SUFFIXES, Job, plan
-from .report import Report
+from .progress import Report
 from .shard import Shard, pick_own_device, pick_shard, together
 from .size import Size
 
@@ -105,7 +105,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status. Raises UserError on wrong usage, before any work."""
+    """Run the command; returns the exit status. Raises UserError on wrong usage, before any computation."""
     args = parser().parse_args(argv)
     if args.list_weights:
         cli.results.print(weights_table())
@@ -124,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _size(args: argparse.Namespace) -> Size | None:
-    """What size is asked for; None: the network's."""
+    """The requested output size; None: the network's scale."""
     if args.outscale is not None and (args.width or args.height):
         raise UserError("--outscale and --width or --height each say how large results are: give one")
     if args.outscale is None and not (args.width or args.height):
@@ -135,7 +135,7 @@ def _size(args: argparse.Namespace) -> Size | None:
 
 
 def _weights(args: argparse.Namespace) -> str:
-    """Name or file of the weights; the bundled ones for the scale unless some are named."""
+    """Name or file of the weights; by default the bundled ones for the scale."""
     if args.weights is not None:
         return args.weights
     fitting = [scale for scale in SCALES if scale >= args.outscale] if args.outscale else [DEFAULT_SCALE]
@@ -211,4 +211,4 @@ def _pixels_or_none(job: Job, max_pixels: int) -> int:
     try:
         return images.pixels(job.source, max_pixels)
     except RunError:
-        return 0  # reported when its turn comes
+        return 0  # reported when it is processed

@@ -1,4 +1,4 @@
-"""One image file to one larger image file, in memory that does not grow with it where the formats allow."""
+"""Upscaling of one image file to another, in bounded memory where the formats allow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.inference import Placed, SelfEnsemble, Source, Tiler
 from awsrn_fast.inference.colors import keeping_colors
 from awsrn_fast.inference.enhance import enlarged, passes
-from awsrn_fast.inference.memory import OVERHEAD, fitting_tile, free_on
+from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 
@@ -21,25 +21,25 @@ from .plan import Job
 from .size import Size, shrunk
 
 ARTEFACTS_BELOW = 80
-"""Quality of a JPEG below which its artefacts are seen in the result."""
+"""JPEG quality below which compression artefacts are visible in the result."""
 FOR_ARTEFACTS = ""
-"""Name of the bundled weights that take them away; empty: there are none."""
+"""Name of the bundled weights that remove them; empty: there are none."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How images are upscaled.
+    """Options for upscaling images.
 
     Attributes:
         tile: side of a tile; None: as large as fits; 0: never tile.
-        stats: how the gates of a tiled image are found, see :class:`~awsrn_fast.inference.Tiler`.
-        room: bytes that an image may take, see :func:`~awsrn_fast.inference.memory.free`; None: not known. Found once
-            for all images, since a process keeps what it has freed.
-        ceiling: bytes that the process may hold in all; None: not known.
+        stats: how the gates of a tiled image are computed, see :class:`~awsrn_fast.inference.Tiler`.
+        room: bytes that an image may take, see :func:`~awsrn_fast.inference.process_memory.free`; None: unknown.
+            Determined once for all images, since a process keeps the memory that it has freed.
+        ceiling: bytes that the process may hold in total; None: unknown.
         max_pixels: refuse larger images.
-        self_ensemble: average over flips and turns.
-        quality: of JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
-        size: of the results; None: the network's factor times the input's.
+        self_ensemble: average over flips and rotations.
+        quality: encoder quality for JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
+        size: output size; None: the network's factor times the input's.
     """
 
     tile: int | None = None
@@ -53,7 +53,7 @@ class Settings:
 
 
 class _Pixels:
-    """A reader's image as pixels to enlarge."""
+    """Adapter from an image reader to the pixels to upscale."""
 
     def __init__(self, reader: images.Reader) -> None:
         header = reader.header
@@ -67,16 +67,16 @@ def upscale_image(
     """Read, upscale and write one image.
 
     Args:
-        job: which.
-        placed: the network.
-        settings: how.
+        job: input and output file.
+        placed: the network on its device.
+        settings: options.
         advance: called with the number of input pixels done.
 
     Returns:
         Header of the input, header of the output, remarks for the user.
 
     Raises:
-        RunError: what :mod:`awsrn_fast.images` refuses; too little memory. Nothing is written then.
+        RunError: input that :mod:`awsrn_fast.images` refuses, or too little memory. Nothing is written then.
     """
     if job.problem:
         raise RunError(f"{job.source}: {job.problem}")

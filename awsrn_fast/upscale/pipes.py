@@ -1,4 +1,4 @@
-"""``-`` as input or output: through a temporary file, since formats are read and written out of order."""
+"""Standard input and output (``-``), through a temporary file, since image formats need seeking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .plan import SUFFIXES
 
 PIPE = "-"
 PREFIX = "awsrn_fast-"
-"""Begins the names of the folders of temporary files."""
+"""Prefix of the temporary folders' names."""
 
 
 def plain(text: str) -> str:
@@ -29,14 +29,15 @@ def plain(text: str) -> str:
 
 @contextmanager
 def piped(inputs: Sequence[str], out: str | None, format: str | None) -> Iterator[tuple[Sequence[str], str | None]]:
-    """``inputs`` and ``out`` with files in place of ``-``; without ``out`` standard input goes to standard output.
+    """Context that yields ``inputs`` and ``out`` with temporary files in place of ``-``; ``out`` defaults to
+    standard output for standard input.
 
-    At the end of the block the result, if there is one, goes to standard output: all of it or, after an error, nothing.
+    At the end of the block the result, if any, is written to standard output: all of it or, after an error, nothing.
     Its format is ``format``, or that of the input.
 
     Raises:
-        UserError: ``-`` beside other inputs or of a closed stream, or an image for a terminal.
-        RunError: standard output does not take it.
+        UserError: ``-`` together with other inputs, a closed stream, or a terminal as the output.
+        RunError: writing to standard output failed.
     """
     if PIPE in inputs and len(inputs) > 1:
         raise UserError("- is standard input, which holds one image: give no other input beside it")
@@ -57,7 +58,7 @@ def piped(inputs: Sequence[str], out: str | None, format: str | None) -> Iterato
             source = Path(folder) / "standard input"
             with open(source, "wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            # With the suffix of what is in it, as a name for the result; what cannot be read is said in its turn.
+            # Named with the suffix of its contents; an unreadable image is reported later.
             inputs = [str(source.rename(source.with_suffix(_suffix(source))))]
         if out != PIPE:
             yield inputs, out
@@ -77,7 +78,7 @@ def _suffix(path: Path) -> str:
 
 
 def _send(result: Path) -> None:
-    # Not sys.stdout's own buffer, which Python would try to write once more at its end.
+    # Not through sys.stdout's buffer, which Python would try to flush again at exit.
     try:
         with open(result, "rb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as out:
             shutil.copyfileobj(file, out)

@@ -1,4 +1,4 @@
-"""Which file becomes which: all that can be wrong with the paths is found before any work."""
+"""Mapping of input files to output files; all problems with paths are found before any computation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .walk import LeftOut, images_below
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif",
             "heic": ".heic"}  # fmt: skip
 SUFFIXES = {name: suffix for name, suffix in SUFFIXES.items() if suffix in FORMATS}
-"""Suffix that each value of --format writes."""
+"""File suffix of each value of --format."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ def plan(
 ) -> list[Job]:
     """The jobs, in the order of the inputs and by name within a folder; of these the ``part`` that is wanted.
 
-    Without ``out`` (None) each file or folder gets one beside it, of its name and ``ending``. With it,
+    Without ``out`` (None) the result is written next to each file or folder, under its name with ``ending``. With it,
     one file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
     there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
     Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; a file without one of
     the known suffixes becomes PNG. Within a folder only known suffixes count; other files and linked folders are left
-    out, which ``say`` is told in a line, and so are hidden files and ``out`` itself where it lies within. A folder
-    that cannot be looked into is a job with a problem.
+    out, which ``say`` reports in one line, and so are hidden files and ``out`` itself where it lies within. A folder
+    that cannot be listed is a job with a problem.
 
     Raises:
         UserError: a missing input, no image at all, ``out`` unfit, two inputs with the same target, a target that is
@@ -56,7 +56,7 @@ def plan(
     """
     sources = [Path(name) for name in inputs]
     for source in sources:
-        if not os.path.exists(source):  # False also for what no file system can hold, where Path raises
+        if not os.path.exists(source):  # False also for names that no file system accepts, where Path raises
             raise UserError(f"no such file or folder: {source}")
     folder_wanted, left_out = len(sources) > 1 or sources[0].is_dir(), LeftOut()
     if out is None:
@@ -72,7 +72,7 @@ def plan(
         say(str(left_out))
     jobs = list(dict.fromkeys(jobs))
     _refuse_shared_targets(jobs)
-    # Not those of the others, who may be at work.
+    # Not those of other shards, which may be running.
     mine = jobs[part]
     _refuse_targets_that_exist(mine, {_identity(job.source): job.source for job in jobs}, overwrite)
     _refuse_unwritable(mine)
@@ -80,7 +80,7 @@ def plan(
 
 
 def readable(jobs: list[Job]) -> list[Job]:
-    """Those that have no problem yet."""
+    """The jobs that have no problem so far."""
     return [job for job in jobs if not job.problem]
 
 
@@ -102,7 +102,7 @@ def _single_target(out: Path, format: str | None) -> Path:
 
 
 def _beside(source: Path, format: str | None, ending: str, left_out: LeftOut) -> list[Job]:
-    # The path as it was given, but for one like "." or "..", which ends with no name.
+    # The path as given, except one like "." or "..", which has no final name.
     named = source if source.name not in ("", "..") else source.resolve()
     if source.is_dir():
         return _into_folder([source], named.with_name(named.name + ending), format, left_out)
@@ -134,7 +134,7 @@ def _refuse_shared_targets(jobs: list[Job]) -> None:
         twin = places.setdefault(os.path.realpath(job.target), job)
         if twin.target != job.target:
             raise UserError(f"{twin.target} and {job.target} are links to one file: choose another -o")
-        # Names that differ in case or in the form of their letters are one file on some disks.
+        # Names that differ in case or in Unicode normalisation are the same file on some file systems.
         key = unicodedata.normalize("NFKC", str(job.target)).casefold()
         other = taken.setdefault(key, job)
         if not _same(other.source, job.source) and _one_file(other.target, job.target):
@@ -145,7 +145,7 @@ def _refuse_shared_targets(jobs: list[Job]) -> None:
 
 
 def _one_file(first: Path, second: Path) -> bool:
-    """Whether two paths that fold alike are one on the disk that holds them, which only trying tells."""
+    """Whether two paths equal after case folding are one file on their file system, found by trying."""
     if first == second:
         return True
     there = first.parent
@@ -164,13 +164,13 @@ def _one_file(first: Path, second: Path) -> bool:
 
 
 def _same(first: Path, second: Path) -> bool:
-    return os.path.realpath(first) == os.path.realpath(second)  # Path.resolve raises for links in a circle
+    return os.path.realpath(first) == os.path.realpath(second)  # Path.resolve raises for cyclic links
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except OSError:  # not there, or no name that the file system takes: writing will tell
+    except OSError:  # absent, or an invalid name for the file system: writing will report it
         return None
     return status.st_dev, status.st_ino
 

@@ -1,4 +1,4 @@
-"""One part of the images for each of several processes, without a word between them before the end."""
+"""Division of the images among processes, which do not communicate before the end."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Shard:
 
     @property
     def part(self) -> slice:
-        """Of the list of all images, which every process makes for itself in the same order."""
+        """This shard's part of the list of all images, which every process builds in the same order."""
         return slice(self.number - 1, None, self.count)
 
 
 def pick_shard(text: str | None) -> Shard:
-    """``i/n`` with 1 <= i <= n; None: the process's place in what torchrun started, or all.
+    """``i/n`` with 1 <= i <= n; None: by torchrun's rank, or all.
 
     Raises:
         UserError: another form, or both torchrun and ``text``.
@@ -48,14 +48,14 @@ def pick_shard(text: str | None) -> Shard:
 
 
 def pick_own_device(name: str) -> torch.device:
-    """As ``pick_device``; for ``auto`` under torchrun each process of a machine takes a GPU of its own."""
+    """The device as by ``pick_device``; for ``auto`` under torchrun each process of a machine uses its own GPU."""
     if name == "auto" and _by_torchrun() and place().local is not None and torch.cuda.is_available():
         name = f"cuda:{place().local % torch.cuda.device_count()}"
     return pick_device(name)
 
 
 def together(status: int) -> int:
-    """Wait for torchrun's other processes; the worst exit status of all.
+    """Wait for torchrun's other processes; returns the worst exit status of all.
 
     torchrun ends the others as soon as one ends with an error, so a process that has only failures to report must not
     end first.
@@ -66,7 +66,7 @@ def together(status: int) -> int:
     store, _, _ = next(torch.distributed.rendezvous("env://", timeout=timedelta(minutes=5)))
     store.set(f"awsrn_fast/upscale/{rank}", str(status))
     keys = [f"awsrn_fast/upscale/{other}" for other in range(count)]
-    # Not store.wait, which no signal ends.
+    # Not store.wait, which signals do not interrupt.
     while not store.check(keys):
         time.sleep(0.1)
     return max(int(store.get(key)) for key in keys)

@@ -1,4 +1,4 @@
-"""Results of any size: from the network's whole factor down to what is asked for."""
+"""Output of any size: the network's integer factor, then downscaling to the requested size."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from PIL import Image
 from awsrn_fast.errors import RunError
 
 REACH = 3
-"""Of Lanczos's kernel, in pixels of the smaller image."""
+"""Radius of the Lanczos kernel, in pixels of the smaller image."""
 ROWS = 64
-"""Rows of the smaller image that are made at once."""
+"""Rows of the smaller image that are computed at once."""
 UNSEEN = 1 / 512
-"""Alpha from which on a pixel has no colour of its own."""
+"""Alpha below which a pixel has no colour of its own."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """What size a result has: ``factor`` times the input's, or with this width or height, or both (pixels)."""
+    """Requested output size: ``factor`` times the input's, or this width or height, or both (pixels)."""
 
     factor: float | None = None
     width: int | None = None
@@ -29,18 +29,18 @@ class Size:
 
     @property
     def ending(self) -> str:
-        """What the name of a file of this size ends with, as ``_x3.5``."""
+        """Ending of the names of files of this size, such as ``_x3.5``."""
         if self.factor is not None:
             return f"_x{self.factor:g}"
         return "".join(f"_{letter}{side}" for letter, side in (("w", self.width), ("h", self.height)) if side)
 
     def of(self, height: int, width: int, scale: int) -> tuple[int, int]:
-        """Height and width of the result for an image, of which the network makes one ``scale`` times as large.
+        """Height and width of the result for an image that the network upscales by ``scale``.
 
-        With one side given the other keeps the image's proportions.
+        If one side is given, the other preserves the aspect ratio.
 
         Raises:
-            RunError: larger than the network makes it.
+            RunError: larger than the network's result.
         """
         if self.factor is not None:
             wanted = (self.factor * height, self.factor * width)
@@ -58,9 +58,9 @@ class Size:
 
 
 def shrunk(rows: Iterable[np.ndarray], before: tuple[int, int], after: tuple[int, int]) -> Iterator[np.ndarray]:
-    """An image that comes from top to bottom, resampled to a smaller size by Lanczos's kernel of three lobes.
+    """The image, streamed from top to bottom, downscaled with a Lanczos-3 kernel.
 
-    Colours are weighted by alpha, so that what cannot be seen does not bleed in.
+    Colours are weighted by alpha, so that invisible colours do not bleed in.
 
     Args:
         rows: float32 ``[rows, W, planes]``; of two or four planes the last is alpha.
@@ -75,7 +75,7 @@ def shrunk(rows: Iterable[np.ndarray], before: tuple[int, int], after: tuple[int
         return
     ratio = before[0] / after[0]
     held: list[np.ndarray] = []
-    low = high = top = 0  # rows that are held, of the larger image; rows that are done, of the smaller one
+    low = high = top = 0  # buffered rows of the larger image; completed rows of the smaller one
     for part in rows:
         held.append(_premultiplied(part))
         high += len(part)
@@ -91,7 +91,7 @@ def shrunk(rows: Iterable[np.ndarray], before: tuple[int, int], after: tuple[int
 
 
 def _seen(top: int, bottom: int, ratio: float, height: int) -> tuple[int, int]:
-    """Rows of the larger image that rows ``top`` to ``bottom`` of the smaller one are made of, or a few more."""
+    """Rows of the larger image that rows ``top`` to ``bottom`` of the smaller one depend on, or a few more."""
     reach = math.ceil(REACH * ratio) + 1
     return max(0, math.floor(top * ratio) - reach), min(height, math.ceil(bottom * ratio) + reach)
 

@@ -1,4 +1,4 @@
-"""Images below a folder, and what else lies there."""
+"""Discovery of images below a folder, and counts of what is left out."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class LeftOut:
 
 
 def images_below(folder: Path, out: Path, left_out: LeftOut) -> Iterator[tuple[Path, Path, str]]:
-    """(file, its path relative to ``folder``, problem), by name; folders that cannot be looked into come last.
+    """(file, its path relative to ``folder``, problem), by name; folders that cannot be listed come last.
 
-    Linked folders are not followed, so that links which lead back do no harm; ``out`` and hidden names do not count.
+    Linked folders are not followed, to avoid cycles; ``out`` and hidden names are ignored.
     """
     root, skipped = os.path.realpath(folder), os.path.realpath(out)
     closed: list[OSError] = []

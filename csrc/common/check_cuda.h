@@ -8,7 +8,8 @@
 namespace awsrn_fast {
 
 inline void check_cuda(cudaError_t status, const char* doing) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string("CUDA failed while ") + doing + ": " + cudaGetErrorString(status));
+  if (status != cudaSuccess)
+    throw std::runtime_error(std::string("CUDA failed while ") + doing + ": " + cudaGetErrorString(status));
 }
 
 }  // namespace awsrn_fast

@@ -1,3 +1,17 @@
+// Reconstruction: a 9x9 convolution, then PixelShuffle, skip, scale, shift and clamp; and its weight's gradient.
+//
+// Algorithm: nested Winograd in both dimensions (cpu/nested_winograd.h): tiles of 12x12 outputs at 30x30 points. The
+// map is cut into groups of segments whose transforms stay in the caches (cpu/awms_cut.h); a group passes through
+// 1. transform of the input down the rows, for all columns: [30][columns][C];
+// 2. per point of the rows, in chunks of tiles: transform along the columns, 30 products [tiles, C] x [C, O], and the
+//    inverse transform along the columns: [30][columns][O];
+// 3. inverse transform down the rows, with the epilogue, straight to the output.
+// The weight's gradient replaces 2 and 3 by outer products, summed up at the points and taken back to taps at the end.
+//
+// Parallel: OpenMP over columns (1), points and chunks (2), tiles (3), and over the points in the gradient. No sum is
+// divided among threads, so results don't depend on their number.
+//
+// Memory: two transformed maps of one group, shared, and for each thread 30 products of a chunk (Group::local).
 #include "cpu/awms.h"
 
 #include <omp.h>
@@ -12,61 +26,56 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-inline std::int64_t parts_of(std::int64_t size, std::int64_t part) { return (size + part - 1) / part; }
-
 struct Segment {
-  std::int64_t image, row, column;  // of its first output
+  Index image, row, column;  // of its first output
 };
 
-inline Segment segment_at(const AwmsCut& cut, std::int64_t index) {
-  const std::int64_t line = index / cut.across;
-  return {line / cut.down, line % cut.down * kTile, index % cut.across * cut.tiles * kTile};
+inline Segment segment_at(const AwmsCut& cut, Index index) {
+  const Index line = index / cut.across;
+  return {line / cut.down, line % cut.down * kNestedTile, index % cut.across * cut.tiles * kNestedTile};
 }
 
 // The group's part of the scratch and what is in it.
 struct Group {
   const AwmsShape& s;
   const AwmsCut& cut;
-  std::int64_t first, count;     // segments
-  std::int64_t c, o;             // padded channels
+  Index first, count;     // segments
+  Index c, o;             // padded channels
   float *input, *output, *local;  // [30][columns][C], [30][columns][O], [threads][30][chunk][C + O]
 
-  Group(const AwmsShape& shape, float* scratch)
-      : s(shape), cut(shape.cut), first(0), count(0), c(cut.c), o(cut.o) {
+  Group(const AwmsShape& shape, float* scratch) : s(shape), cut(shape.cut), first(0), count(0), c(cut.c), o(cut.o) {
     input = scratch;
     output = input + kPoints * cut.input_stride;
     local = output + kPoints * cut.output_stride;
   }
   float* end() const { return local + s.threads * kPoints * kAwmsChunk * (c + o); }
-  std::int64_t tiles() const { return count * cut.tiles; }
-  // Of the group's tile `tile`: its first column in `input`, with the margin on its left.
-  std::int64_t input_column(std::int64_t tile) const {
-    return tile / cut.tiles * cut.columns + tile % cut.tiles * kTile;
-  }
+  Index tiles() const { return count * cut.tiles; }
+  // The first column in `input` of the group's tile `tile`, including the margin on its left.
+  Index input_column(Index tile) const { return tile / cut.tiles * cut.columns + tile % cut.tiles * kNestedTile; }
 };
 
 // Transforms the columns of a map down the rows: `margin` more columns on each side, `Rows` rows a tile, the last
 // of which lie `margin` rows above the segment.
 template <class T, int Rows, class Transform>
-void transform_columns(const Group& g, const void* map, std::int64_t channels, std::int64_t wide, std::int64_t margin,
-                       float* to, std::int64_t stride, Transform transform) {
-  constexpr std::int64_t kColumns = 8;
+void transform_columns(const Group& g, const void* map, Index channels, Index wide, Index margin, float* to,
+                       Index stride, Transform transform) {
+  constexpr Index kColumns = 8;
   const AwmsShape& s = g.s;
-  const std::int64_t columns = g.cut.tiles * kTile + 2 * margin, parts = parts_of(columns, kColumns);
+  const Index columns = g.cut.tiles * kNestedTile + 2 * margin, parts = ceil_div(columns, kColumns);
 #pragma omp parallel for num_threads(s.threads) schedule(static)
-  for (std::int64_t item = 0; item < g.count * parts; ++item) {
+  for (Index item = 0; item < g.count * parts; ++item) {
     const Segment segment = segment_at(g.cut, g.first + item / parts);
-    const std::int64_t begin = item % parts * kColumns, end = lesser(begin + kColumns, columns);
+    const Index begin = item % parts * kColumns, end = min_of(begin + kColumns, columns);
     const T* from = static_cast<const T*>(map) + segment.image * s.h * s.w * channels;
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t column = segment.column - margin + i;
+    for (Index i = begin; i < end; ++i) {
+      const Index column = segment.column - margin + i;
       float* place = to + (item / parts * columns + i) * wide;
-      for (std::int64_t c = 0; c < wide; c += kLanes) {
+      for (Index c = 0; c < wide; c += kLanes) {
         Vec x[Rows] = {}, z[kPoints] = {};
-        const std::int64_t present = lesser(kLanes, channels - c);
+        const Index present = min_of(kLanes, channels - c);
         if (column >= 0 && column < s.w && present > 0) {
           for (int r = 0; r < Rows; ++r) {
-            const std::int64_t row = segment.row - margin + r;
+            const Index row = segment.row - margin + r;
             if (row < 0 || row >= s.h) continue;
             const T* value = from + (row * s.w + column) * channels + c;
             x[r] = present == kLanes ? load(value, AllLanes{}) : load(value, SomeLanes{int(present)});
@@ -87,15 +96,15 @@ void transform_rows_of_input(const Group& g, const void* x) {
 
 template <class T>
 void expand_rows_of_gradient(const Group& g, const void* grad) {
-  transform_columns<T, kTile>(g, grad, g.s.o, g.o, 0, g.output, g.cut.output_stride,
-                              [](const Vec(&in)[kTile], Vec(&out)[kPoints]) { expand_output(in, out); });
+  transform_columns<T, kNestedTile>(g, grad, g.s.o, g.o, 0, g.output, g.cut.output_stride,
+                                    [](const Vec(&in)[kNestedTile], Vec(&out)[kPoints]) { expand_output(in, out); });
 }
 
-// Of `count` tiles from `tile` on, at one point of the rows: the points of their columns, [30][chunk][wide].
-inline void input_points(const Group& g, int point, std::int64_t tile, std::int64_t count, float* to) {
-  for (std::int64_t i = 0; i < count; ++i) {
+// Transforms `count` tiles from `tile` on along their columns, at one point of the rows: [30][chunk][wide].
+inline void input_points(const Group& g, int point, Index tile, Index count, float* to) {
+  for (Index i = 0; i < count; ++i) {
     const float* from = g.input + point * g.cut.input_stride + g.input_column(tile + i) * g.c;
-    for (std::int64_t c = 0; c < g.c; c += kLanes) {
+    for (Index c = 0; c < g.c; c += kLanes) {
       Vec x[kReach], z[kPoints];
       for (int k = 0; k < kReach; ++k) x[k] = load(from + k * g.c + c, AllLanes{});
       transform_input(x, z);
@@ -106,11 +115,11 @@ inline void input_points(const Group& g, int point, std::int64_t tile, std::int6
 
 // Products at every point, and the columns' way back.
 void multiply(const Group& g, const float* points) {
-  const std::int64_t chunks = parts_of(g.tiles(), kAwmsChunk);
+  const Index chunks = ceil_div(g.tiles(), kAwmsChunk);
 #pragma omp parallel for num_threads(g.s.threads) schedule(static)
-  for (std::int64_t item = 0; item < kPoints * chunks; ++item) {
+  for (Index item = 0; item < kPoints * chunks; ++item) {
     const int point = int(item / chunks);
-    const std::int64_t tile = item % chunks * kAwmsChunk, count = lesser(kAwmsChunk, g.tiles() - tile);
+    const Index tile = item % chunks * kAwmsChunk, count = min_of(kAwmsChunk, g.tiles() - tile);
     float* in = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);
     float* out = in + kPoints * kAwmsChunk * g.c;
     input_points(g, point, tile, count, in);
@@ -118,20 +127,20 @@ void multiply(const Group& g, const float* points) {
       const Matrix a{in + f * kAwmsChunk * g.c, g.c}, b{points + (point * kPoints + f) * g.c * g.o, g.o};
       gemm(count, g.o / kLanes, g.s.c, a, b, out + f * kAwmsChunk * g.o, g.o, Onto{nullptr, false});
     }
-    float* to = g.output + point * g.cut.output_stride + tile * kTile * g.o;
-    for (std::int64_t i = 0; i < count; ++i) {
-      for (std::int64_t o = 0; o < g.o; o += kLanes) {
-        Vec z[kPoints], y[kTile];
+    float* to = g.output + point * g.cut.output_stride + tile * kNestedTile * g.o;
+    for (Index i = 0; i < count; ++i) {
+      for (Index o = 0; o < g.o; o += kLanes) {
+        Vec z[kPoints], y[kNestedTile];
         for (int f = 0; f < kPoints; ++f) z[f] = load(out + (f * kAwmsChunk + i) * g.o + o, AllLanes{});
         transform_output(z, y);
-        for (int u = 0; u < kTile; ++u) store(to + (i * kTile + u) * g.o + o, y[u], AllLanes{});
+        for (int u = 0; u < kNestedTile; ++u) store(to + (i * kNestedTile + u) * g.o + o, y[u], AllLanes{});
       }
     }
   }
 }
 
 template <class T, class To, class Lanes>
-inline void finish(const AwmsOutput& out, Vec value, const T* skip, std::int64_t o, To* to, Lanes lanes) {
+inline void finish(const AwmsOutput& out, Vec value, const T* skip, Index o, To* to, Lanes lanes) {
   if (skip) value += load(skip + o, lanes);
   value *= out.scale;
   if (out.shift) value += load(out.shift + o, lanes);
@@ -154,22 +163,24 @@ using Line = std::conditional_t<std::is_same_v<To, std::uint8_t>, float, T>;
 
 // One position's channels: scaled, shifted and stored, or scattered to where PixelShuffle puts them.
 template <class T, class To>
-inline void store_position(const AwmsShape& s, const AwmsOutput& out, const float* values, std::int64_t image,
-                           std::int64_t row, std::int64_t column, Line<T, To>* line) {
-  const std::int64_t position = ((image * s.h + row) * s.w + column) * s.o;
+inline void store_position(const AwmsShape& s, const AwmsOutput& out, const float* values, Index image, Index row,
+                           Index column, Line<T, To>* line) {
+  const Index position = ((image * s.h + row) * s.w + column) * s.o;
   const T* skip = out.skip ? static_cast<const T*>(out.skip) + position : nullptr;
-  // Of the position after the next: a tile goes from column to column, which is no order that the hardware foresees.
-  constexpr std::int64_t kLine = 64 / sizeof(T);
-  for (std::int64_t o = 0; skip && o < s.o; o += kLine) __builtin_prefetch(skip + 2 * s.o + o);
+  // Prefetch two positions ahead: a tile goes from column to column, which the hardware prefetcher does not detect.
+  constexpr Index kLine = 64 / sizeof(T);
+  for (Index o = 0; skip && o < s.o; o += kLine) __builtin_prefetch(skip + 2 * s.o + o);
   Line<T, To>* to = out.offset ? line : static_cast<Line<T, To>*>(out.y) + position;
-  std::int64_t o = 0;
+  Index o = 0;
   for (; o + kLanes <= s.o; o += kLanes) finish(out, load(values + o, AllLanes{}), skip, o, to, AllLanes{});
   if (o < s.o) finish(out, load(values + o, AllLanes{}), skip, o, to, SomeLanes{int(s.o - o)});
   if (!out.offset) return;
   To* corner = static_cast<To*>(out.y) + image * out.image + row * out.row + column * out.column;
   for (o = 0; o < s.o; ++o) {
-    if constexpr (std::is_same_v<To, T>) corner[out.offset[o]] = line[o];
-    else corner[out.offset[o]] = level(line[o]);
+    if constexpr (std::is_same_v<To, T>)
+      corner[out.offset[o]] = line[o];
+    else
+      corner[out.offset[o]] = level(line[o]);
   }
 }
 
@@ -177,25 +188,25 @@ inline void store_position(const AwmsShape& s, const AwmsOutput& out, const floa
 template <class T, class To>
 void finish_tiles(const Group& g, const AwmsOutput& out) {
   const AwmsShape& s = g.s;
-  const std::int64_t stride = g.cut.output_stride;
+  const Index stride = g.cut.output_stride;
 #pragma omp parallel for num_threads(s.threads) schedule(static)
-  for (std::int64_t tile = 0; tile < g.tiles(); ++tile) {
+  for (Index tile = 0; tile < g.tiles(); ++tile) {
     const Segment segment = segment_at(g.cut, g.first + tile / g.cut.tiles);
-    const std::int64_t left = segment.column + tile % g.cut.tiles * kTile;
+    const Index left = segment.column + tile % g.cut.tiles * kNestedTile;
     float* rows = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);  // [12][wide O]
-    auto* line = reinterpret_cast<Line<T, To>*>(rows + kTile * g.o);
-    for (std::int64_t u = 0; u < lesser(kTile, s.w - left); ++u) {
-      const float* from = g.output + (tile * kTile + u) * g.o;
-      for (std::int64_t o = 0; o < g.o; o += kLanes) {
-        Vec z[kPoints], y[kTile];
+    auto* line = reinterpret_cast<Line<T, To>*>(rows + kNestedTile * g.o);
+    for (Index u = 0; u < min_of(kNestedTile, s.w - left); ++u) {
+      const float* from = g.output + (tile * kNestedTile + u) * g.o;
+      for (Index o = 0; o < g.o; o += kLanes) {
+        Vec z[kPoints], y[kNestedTile];
         for (int f = 0; f < kPoints; ++f) {
           z[f] = load(from + f * stride + o, AllLanes{});
           __builtin_prefetch(from + f * stride + o + 2 * g.o);  // too many streams for the hardware's
         }
         transform_output(z, y);
-        for (int r = 0; r < kTile; ++r) store(rows + r * g.o + o, y[r], AllLanes{});
+        for (int r = 0; r < kNestedTile; ++r) store(rows + r * g.o + o, y[r], AllLanes{});
       }
-      for (std::int64_t r = 0; r < lesser(kTile, s.h - segment.row); ++r) {
+      for (Index r = 0; r < min_of(kNestedTile, s.h - segment.row); ++r) {
         store_position<T, To>(s, out, rows + r * g.o, segment.image, segment.row + r, left + u, line);
       }
     }
@@ -205,7 +216,7 @@ void finish_tiles(const Group& g, const AwmsOutput& out) {
 template <class Body>
 void for_each_group(Group& g, Body body) {
   for (g.first = 0; g.first < g.cut.segments; g.first += g.cut.group) {
-    g.count = lesser(g.cut.group, g.cut.segments - g.first);
+    g.count = min_of(g.cut.group, g.cut.segments - g.first);
     body();
   }
 }
@@ -216,27 +227,29 @@ void conv(const AwmsConv& a) {
   for_each_group(g, [&] {
     transform_rows_of_input<T>(g, a.x);
     multiply(g, a.points);
-    if (a.out.levels) finish_tiles<T, std::uint8_t>(g, a.out);
-    else finish_tiles<T, T>(g, a.out);
+    if (a.out.levels)
+      finish_tiles<T, std::uint8_t>(g, a.out);
+    else
+      finish_tiles<T, T>(g, a.out);
   });
 }
 
 // Adds the group's products to `points` [30][30][C][O]; a point of the rows belongs to one thread, so that the sum's
 // order does not depend on their number.
 void accumulate(const Group& g, float* points) {
-  const std::int64_t stride = g.cut.output_stride;
+  const Index stride = g.cut.output_stride;
 #pragma omp parallel for num_threads(g.s.threads) schedule(static)
   for (int point = 0; point < kPoints; ++point) {
     float* in = g.local + omp_get_thread_num() * kPoints * kAwmsChunk * (g.c + g.o);
     float* grad = in + kPoints * kAwmsChunk * g.c;
-    for (std::int64_t tile = 0; tile < g.tiles(); tile += kAwmsChunk) {
-      const std::int64_t count = lesser(kAwmsChunk, g.tiles() - tile);
+    for (Index tile = 0; tile < g.tiles(); tile += kAwmsChunk) {
+      const Index count = min_of(kAwmsChunk, g.tiles() - tile);
       input_points(g, point, tile, count, in);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const float* from = g.output + point * stride + (tile + i) * kTile * g.o;
-        for (std::int64_t o = 0; o < g.o; o += kLanes) {
-          Vec y[kTile], z[kPoints];
-          for (int u = 0; u < kTile; ++u) y[u] = load(from + u * g.o + o, AllLanes{});
+      for (Index i = 0; i < count; ++i) {
+        const float* from = g.output + point * stride + (tile + i) * kNestedTile * g.o;
+        for (Index o = 0; o < g.o; o += kLanes) {
+          Vec y[kNestedTile], z[kPoints];
+          for (int u = 0; u < kNestedTile; ++u) y[u] = load(from + u * g.o + o, AllLanes{});
           expand_output(y, z);
           for (int f = 0; f < kPoints; ++f) store(grad + (f * kAwmsChunk + i) * g.o + o, z[f], AllLanes{});
         }
@@ -254,16 +267,16 @@ template <class T>
 void sum_gradient(const Group& g, const void* grad, float* sums) {
   const AwmsShape& s = g.s;
 #pragma omp parallel for num_threads(s.threads) schedule(static)
-  for (std::int64_t item = 0; item < g.count; ++item) {
+  for (Index item = 0; item < g.count; ++item) {
     const Segment segment = segment_at(g.cut, g.first + item);
-    const std::int64_t width = lesser(g.cut.tiles * kTile, s.w - segment.column);
-    for (std::int64_t o = 0; o < s.o; o += kLanes) {
-      const SomeLanes lanes{int(lesser(kLanes, s.o - o))};
+    const Index width = min_of(g.cut.tiles * kNestedTile, s.w - segment.column);
+    for (Index o = 0; o < s.o; o += kLanes) {
+      const SomeLanes lanes{int(min_of(kLanes, s.o - o))};
       Vec total{};
-      for (std::int64_t row = segment.row; row < lesser(segment.row + kTile, s.h); ++row) {
-        const std::int64_t start = (segment.image * s.h + row) * s.w + segment.column;
+      for (Index row = segment.row; row < min_of(segment.row + kNestedTile, s.h); ++row) {
+        const Index start = (segment.image * s.h + row) * s.w + segment.column;
         Vec line{};
-        for (std::int64_t x = 0; x < width; ++x) {
+        for (Index x = 0; x < width; ++x) {
           line += load(static_cast<const T*>(grad) + (start + x) * s.o + o, lanes);
         }
         total += line;
@@ -277,9 +290,9 @@ void sum_gradient(const Group& g, const void* grad, float* sums) {
 void collect_taps(const AwmsGradWeight& a, const Group& g, const float* points) {
   const AwmsShape& s = a.shape;
 #pragma omp parallel for num_threads(s.threads) schedule(static)
-  for (std::int64_t c = 0; c < s.c; ++c) {
-    for (std::int64_t o = 0; o < s.o; o += kLanes) {
-      const SomeLanes lanes{int(lesser(kLanes, s.o - o))};
+  for (Index c = 0; c < s.c; ++c) {
+    for (Index o = 0; o < s.o; o += kLanes) {
+      const SomeLanes lanes{int(min_of(kLanes, s.o - o))};
       Vec rows[kTaps][kPoints] = {};
       for (int f = 0; f < kPoints; ++f) {
         for (int e = 0; e < kPoints; ++e) {
@@ -310,9 +323,9 @@ void grad_weight(const AwmsGradWeight& a) {
     sum_gradient<T>(g, a.grad, sums);
   });
   collect_taps(a, g, points);
-  for (std::int64_t o = 0; o < a.shape.o; ++o) {
+  for (Index o = 0; o < a.shape.o; ++o) {
     double total = 0;
-    for (std::int64_t i = 0; i < g.cut.segments; ++i) total += sums[i * g.o + o];
+    for (Index i = 0; i < g.cut.segments; ++i) total += sums[i * g.o + o];
     a.grad_bias[o] = float(total);
   }
 }
@@ -320,14 +333,14 @@ void grad_weight(const AwmsGradWeight& a) {
 }  // namespace
 
 void launch_awms_prepare(const AwmsWeights& a) {
-  const std::int64_t margin = (kTaps - a.k) / 2;
+  const Index margin = (kTaps - a.k) / 2;
 #pragma omp parallel for num_threads(a.threads) schedule(static)
-  for (std::int64_t c = 0; c < a.c_wide; ++c) {
-    for (std::int64_t o = 0; o < a.o_wide; o += kLanes) {
-      const SomeLanes lanes{int(c < a.c && o < a.o ? lesser(kLanes, a.o - o) : 0)};
+  for (Index c = 0; c < a.c_wide; ++c) {
+    for (Index o = 0; o < a.o_wide; o += kLanes) {
+      const SomeLanes lanes{int(c < a.c && o < a.o ? min_of(kLanes, a.o - o) : 0)};
       Vec columns[kTaps][kPoints] = {};  // [tap of the rows][point of the columns]
-      for (std::int64_t k = 0; k < a.k; ++k) {
-        for (std::int64_t l = 0; l < a.k; ++l) {
+      for (Index k = 0; k < a.k; ++k) {
+        for (Index l = 0; l < a.k; ++l) {
           const Vec tap = load(a.weight + ((k * a.k + l) * a.c + c) * a.o + o, lanes);
           for (int e = 0; e < kPoints; ++e) columns[k + margin][e] += kWeights.values[e][l + margin] * tap;
         }

@@ -1,29 +1,28 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // Reconstruction: a 9x9 convolution by nested Winograd (smaller kernels are padded with zeros), PixelShuffle, skip,
 // denormalisation and clamp. The definition is awsrn_fast/ops/awms/reference.py.
 namespace awsrn_fast {
 
-constexpr std::int64_t kAwmsTaps = 9, kAwmsTile = 12, kAwmsPoints = 30;  // cpu/nested_winograd.h
-constexpr std::int64_t kAwmsVector = 16;                                 // rows of channels are padded to multiples
-constexpr std::int64_t kAwmsChunk = 8;                                   // tiles of a product
+constexpr Index kAwmsTaps = 9, kAwmsTile = 12, kAwmsPoints = 30;  // cpu/nested_winograd.h
+constexpr Index kAwmsVector = 16;                                 // rows of channels are padded to multiples
+constexpr Index kAwmsChunk = 8;                                   // tiles of a product
 
 // Maps are cut into segments, runs of tiles side by side, and these into groups whose transforms stay in the caches.
 struct AwmsCut {
-  std::int64_t across, tiles, down;          // segments in a row of tiles, tiles a segment, rows of tiles
-  std::int64_t segments, group;              // all of them, and those of a group
-  std::int64_t columns;                      // of a segment with its margins
-  std::int64_t c, o;                         // channels, padded
-  std::int64_t input_stride, output_stride;  // floats from one point's values to the next one's
+  Index across, tiles, down;          // segments in a row of tiles, tiles a segment, rows of tiles
+  Index segments, group;              // all of them, and those of a group
+  Index columns;                      // of a segment with its margins
+  Index c, o;                         // channels, padded
+  Index input_stride, output_stride;  // floats from one point's values to the next one's
 };
 
 struct AwmsShape {
   static constexpr int kArguments = 7;
-  std::int64_t n, c, o, h, w;
+  Index n, c, o, h, w;
   DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
   int threads;
   AwmsCut cut;  // cpu/awms_cut.h
@@ -32,18 +31,18 @@ struct AwmsShape {
 struct AwmsWeights {
   static constexpr int kArguments = 6;
   const float* weight;  // [K, K, C, O], K odd and at most 9
-  std::int64_t k;
+  Index k;
   float* points;  // [30, 30, wide C, wide O]
-  std::int64_t c, o;
+  Index c, o;
   int threads;
-  std::int64_t c_wide, o_wide;
+  Index c_wide, o_wide;
 };
 
 // Where an output value goes: position (y, x), channel o at offset[o] + y * row + x * column of image `image`.
 struct AwmsOutput {
   void* y;
-  const std::int64_t* offset;  // [O]; null: y is [N, H, W, O]
-  std::int64_t image, row, column;
+  const Index* offset;  // [O]; null: y is [N, H, W, O]
+  Index image, row, column;
   const float* shift;  // [O], or null for 0: y = scale * (convolution + skip) + shift
   const void* skip;    // [N, H, W, O], or null for 0
   float scale;

@@ -14,11 +14,11 @@ inline void plan(AwmsShape& shape) {
 }
 
 struct AwmsChannels {
-  std::int64_t c, o;
+  Index c, o;
 };
 
 // Floats of the transformed weight.
-inline std::int64_t awms_points_size(const AwmsChannels& a) {
+inline Index awms_points_size(const AwmsChannels& a) {
   return kAwmsPoints * kAwmsPoints * awms_wide(a.c) * awms_wide(a.o);
 }
 
@@ -29,7 +29,7 @@ inline void awms_prepare(AwmsWeights call) {
   kernels().launch_awms_prepare(call);
 }
 
-inline Buffer awms_points(const float* weight, std::int64_t k, const AwmsShape& shape) {
+inline Buffer awms_points(const float* weight, Index k, const AwmsShape& shape) {
   Buffer points(awms_points_size({shape.c, shape.o}));
   awms_prepare({weight, k, points.data(), shape.c, shape.o, shape.threads, 0, 0});
   return points;
@@ -42,7 +42,7 @@ inline void awms_run(const AwmsShape& shape, const void* x, const float* points,
 
 struct AwmsConvCall {
   AwmsShape shape;
-  std::int64_t k;
+  Index k;
   const void* x;        // [N, H, W, C]
   const float* weight;  // [K, K, C, O]
   void* y;              // [N, H, W, O]
@@ -57,7 +57,7 @@ inline void awms_conv(AwmsConvCall call) {
 
 struct AwmsFwdCall {
   AwmsShape shape;
-  std::int64_t k, scale;
+  Index k, scale;
   float out_scale;
   bool clamp, levels;
   bool channels_last;   // y is [N, scale * H, scale * W, P], else [N, P, scale * H, scale * W]
@@ -71,14 +71,14 @@ struct AwmsFwdCall {
 
 inline void awms_fwd(AwmsFwdCall call) {
   plan(call.shape);
-  const std::int64_t o = call.shape.o, scale = call.scale, square = scale * scale;
+  const Index o = call.shape.o, scale = call.scale, square = scale * scale;
   AWSRN_FAST_CHECK(scale >= 1 && o % square == 0, "awms: the square of scale must divide o");
-  const std::int64_t planes = o / square, wide = call.shape.w * scale, high = call.shape.h * scale;
-  // Of the output, from one value to the next: plane, row, column.
-  const std::int64_t plane = call.channels_last ? 1 : high * wide, row = call.channels_last ? wide * planes : wide;
-  const std::int64_t column = call.channels_last ? planes : 1;
-  std::vector<std::int64_t> offset(o);
-  for (std::int64_t i = 0; i < o; ++i) {
+  const Index planes = o / square, wide = call.shape.w * scale, high = call.shape.h * scale;
+  // Strides of the output between planes, rows and columns.
+  const Index plane = call.channels_last ? 1 : high * wide, row = call.channels_last ? wide * planes : wide;
+  const Index column = call.channels_last ? planes : 1;
+  std::vector<Index> offset(o);
+  for (Index i = 0; i < o; ++i) {
     offset[i] = i / square * plane + i / scale % scale * row + i % scale * column;
   }
   const Buffer made = call.weight ? awms_points(call.weight, call.k, call.shape) : Buffer(0);

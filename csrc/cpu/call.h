@@ -11,6 +11,7 @@
 
 #include "common/check.h"
 #include "common/dtype.h"
+#include "common/index.h"
 #include "common/tiles.h"
 #include "dispatch.h"
 
@@ -19,10 +20,10 @@ namespace awsrn_fast {
 // Whether buffers start as NaN, so that tests see what is read before it was written.
 inline bool poisoned = false;
 
-// Floats that nobody has written yet, from a whole cache line on: rows of vectors then never straddle two.
+// Uninitialised floats, aligned to a cache line: rows of vectors then never straddle two.
 class Buffer {
  public:
-  explicit Buffer(std::int64_t count) : floats_(new float[count + kLine]) {
+  explicit Buffer(Index count) : floats_(new float[count + kLine]) {
     if (poisoned) std::fill_n(floats_.get(), count + kLine, std::numeric_limits<float>::quiet_NaN());
   }
   float* data() const {
@@ -31,29 +32,27 @@ class Buffer {
   }
 
  private:
-  static constexpr std::int64_t kLine = 16;
+  static constexpr Index kLine = 16;
   std::unique_ptr<float[]> floats_;
 };
 
 // Zeros instead.
 class Zeros : public Buffer {
  public:
-  explicit Zeros(std::int64_t count) : Buffer(count) { std::fill_n(data(), count, 0.0f); }
+  explicit Zeros(Index count) : Buffer(count) { std::fill_n(data(), count, 0.0f); }
 };
 
 // Weight gradients are summed up in at most so many parts, whatever the threads: results keep their bits.
-constexpr std::int64_t kSlots = 8;
-
-inline std::int64_t padded(std::int64_t channels, std::int64_t vector) { return ceil_div(channels, vector) * vector; }
+constexpr Index kSlots = 8;
 
 // A bias with zeros up to whole vectors; null: zeros.
-inline Zeros padded_bias(const float* bias, std::int64_t size, std::int64_t wide) {
+inline Zeros padded_bias(const float* bias, Index size, Index wide) {
   Zeros buffer(wide);
   if (bias) std::copy_n(bias, size, buffer.data());
   return buffer;
 }
 
-inline void check_call(const char* op, std::initializer_list<std::int64_t> sizes, DType dtype, int threads) {
+inline void check_call(const char* op, std::initializer_list<Index> sizes, DType dtype, int threads) {
   AWSRN_FAST_CHECK(std::min(sizes) >= 0, std::string(op) + ": a size is negative");
   AWSRN_FAST_CHECK(dtype == DType::float32 || dtype == DType::bfloat16, std::string(op) + ": unknown dtype");
   AWSRN_FAST_CHECK(threads >= 1, std::string(op) + ": threads must be at least 1");

@@ -1,3 +1,14 @@
+// 3x3 convolution of up to four maps in channels_last, as one input, and the gradient of its weight.
+//
+// Algorithm: Winograd F(4x4, 3x3) (cpu/winograd.h, after Lavin and Gray, 2016): tiles of 4x4 outputs at 36 points, 36
+// products [tiles, C] x [C, O] for up to 16 tiles of a row. fp32; with AVX512-VNNI, maps in bfloat16 are multiplied in
+// fixed point (cpu/winograd_fixed.h). The weight's gradient sums up outer products at the points in fp32 and
+// transforms the sums to taps at the end. The gradient of the input is this forward pass with the turned weight.
+//
+// Parallel: OpenMP over chunks of tiles in forward, over slots of chunks in the gradient. The slots depend on the
+// shape alone and are added in order, so results don't depend on the number of threads.
+//
+// Memory: a thread has the points of one chunk's input and output; the gradient adds 36 C x O sums a slot.
 #include "cpu/conv3x3.h"
 
 #include <omp.h>
@@ -11,19 +22,19 @@ namespace {
 
 // A part of a row of tiles: what is computed at once.
 struct Chunk {
-  std::int64_t image, row, left, tiles;
+  Index image, row, left, tiles;
 };
 
 struct Cut {
-  std::int64_t down, across, wide;  // rows of tiles, chunks in one, tiles in one
+  Index down, across, wide;  // rows of tiles, chunks in one, tiles in one
   explicit Cut(const Conv3x3Shape& s) {
-    wide = (s.w + kWinoTile - 1) / kWinoTile;
-    down = (s.h + kWinoTile - 1) / kWinoTile;
-    across = (wide + kConv3x3Chunk - 1) / kConv3x3Chunk;
+    wide = ceil_div(s.w, kWinoTile);
+    down = ceil_div(s.h, kWinoTile);
+    across = ceil_div(wide, kConv3x3Chunk);
   }
-  Chunk at(std::int64_t index) const {
-    const std::int64_t part = index % across, line = index / across;
-    const std::int64_t begin = part * wide / across, end = (part + 1) * wide / across;
+  Chunk at(Index index) const {
+    const Index part = index % across, line = index / across;
+    const Index begin = part * wide / across, end = (part + 1) * wide / across;
     return {line / down, line % down * kWinoTile, begin * kWinoTile, end - begin};
   }
 };
@@ -34,7 +45,7 @@ void points_of_maps(const Conv3x3Maps& maps, const Conv3x3Shape& s, const Chunk&
                     float* to) {
   InputRows<T> rows[kConv3x3Maps];
   for (int i = 0; i < maps.count; ++i) {
-    const std::int64_t channels = maps.channels[i];
+    const Index channels = maps.channels[i];
     const T* image = static_cast<const T*>(maps.map[i]) + chunk.image * s.h * s.w * channels;
     rows[i] = rows_of<f43::kReach>(image, chunk.row - 1, s.h, s.w, channels);
   }
@@ -47,30 +58,30 @@ void forward(const Conv3x3Fwd& a) {
   const Cut cut(s);
   const PointLayout layout(s.c, s.o);
 #pragma omp parallel for num_threads(s.threads) schedule(static)
-  for (std::int64_t item = 0; item < s.n * cut.down * cut.across; ++item) {
+  for (Index item = 0; item < s.n * cut.down * cut.across; ++item) {
     const Chunk chunk = cut.at(item);
     float* in = a.scratch + omp_get_thread_num() * conv3x3_scratch(s);
     float* out = in + points_of(kConv3x3Chunk, s.c_wide);
     Arithmetic arithmetic;
     points_of_maps<T>(a.x, s, chunk, arithmetic, in);
     T* made = static_cast<T*>(a.y) + chunk.image * s.h * s.w * s.o;
-    const std::int64_t right = lesser(chunk.left + chunk.tiles * kWinoTile, s.w);
-    const auto soon = Soon<true>::of(made, chunk.row, chunk.left, right, s.h, s.w, s.o);
+    const Index right = min_of(chunk.left + chunk.tiles * kWinoTile, s.w);
+    const auto prefetch = Prefetch<true>::of(made, chunk.row, chunk.left, right, s.h, s.w, s.o);
     arithmetic.multiply(chunk.tiles, layout, a.weights, 0, s.o_wide, in, out,
-                        [&](std::int64_t point) { soon.ask(point); });
-    const std::int64_t step = s.o, line = s.w * step;
-    for (std::int64_t tile = 0; tile < chunk.tiles; ++tile) {
-      const std::int64_t column = chunk.left + tile * kWinoTile;
-      for (std::int64_t o = 0; o < s.o; o += kLanes) {
+                        [&](Index point) { prefetch.issue(point); });
+    const Index step = s.o, line = s.w * step;
+    for (Index tile = 0; tile < chunk.tiles; ++tile) {
+      const Index column = chunk.left + tile * kWinoTile;
+      for (Index o = 0; o < s.o; o += kLanes) {
         Values values;
         arithmetic.output(out + tile * s.o_wide + o, tile, stride_of(chunk.tiles, s.o_wide), values);
         const Vec bias = a.bias ? load(a.bias + o, AllLanes{}) : Vec{};
         with_part(chunk.row, s.h, column, s.w, s.o - o, [&](auto part, auto lanes) {
 #pragma GCC unroll 4
-          for (std::int64_t r = 0; r < part.height; ++r) {
-            T* to = anew(made + (chunk.row + r) * line + column * step + o);
+          for (Index r = 0; r < part.height; ++r) {
+            T* to = opaque(made + (chunk.row + r) * line + column * step + o);
 #pragma GCC unroll 4
-            for (std::int64_t u = 0; u < part.width; ++u) store(to + u * step, values[r][u] + bias, lanes);
+            for (Index u = 0; u < part.width; ++u) store(to + u * step, values[r][u] + bias, lanes);
           }
         });
       }
@@ -82,15 +93,15 @@ template <class T>
 void gradient(const Conv3x3GradWeight& a) {
   const Conv3x3Shape& s = a.shape;
   const Cut cut(s);
-  const std::int64_t points = kWinoPoints * s.c_wide * s.o_wide, size = points + s.o_wide;
-  const std::int64_t chunks = s.n * cut.down * cut.across;
+  const Index points = kWinoPoints * s.c_wide * s.o_wide, size = points + s.o_wide;
+  const Index chunks = s.n * cut.down * cut.across;
 #pragma omp parallel for num_threads(s.threads) schedule(dynamic)
-  for (std::int64_t slot = 0; slot < a.slots; ++slot) {
+  for (Index slot = 0; slot < a.slots; ++slot) {
     float* in = a.scratch + omp_get_thread_num() * conv3x3_scratch(s);
     float* out = in + points_of(kConv3x3Chunk, s.c_wide);
     float *sums = a.partial + slot * size, *bias = sums + points;
-    for (std::int64_t o = 0; o < size; o += kLanes) store(sums + o, Vec{}, AllLanes{});
-    for (std::int64_t i = slot * chunks / a.slots; i < (slot + 1) * chunks / a.slots; ++i) {
+    for (Index o = 0; o < size; o += kLanes) store(sums + o, Vec{}, AllLanes{});
+    for (Index i = slot * chunks / a.slots; i < (slot + 1) * chunks / a.slots; ++i) {
       const Chunk chunk = cut.at(i);
       const T* grads = static_cast<const T*>(a.grad) + chunk.image * s.h * s.w * s.o;
       const auto grad = rows_of<f43::kTile>(grads, chunk.row, s.h, s.w, s.o);
@@ -103,22 +114,22 @@ void gradient(const Conv3x3GradWeight& a) {
   }
   add_slots(a.partial, a.slots, size, s.threads);
   collect_taps(a.partial, s.c, s.c_wide, s.o, s.o_wide, a.grad_weight, s.threads);
-  for (std::int64_t o = 0; o < s.o; ++o) a.grad_bias[o] = a.partial[points + o];
+  for (Index o = 0; o < s.o; ++o) a.grad_bias[o] = a.partial[points + o];
 }
 
 }  // namespace
 
-std::int64_t conv3x3_scratch(const Conv3x3Shape& s) {
+Index conv3x3_scratch(const Conv3x3Shape& s) {
   return points_of(kConv3x3Chunk, s.c_wide) + points_of(kConv3x3Chunk, s.o_wide);
 }
 
-std::int64_t conv3x3_prepared_size(std::int64_t c, std::int64_t o) { return PointLayout(c, o).size(); }
+Index conv3x3_prepared_size(Index c, Index o) { return PointLayout(c, o).size(); }
 
 void launch_conv3x3_prepare(const Conv3x3Weights& a) {
   const PointLayout layout(a.c, a.o);
 #pragma omp parallel for num_threads(a.threads) schedule(static)
-  for (std::int64_t c = 0; c < layout.c_wide; ++c) {
-    for (std::int64_t o = 0; o < layout.o_wide; o += kLanes) {
+  for (Index c = 0; c < layout.c_wide; ++c) {
+    for (Index o = 0; o < layout.o_wide; o += kLanes) {
       const SomeLanes lanes{int(c >= a.c || o >= a.o ? 0 : a.o - o < kLanes ? a.o - o : kLanes)};
       Vec columns[f43::kTaps][f43::kPoints] = {};
       for (int k = 0; k < f43::kTaps; ++k) {
@@ -137,7 +148,7 @@ void launch_conv3x3_prepare(const Conv3x3Weights& a) {
     }
   }
 #pragma omp parallel for num_threads(a.threads) schedule(static)
-  for (std::int64_t p = 0; p < kWinoPoints; ++p) fix_weights(layout, p, a.prepared);
+  for (Index p = 0; p < kWinoPoints; ++p) fix_weights(layout, p, a.prepared);
 }
 
 void launch_conv3x3_fwd(const Conv3x3Fwd& a) {

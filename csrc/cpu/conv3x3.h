@@ -1,37 +1,37 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // 3x3 'same' convolution by Winograd F(4x4, 3x3). The definition is awsrn_fast/ops/conv3x3/reference.py.
 namespace awsrn_fast {
 
-constexpr std::int64_t kConv3x3Points = 36;  // of a tile
-constexpr std::int64_t kConv3x3Vector = 16;  // rows of channels are padded to multiples
-constexpr std::int64_t kConv3x3Chunk = 16;   // tiles of 4x4 outputs whose products are computed together
+constexpr Index kConv3x3Points = 36;  // of a tile
+constexpr Index kConv3x3Vector = 16;  // rows of channels are padded to multiples
+constexpr Index kConv3x3Chunk = 16;   // tiles of 4x4 outputs whose products are computed together
 
 struct Conv3x3Shape {
   static constexpr int kArguments = 7;
-  std::int64_t n, c, o, h, w;
+  Index n, c, o, h, w;
   DType dtype;  // of the maps, which are [N, H, W, channels]; everything else is fp32
   int threads;
-  std::int64_t c_wide, o_wide;  // channels, padded
+  Index c_wide, o_wide;  // channels, padded
 };
 
 constexpr int kConv3x3Maps = 4;
 
-// The input: maps [N, H, W, channels], whose channels follow each other. Of several, each has whole vectors of them.
+// The input: maps [N, H, W, channels], whose channels follow each other. With several maps, each has whole vectors
+// of channels.
 struct Conv3x3Maps {
   int count;
   const void* map[kConv3x3Maps];
-  std::int64_t channels[kConv3x3Maps];
+  Index channels[kConv3x3Maps];
 };
 
 struct Conv3x3Weights {
   const float* weight;  // [3, 3, C, O]
   float* prepared;      // conv3x3_prepared_size() floats; cpu/winograd_weights.h
-  std::int64_t c, o;
+  Index c, o;
   int threads;
 };
 
@@ -52,7 +52,7 @@ struct Conv3x3GradWeight {
   const void* grad;    // [N, H, W, O]
   float* grad_weight;  // [3, 3, C, O]
   float* grad_bias;    // [O]
-  std::int64_t slots;
+  Index slots;
   float* partial;  // [slots, 36 * wide C * wide O + wide O]
   float* scratch;  // [threads, conv3x3_scratch()]
 };

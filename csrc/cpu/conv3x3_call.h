@@ -7,21 +7,21 @@ namespace awsrn_fast {
 
 inline void plan(Conv3x3Shape& shape) {
   check_call("conv3x3", {shape.n, shape.c, shape.o, shape.h, shape.w}, shape.dtype, shape.threads);
-  shape.c_wide = padded(shape.c, kConv3x3Vector);
-  shape.o_wide = padded(shape.o, kConv3x3Vector);
+  shape.c_wide = round_up(shape.c, kConv3x3Vector);
+  shape.o_wide = round_up(shape.o, kConv3x3Vector);
 }
 
 struct Conv3x3Channels {
-  std::int64_t c, o;
+  Index c, o;
 };
 
 // Floats of a weight's gradient at 36 points, [36, wide C, wide O].
-inline std::int64_t conv3x3_points_size(std::int64_t c, std::int64_t o) {
-  return kConv3x3Points * padded(c, kConv3x3Vector) * padded(o, kConv3x3Vector);
+inline Index conv3x3_points_size(Index c, Index o) {
+  return kConv3x3Points * round_up(c, kConv3x3Vector) * round_up(o, kConv3x3Vector);
 }
 
 // Floats of one prepared weight.
-inline std::int64_t conv3x3_prepared_size(const Conv3x3Channels& a) { return kernels().conv3x3_prepared_size(a.c, a.o); }
+inline Index conv3x3_prepared_size(const Conv3x3Channels& a) { return kernels().conv3x3_prepared_size(a.c, a.o); }
 
 // [3, 3, C, O] -> the weights as the kernels take them.
 inline void conv3x3_prepare(const Conv3x3Weights& call) {
@@ -30,7 +30,7 @@ inline void conv3x3_prepare(const Conv3x3Weights& call) {
   kernels().launch_conv3x3_prepare(call);
 }
 
-inline Buffer conv3x3_prepared(const float* weight, std::int64_t c, std::int64_t o, int threads) {
+inline Buffer conv3x3_prepared(const float* weight, Index c, Index o, int threads) {
   Buffer prepared(conv3x3_prepared_size({c, o}));
   conv3x3_prepare({weight, prepared.data(), c, o, threads});
   return prepared;
@@ -38,7 +38,7 @@ inline Buffer conv3x3_prepared(const float* weight, std::int64_t c, std::int64_t
 
 inline void check_maps(const Conv3x3Maps& maps, const Conv3x3Shape& shape) {
   AWSRN_FAST_CHECK(maps.count >= 1 && maps.count <= kConv3x3Maps, "conv3x3: one to four maps");
-  std::int64_t channels = 0;
+  Index channels = 0;
   for (int i = 0; i < maps.count; ++i) {
     channels += maps.channels[i];
     AWSRN_FAST_CHECK(maps.count == 1 || maps.channels[i] % kConv3x3Vector == 0, "conv3x3: a map's channels");
@@ -70,7 +70,7 @@ inline void conv3x3_grad_weight(Conv3x3GradWeight call) {
   plan(call.shape);
   check_maps(call.x, call.shape);
   const Conv3x3Shape& shape = call.shape;
-  call.slots = std::clamp<std::int64_t>(shape.n * ceil_div(shape.h, 16), 1, kSlots);
+  call.slots = std::clamp<Index>(shape.n * ceil_div(shape.h, 16), 1, kSlots);
   const Buffer partial(call.slots * (conv3x3_points_size(shape.c, shape.o) + shape.o_wide));
   const Buffer scratch(shape.threads * kernels().conv3x3_scratch(shape));
   call.partial = partial.data();

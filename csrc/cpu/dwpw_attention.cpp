@@ -1,3 +1,16 @@
+// Depthwise 3x3 and pointwise convolution with pixel attention (eq. 3-6): y = sigmoid(W_a p + b_a) * p + residual for
+// p = W_pw (depthwise x) + b_pw, and all its gradients.
+//
+// Algorithm: no intermediate map goes to memory. For maps in NCHW, here, a strip of rows keeps three rows of x and
+// computes a tile of positions from the depthwise convolution to the output with channels as the products' rows
+// (cpu/dwpw_attention_tile.h). Backward computes the tile's forward again, goes back through both products, and keeps
+// three rows of the depthwise output's gradient for that of x. For channels_last see cpu/dwpw_attention_nhwc.h and
+// cpu/dwpw_attention_nhwc_bwd.h.
+//
+// Parallel: OpenMP over strips of rows of all images. Strips depend on the shape alone; each leaves its sums for the
+// weights' gradients in its own part of the workspace, and these are added in order.
+//
+// Memory: three rows of one map (two in backward) and a few tiles a thread; one set of weight gradients a strip.
 #include "cpu/dwpw_attention.h"
 
 #include <omp.h>
@@ -13,32 +26,31 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 struct FwdScratch {
-  Rows x;
+  RowRing x;
   Tiles tiles;
 
   FwdScratch(Workspace& workspace, const Sizes& z)
-      : x{workspace.take(Rows::size(z.c, z.line)), z.c, z.line}, tiles(workspace, z) {}
+      : x{workspace.take(RowRing::size(z.c, z.line)), z.c, z.line}, tiles(workspace, z) {}
 };
 
 template <class T>
-void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scratch, std::int64_t image,
-               std::int64_t first) {
+void fwd_strip(const DwpwAttentionFwd& a, const Sizes& z, const FwdScratch& scratch, Index image, Index first) {
   const DwpwAttentionShape& s = a.shape;
   const T* x = static_cast<const T*>(a.x);
   const Tiles& t = scratch.tiles;
-  const std::int64_t end = lesser(first + s.rows, s.h);
+  const Index end = min_of(first + s.rows, s.h);
   read_row(s, x, image, first - 1, scratch.x);
   read_row(s, x, image, first, scratch.x);
-  for (std::int64_t row = first; row < end; ++row) {
+  for (Index row = first; row < end; ++row) {
     read_row(s, x, image, row + 1, scratch.x);
-    for (std::int64_t column = 0; column < s.w; column += z.tile) {
-      const std::int64_t count = lesser(z.tile, s.w - column);
+    for (Index column = 0; column < s.w; column += z.tile) {
+      const Index count = min_of(z.tile, s.w - column);
       const Run run = run_of(image, row, column, s.d, s.h, s.w);
       if (row + 1 < end) prefetch_row(s, x, image, row + 2, column, count);
       if (a.residual) prefetch_tile(static_cast<const T*>(a.residual), run, s.d, count);
       tile_forward(s, a.weights, z, scratch.x, row, column, t);
       if (a.residual) load_tile(static_cast<const T*>(a.residual), run, s.d, count, t.map, z.tile);
-      for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
+      for (Index i = 0; i < s.d * z.tile; i += kLanes) {
         Vec value = load(t.y + i, AllLanes{}) * gate_of(load(t.s + i, AllLanes{})).open;
         if (a.residual) value += load(t.map + i, AllLanes{});
         store(t.y + i, value, AllLanes{});
@@ -62,14 +74,14 @@ struct Sums {
 };
 
 struct BwdScratch {
-  Rows x, grad;  // grad: of the depthwise convolution's output
+  RowRing x, grad;  // grad: of the depthwise convolution's output
   Tiles tiles;
   float* transposed;         // [tile, C or D]
   float *b_pw, *b_a, *w_dw;  // as in Sums, a vector for each sum
 
   BwdScratch(Workspace& workspace, const DwpwAttentionShape& s, const Sizes& z)
-      : x{workspace.take(Rows::size(z.c, z.line)), z.c, z.line},
-        grad{workspace.take(Rows::size(z.c, z.line)), z.c, z.line},
+      : x{workspace.take(RowRing::size(z.c, z.line)), z.c, z.line},
+        grad{workspace.take(RowRing::size(z.c, z.line)), z.c, z.line},
         tiles(workspace, z),
         transposed(workspace.take((z.c > z.d ? z.c : z.d) * z.tile)),
         b_pw(workspace.take(s.d * kLanes)),
@@ -77,29 +89,29 @@ struct BwdScratch {
         w_dw(workspace.take(s.c * 10 * kLanes)) {}
 };
 
-inline void add_rows(const float* tile, std::int64_t rows, std::int64_t width, float* sums) {
-  for (std::int64_t i = 0; i < rows; ++i) {
+inline void add_rows(const float* tile, Index rows, Index width, float* sums) {
+  for (Index i = 0; i < rows; ++i) {
     Vec sum = load(sums + i * kLanes, AllLanes{});
-    for (std::int64_t p = 0; p < width; p += kLanes) sum += load(tile + i * width + p, AllLanes{});
+    for (Index p = 0; p < width; p += kLanes) sum += load(tile + i * width + p, AllLanes{});
     store(sums + i * kLanes, sum, AllLanes{});
   }
 }
 
 // The gradient of the depthwise output for the tile at (row, column), into its row; the weights' into `sums`.
 template <class T>
-void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums,
-                   std::int64_t image, std::int64_t row, std::int64_t column) {
+void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums, Index image,
+                   Index row, Index column) {
   const DwpwAttentionShape& s = a.shape;
   const Tiles& t = scratch.tiles;
-  const std::int64_t vecs = z.tile / kLanes;
-  const std::int64_t count = lesser(z.tile, s.w - column);
+  const Index vecs = z.tile / kLanes;
+  const Index count = min_of(z.tile, s.w - column);
   const Run run = run_of(image, row, column, s.d, s.h, s.w);
   prefetch_tile(static_cast<const T*>(a.grad_y), run, s.d, count);
   tile_forward(s, a.weights, z, scratch.x, row, column, t);
-  for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) store(t.map + i, Vec{}, AllLanes{});
+  for (Index i = 0; i < s.d * z.tile; i += kLanes) store(t.map + i, Vec{}, AllLanes{});
   load_tile(static_cast<const T*>(a.grad_y), run, s.d, count, t.map, z.tile);
 
-  for (std::int64_t i = 0; i < s.d * z.tile; i += kLanes) {
+  for (Index i = 0; i < s.d * z.tile; i += kLanes) {
     const Gate gate = gate_of(load(t.s + i, AllLanes{}));
     const Vec gated = load(t.map + i, AllLanes{}) * gate.open;
     store(t.map + i, gated, AllLanes{});
@@ -107,8 +119,7 @@ void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& 
     store(t.s + i, gated * load(t.y + i, AllLanes{}) * (gate.e * gate.open), AllLanes{});
   }
   gemm(s.d, vecs, s.d, {a.w_a_t, s.d}, {t.s, z.tile}, t.map, z.tile, {nullptr, true});
-  gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line,
-       {nullptr, false});
+  gemm(s.c, vecs, s.d, {a.w_pw_t, s.d}, {t.map, z.tile}, scratch.grad.inside(row, 0, column), z.line, {nullptr, false});
   if (!sums) return;
   transpose_tile(t.y, z.tile, z.d, z.tile, scratch.transposed, z.d);
   gemm(s.d, z.d / kLanes, z.tile, {t.s, z.tile}, {scratch.transposed, z.d}, sums->w_a, z.d, {nullptr, true});
@@ -118,14 +129,14 @@ void tile_backward(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& 
   add_rows(t.map, s.d, z.tile, scratch.b_pw);
 }
 
-void add_depthwise_row(const DwpwAttentionShape& s, const Sizes& z, const BwdScratch& scratch, std::int64_t row) {
-  for (std::int64_t c = 0; c < s.c; ++c) {
+void add_depthwise_row(const DwpwAttentionShape& s, const Sizes& z, const BwdScratch& scratch, Index row) {
+  for (Index c = 0; c < s.c; ++c) {
     float* slot = scratch.w_dw + c * 10 * kLanes;
     Vec sums[10];
     for (int k = 0; k < 10; ++k) sums[k] = load(slot + k * kLanes, AllLanes{});
     const float *above = scratch.x.inside(row - 1, c, 0), *here = scratch.x.inside(row, c, 0),
                 *below = scratch.x.inside(row + 1, c, 0), *grads = scratch.grad.inside(row, c, 0);
-    for (std::int64_t p = 0; p < z.blocks * z.tile; p += kLanes) {
+    for (Index p = 0; p < z.blocks * z.tile; p += kLanes) {
       const Vec grad = load(grads + p, AllLanes{});
       for (int k = 0; k < 3; ++k) {
         sums[k] += grad * load(above + p + k - 1, AllLanes{});
@@ -138,18 +149,18 @@ void add_depthwise_row(const DwpwAttentionShape& s, const Sizes& z, const BwdScr
   }
 }
 
-inline void sum_lanes(const float* vectors, std::int64_t count, float* sums) {
-  for (std::int64_t i = 0; i < count; ++i) sums[i] = sum(load(vectors + i * kLanes, AllLanes{}), AllLanes{});
+inline void sum_lanes(const float* vectors, Index count, float* sums) {
+  for (Index i = 0; i < count; ++i) sums[i] = sum(load(vectors + i * kLanes, AllLanes{}), AllLanes{});
 }
 
 template <class T>
-void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums,
-               std::int64_t image, std::int64_t first) {
+void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scratch, const Sums* sums, Index image,
+               Index first) {
   const DwpwAttentionShape& s = a.shape;
   const T* x = static_cast<const T*>(a.x);
-  const std::int64_t end = lesser(first + s.rows, s.h);
+  const Index end = min_of(first + s.rows, s.h);
   // A row of grad_x needs the depthwise gradient's rows on either side: those outside the strip are computed again.
-  const std::int64_t margin = a.grad_x ? 1 : 0;
+  const Index margin = a.grad_x ? 1 : 0;
   if (sums) {
     fill_zero(scratch.b_pw, s.d * kLanes);
     fill_zero(scratch.b_a, s.d * kLanes);
@@ -157,21 +168,21 @@ void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scra
   }
   read_row(s, x, image, first - margin - 1, scratch.x);
   read_row(s, x, image, first - margin, scratch.x);
-  for (std::int64_t row = first - margin; row < end + margin; ++row) {
+  for (Index row = first - margin; row < end + margin; ++row) {
     read_row(s, x, image, row + 1, scratch.x);
     const bool counts = sums && row >= first && row < end;
     if (row < 0 || row >= s.h) {
       scratch.grad.clear(row);
     } else {
-      for (std::int64_t column = 0; column < s.w; column += z.tile) {
-        if (row + 1 < end + margin) prefetch_row(s, x, image, row + 2, column, lesser(z.tile, s.w - column));
+      for (Index column = 0; column < s.w; column += z.tile) {
+        if (row + 1 < end + margin) prefetch_row(s, x, image, row + 2, column, min_of(z.tile, s.w - column));
         tile_backward<T>(a, z, scratch, counts ? sums : nullptr, image, row, column);
       }
     }
     if (counts) add_depthwise_row(s, z, scratch, row);
     if (!a.grad_x || row <= first) continue;
-    for (std::int64_t column = 0; column < s.w; column += z.tile) {
-      const std::int64_t count = lesser(z.tile, s.w - column);
+    for (Index column = 0; column < s.w; column += z.tile) {
+      const Index count = min_of(z.tile, s.w - column);
       depthwise<true>(scratch.grad, s.c, row - 1, column, z.tile, a.weights.w_dw, nullptr, scratch.tiles.depthwise);
       store_tile(static_cast<T*>(a.grad_x), run_of(image, row - 1, column, s.c, s.h, s.w), s.c, count,
                  scratch.tiles.depthwise, z.tile);
@@ -184,7 +195,7 @@ void bwd_strip(const DwpwAttentionBwd& a, const Sizes& z, const BwdScratch& scra
   }
 }
 
-void give_weight_gradients(const DwpwAttentionBwd& a, const Sizes& z, std::int64_t strip) {
+void give_weight_gradients(const DwpwAttentionBwd& a, const Sizes& z, Index strip) {
   const DwpwAttentionShape& s = a.shape;
   add_strips(a.partial, strip, s.n * z.strips);
   Workspace workspace{a.partial};
@@ -200,9 +211,9 @@ void give_weight_gradients(const DwpwAttentionBwd& a, const Sizes& z, std::int64
 template <class T>
 void fwd(const DwpwAttentionFwd& a) {
   const Sizes z(a.shape);
-  const std::int64_t items = a.shape.n * z.strips, per_thread = dwpw_attention_fwd_workspace(a.shape).thread;
+  const Index items = a.shape.n * z.strips, per_thread = dwpw_attention_fwd_workspace(a.shape).thread;
 #pragma omp parallel for num_threads(a.shape.threads) schedule(dynamic) if (items > 1)
-  for (std::int64_t item = 0; item < items; ++item) {
+  for (Index item = 0; item < items; ++item) {
     Workspace workspace{a.scratch + omp_get_thread_num() * per_thread};
     fwd_strip<T>(a, z, FwdScratch(workspace, z), item / z.strips, item % z.strips * a.shape.rows);
   }
@@ -211,10 +222,10 @@ void fwd(const DwpwAttentionFwd& a) {
 template <class T>
 void bwd(const DwpwAttentionBwd& a) {
   const Sizes z(a.shape);
-  const std::int64_t items = a.shape.n * z.strips;
+  const Index items = a.shape.n * z.strips;
   const DwpwAttentionWorkspace needs = dwpw_attention_bwd_workspace(a.shape);
 #pragma omp parallel for num_threads(a.shape.threads) schedule(dynamic) if (items > 1)
-  for (std::int64_t item = 0; item < items; ++item) {
+  for (Index item = 0; item < items; ++item) {
     Workspace workspace{a.scratch + omp_get_thread_num() * needs.thread};
     Workspace strip{a.partial ? a.partial + item * needs.strip : nullptr};
     const BwdScratch scratch(workspace, a.shape, z);
@@ -230,7 +241,7 @@ DwpwAttentionWorkspace dwpw_attention_fwd_workspace(const DwpwAttentionShape& s)
   Workspace workspace{nullptr}, shared{nullptr};
   if (s.channels_last) {
     const PackedWeights weights(shared, s, false);
-    const Positions counted(workspace, weights);
+    const NhwcFwdScratch counted(workspace, weights);
   } else {
     const FwdScratch counted(workspace, Sizes(s));
   }

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // Depthwise separable convolution with pixel attention (eq. 3-6), in strips of rows.
 // The definition is awsrn_fast/ops/dwpw_attention/reference.py.
@@ -10,16 +9,16 @@ namespace awsrn_fast {
 
 struct DwpwAttentionShape {
   static constexpr int kArguments = 8;
-  std::int64_t n, c, d, h, w;
+  Index n, c, d, h, w;
   bool channels_last;  // maps are [N, H, W, C], else [N, C, H, W]
   DType dtype;         // of the maps; everything else is fp32
   int threads;
-  std::int64_t rows;   // a strip: what one thread does at a time, whatever the number of threads
+  Index rows;   // a strip: what one thread does at a time, whatever the number of threads
 };
 
 // Floats that a launcher needs: for each thread, for each strip of each image, and for all together.
 struct DwpwAttentionWorkspace {
-  std::int64_t thread, strip, shared;
+  Index thread, strip, shared;
 };
 
 struct DwpwAttentionWeights {

@@ -6,9 +6,9 @@
 namespace awsrn_fast {
 
 // Strips of equal height, as near to `rows` as may be.
-inline void plan(DwpwAttentionShape& shape, std::int64_t rows) {
+inline void plan(DwpwAttentionShape& shape, Index rows) {
   check_call("dwpw_attention", {shape.n, shape.c, shape.d, shape.h, shape.w}, shape.dtype, shape.threads);
-  shape.rows = ceil_div(shape.h, std::max<std::int64_t>(1, (shape.h + rows / 2) / rows));
+  shape.rows = ceil_div(shape.h, std::max<Index>(1, (shape.h + rows / 2) / rows));
 }
 
 inline void dwpw_attention_fwd(DwpwAttentionFwd call) {
@@ -24,7 +24,7 @@ inline void dwpw_attention_bwd(DwpwAttentionBwd call) {
   plan(call.shape, 32);
   const DwpwAttentionShape& shape = call.shape;
   const DwpwAttentionWorkspace needs = kernels().dwpw_attention_bwd_workspace(shape);
-  const std::int64_t strips = std::max<std::int64_t>(1, shape.rows ? shape.n * ceil_div(shape.h, shape.rows) : 0);
+  const Index strips = std::max<Index>(1, shape.rows ? shape.n * ceil_div(shape.h, shape.rows) : 0);
   const bool weighted = call.grad_w_dw;
   const Zeros scratch(shape.threads * needs.thread + needs.shared), partial(weighted ? strips * needs.strip : 0);
   call.scratch = scratch.data();

@@ -10,7 +10,7 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 // Twice forward's: the weights' gradients are read and written once for so many.
-constexpr std::int64_t kBwdPositions = 2 * kPositions;
+constexpr Index kBwdPositions = 2 * kPositions;
 
 // What a strip adds up for the gradients of the weights, padded to whole vectors.
 struct NhwcSums {
@@ -31,7 +31,7 @@ struct NhwcBwdScratch {
   float *grad_s, *grad_y;    // two of [positions, D]: of the gate's argument and of Y
   float* pairs;              // [positions, half of C or D]
   float* rows;               // [3, W + 2, C]: of the depthwise output, with zeros around
-  std::int64_t line;
+  Index line;
 
   NhwcBwdScratch(Workspace& workspace, const DwpwAttentionShape& s, const PackedWeights& w)
       : depthwise(workspace.take(kBwdPositions * w.c)),
@@ -43,15 +43,15 @@ struct NhwcBwdScratch {
         line((s.w + 2) * w.c) {}
 
   // From column -1 on.
-  float* row(std::int64_t y) const { return rows + (y + 3) % 3 * line; }
+  float* row(Index y) const { return rows + (y + 3) % 3 * line; }
 };
 
 // From the gate's argument in grad_s and the gradient of the result: what they are named for, but that grad_y still
 // lacks what comes through the gate.
 template <class T>
 inline void gate_backward(const DwpwAttentionShape& s, const PackedWeights& w, const NhwcBwdScratch& scratch,
-                          std::int64_t count, const T* grad) {
-  const auto vector = [&](std::int64_t at, std::int64_t from, auto lanes) __attribute__((always_inline)) {
+                          Index count, const T* grad) {
+  const auto vector = [&](Index at, Index from, auto lanes) __attribute__((always_inline)) {
     const Gate gate = gate_of(load(scratch.grad_s + at, AllLanes{}));
     const Vec gated = load(grad + from, lanes) * gate.open;
     store(scratch.grad_y + at, gated, AllLanes{});
@@ -60,20 +60,20 @@ inline void gate_backward(const DwpwAttentionShape& s, const PackedWeights& w, c
   };
   if (w.d == s.d) {
 #pragma GCC unroll 2
-    for (std::int64_t i = 0; i < count * s.d; i += kLanes) vector(i, i, AllLanes{});
+    for (Index i = 0; i < count * s.d; i += kLanes) vector(i, i, AllLanes{});
     return;
   }
-  const std::int64_t whole = s.d / kLanes * kLanes;
-  for (std::int64_t i = 0; i < count; ++i) {
-    for (std::int64_t d = 0; d < whole; d += kLanes) vector(i * w.d + d, i * s.d + d, AllLanes{});
+  const Index whole = s.d / kLanes * kLanes;
+  for (Index i = 0; i < count; ++i) {
+    for (Index d = 0; d < whole; d += kLanes) vector(i * w.d + d, i * s.d + d, AllLanes{});
     vector(i * w.d + whole, i * s.d + whole, SomeLanes{int(s.d - whole)});
   }
 }
 
-inline void add_positions(const float* values, std::int64_t count, std::int64_t width, float* sums) {
-  for (std::int64_t d = 0; d < width; d += kLanes) {
+inline void add_positions(const float* values, Index count, Index width, float* sums) {
+  for (Index d = 0; d < width; d += kLanes) {
     Vec sum{};
-    for (std::int64_t i = 0; i < count; ++i) sum += load(values + i * width + d, AllLanes{});
+    for (Index i = 0; i < count; ++i) sum += load(values + i * width + d, AllLanes{});
     store(sums + d, load(sums + d, AllLanes{}) + sum, AllLanes{});
   }
 }
@@ -81,9 +81,9 @@ inline void add_positions(const float* values, std::int64_t count, std::int64_t 
 // The gradient of the depthwise output at some positions, into its row; the weights' into `sums`.
 template <class T>
 void bwd_part(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdScratch& scratch, const NhwcSums* sums,
-              std::int64_t line, std::int64_t column, std::int64_t count) {
+              Index line, Index column, Index count) {
   const DwpwAttentionShape& s = a.shape;
-  const std::int64_t y = line % s.h, at = line * s.w + column, vecs = w.d / kLanes;
+  const Index y = line % s.h, at = line * s.w + column, vecs = w.d / kLanes;
   const T *x = static_cast<const T*>(a.x), *grad = static_cast<const T*>(a.grad_y);
   const bool last = line + 1 == s.n * s.h;
   const Ahead<T> x_below{y + 2 < s.h ? x + (at + 2 * s.w) * s.c : nullptr, nullptr, s.c};
@@ -97,8 +97,8 @@ void bwd_part(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdSc
   pointwise(count, vecs, s.d, values, {w.a, w.d}, scratch.pairs, scratch.grad_s, w.d, attention, grad_below);
   gate_backward(s, w, scratch, count, grad + at * s.d);
   pointwise(count, vecs, s.d, grad_s, {w.a_rows, w.d}, scratch.pairs, scratch.grad_y, w.d, {nullptr, true}, nothing);
-  pointwise(count, w.c / kLanes, s.d, grad_y, {w.pw_rows, w.c}, scratch.pairs, scratch.row(y) + (column + 1) * w.c,
-            w.c, {nullptr, false}, nothing);
+  pointwise(count, w.c / kLanes, s.d, grad_y, {w.pw_rows, w.c}, scratch.pairs, scratch.row(y) + (column + 1) * w.c, w.c,
+            {nullptr, false}, nothing);
   if (!sums) return;
   add_positions(scratch.grad_s, count, w.d, sums->b_a);
   add_positions(scratch.grad_y, count, w.d, sums->b_pw);
@@ -118,13 +118,12 @@ void bwd_part(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdSc
 // A vector of channels of some positions: the gradient of x there, and what the depthwise weights' have of it. Both
 // take the same nine gradients.
 template <class T, class Lanes>
-inline void depthwise_backward(const DwpwAttentionShape& s, const PackedWeights& w, const float* const* rows,
-                               std::int64_t c, std::int64_t column, std::int64_t count, const T* x, T* grad_x,
-                               float* sums, Lanes lanes) {
+inline void depthwise_backward(const DwpwAttentionShape& s, const PackedWeights& w, const float* const* rows, Index c,
+                               Index column, Index count, const T* x, T* grad_x, float* sums, Lanes lanes) {
   Vec taps[9], added[10] = {};
 #pragma GCC unroll 9
   for (int k = 0; k < 9; ++k) taps[k] = load(w.taps + k * w.c + c, AllLanes{});
-  for (std::int64_t i = column; i < column + count; ++i) {
+  for (Index i = column; i < column + count; ++i) {
     const Vec value = load(x + i * s.c + c, lanes);
     Vec parts[3] = {};
 #pragma GCC unroll 3
@@ -149,29 +148,29 @@ inline void depthwise_backward(const DwpwAttentionShape& s, const PackedWeights&
 
 template <class T>
 void bwd_strip_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, const NhwcBwdScratch& scratch,
-                    const NhwcSums& sums, std::int64_t image, std::int64_t first) {
+                    const NhwcSums& sums, Index image, Index first) {
   const DwpwAttentionShape& s = a.shape;
-  const std::int64_t end = lesser(first + s.rows, s.h);
-  for (std::int64_t r = 0; r < 3; ++r) {
+  const Index end = min_of(first + s.rows, s.h);
+  for (Index r = 0; r < 3; ++r) {
     fill_zero(scratch.row(r), w.c);
     fill_zero(scratch.row(r) + (s.w + 1) * w.c, w.c);
   }
   // The rows on either side of the strip count for x and for the depthwise weights; they are computed again.
-  for (std::int64_t row = first - 1; row <= end; ++row) {
+  for (Index row = first - 1; row <= end; ++row) {
     const bool inside = row >= 0 && row < s.h;
     if (!inside) fill_zero(scratch.row(row), scratch.line);
-    for (std::int64_t column = 0; inside && column < s.w; column += kBwdPositions) {
+    for (Index column = 0; inside && column < s.w; column += kBwdPositions) {
       bwd_part<T>(a, w, scratch, a.partial && row >= first && row < end ? &sums : nullptr, image * s.h + row, column,
-                  lesser(kBwdPositions, s.w - column));
+                  min_of(kBwdPositions, s.w - column));
     }
     if (row <= first) continue;
     const float* rows[3] = {scratch.row(row - 2), scratch.row(row - 1), scratch.row(row)};
-    const std::int64_t at = (image * s.h + row - 1) * s.w * s.c;
+    const Index at = (image * s.h + row - 1) * s.w * s.c;
     const T* x = static_cast<const T*>(a.x) + at;
     T* grad_x = a.grad_x ? static_cast<T*>(a.grad_x) + at : nullptr;
-    for (std::int64_t column = 0; column < s.w; column += kBwdPositions) {
-      const std::int64_t count = lesser(kBwdPositions, s.w - column);
-      for (std::int64_t c = 0; c < s.c; c += kLanes) {
+    for (Index column = 0; column < s.w; column += kBwdPositions) {
+      const Index count = min_of(kBwdPositions, s.w - column);
+      for (Index c = 0; c < s.c; c += kLanes) {
         if (s.c - c >= kLanes) {
           depthwise_backward(s, w, rows, c, column, count, x, grad_x, sums.w_dw, AllLanes{});
         } else {
@@ -182,8 +181,7 @@ void bwd_strip_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, const Nhw
   }
 }
 
-inline void give_weight_gradients_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, std::int64_t strip,
-                                       std::int64_t strips) {
+inline void give_weight_gradients_nhwc(const DwpwAttentionBwd& a, const PackedWeights& w, Index strip, Index strips) {
   const DwpwAttentionShape& s = a.shape;
   add_strips(a.partial, strip, strips);
   Workspace workspace{a.partial};
@@ -193,7 +191,7 @@ inline void give_weight_gradients_nhwc(const DwpwAttentionBwd& a, const PackedWe
   copy_rows(sums.b_pw, 1, s.d, 1, a.grad_b_pw);
   copy_rows(sums.b_a, 1, s.d, 1, a.grad_b_a);
   copy_rows(sums.w_dw + 9 * w.c, 1, s.c, 1, a.grad_b_dw);
-  for (std::int64_t c = 0; c < s.c; ++c) {
+  for (Index c = 0; c < s.c; ++c) {
     for (int k = 0; k < 9; ++k) a.grad_w_dw[c * 9 + k] = sums.w_dw[k * w.c + c];
   }
 }
@@ -206,9 +204,9 @@ void bwd_nhwc(const DwpwAttentionBwd& a) {
   const PackedWeights w(shared, s, true);
   w.fill(s, a.weights);
   if (in_pairs<T>) w.join_pairs(s);
-  const std::int64_t strips = s.rows ? (s.h + s.rows - 1) / s.rows : 0, items = s.n * strips;
+  const Index strips = s.rows ? ceil_div(s.h, s.rows) : 0, items = s.n * strips;
 #pragma omp parallel for num_threads(s.threads) schedule(dynamic) if (items > 1)
-  for (std::int64_t item = 0; item < items; ++item) {
+  for (Index item = 0; item < items; ++item) {
     Workspace workspace{a.scratch + omp_get_thread_num() * needs.thread};
     const NhwcBwdScratch scratch(workspace, s, w);
     const NhwcSums unwanted(workspace, w);

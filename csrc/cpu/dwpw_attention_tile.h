@@ -10,61 +10,58 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 struct Sizes {
-  std::int64_t c, d;    // channels in and out, padded
-  std::int64_t blocks;  // tiles a row
-  std::int64_t tile;    // positions a tile, whole vectors
-  std::int64_t line;    // positions a row: the tiles, with a vector of zeros on either side
-  std::int64_t strips;  // an image
+  Index c, d;    // channels in and out, padded
+  Index blocks;  // tiles a row
+  Index tile;    // positions a tile, whole vectors
+  Index line;    // positions a row: the tiles, with a vector of zeros on either side
+  Index strips;  // an image
 
   explicit Sizes(const DwpwAttentionShape& s) {
-    const std::int64_t vecs = (s.w + kLanes - 1) / kLanes;
-    c = round_up(s.c);
-    d = round_up(s.d);
-    blocks = (vecs + kMaxVecs - 1) / kMaxVecs;
-    tile = blocks ? (vecs + blocks - 1) / blocks * kLanes : 0;
+    const Index vecs = ceil_div(s.w, kLanes);
+    c = whole_vectors(s.c);
+    d = whole_vectors(s.d);
+    blocks = ceil_div(vecs, kMaxVecs);
+    tile = blocks ? ceil_div(vecs, blocks) * kLanes : 0;
     line = blocks * tile + 2 * kLanes;
-    strips = s.rows ? (s.h + s.rows - 1) / s.rows : 0;
+    strips = s.rows ? ceil_div(s.h, s.rows) : 0;
   }
 };
 
 // The last three rows of a map, each [channels, line] with zeros around; outside the map a row is all zeros.
-struct Rows {
+struct RowRing {
   float* values;
-  std::int64_t channels, line;
+  Index channels, line;
 
-  float* row(std::int64_t y) const { return values + (y + 3) % 3 * channels * line; }
-  float* inside(std::int64_t y, std::int64_t channel, std::int64_t x) const {
-    return row(y) + channel * line + kLanes + x;
-  }
-  void clear(std::int64_t y) const {
+  float* row(Index y) const { return values + (y + 3) % 3 * channels * line; }
+  float* inside(Index y, Index channel, Index x) const { return row(y) + channel * line + kLanes + x; }
+  void clear(Index y) const {
     float* to = row(y);
-    for (std::int64_t i = 0; i < channels * line; ++i) to[i] = 0;
+    for (Index i = 0; i < channels * line; ++i) to[i] = 0;
   }
-  static std::int64_t size(std::int64_t channels, std::int64_t line) { return 3 * channels * line; }
+  static Index size(Index channels, Index line) { return 3 * channels * line; }
 };
 
 template <class T>
-inline void read_row(const DwpwAttentionShape& s, const T* x, std::int64_t image, std::int64_t y, const Rows& rows) {
+inline void read_row(const DwpwAttentionShape& s, const T* x, Index image, Index y, const RowRing& rows) {
   if (y < 0 || y >= s.h) return rows.clear(y);
   load_tile(x, run_of(image, y, 0, s.c, s.h, s.w), s.c, s.w, rows.inside(y, 0, 0), rows.line);
 }
 
 template <class T>
-inline void prefetch_row(const DwpwAttentionShape& s, const T* x, std::int64_t image, std::int64_t y,
-                         std::int64_t column, std::int64_t count) {
+inline void prefetch_row(const DwpwAttentionShape& s, const T* x, Index image, Index y, Index column, Index count) {
   if (y < s.h) prefetch_tile(x, run_of(image, y, column, s.c, s.h, s.w), s.c, count);
 }
 
 // A tile of the 3x3 depthwise convolution of `rows` around row y; flipped: of its transpose, the gradient's.
 template <bool flipped>
-inline void depthwise(const Rows& rows, std::int64_t channels, std::int64_t y, std::int64_t x, std::int64_t tile,
-                      const float* weights, const float* bias, float* out) {
-  for (std::int64_t c = 0; c < channels; ++c) {
+inline void depthwise(const RowRing& rows, Index channels, Index y, Index x, Index tile, const float* weights,
+                      const float* bias, float* out) {
+  for (Index c = 0; c < channels; ++c) {
     Vec w[9];
     for (int k = 0; k < 9; ++k) w[k] = splat(weights[c * 9 + (flipped ? 8 - k : k)]);
     const Vec start = splat(bias ? bias[c] : 0.0f);
     const float *above = rows.inside(y - 1, c, x), *here = rows.inside(y, c, x), *below = rows.inside(y + 1, c, x);
-    for (std::int64_t p = 0; p < tile; p += kLanes) {
+    for (Index p = 0; p < tile; p += kLanes) {
       Vec sum = start, other{};
       for (int k = 0; k < 3; ++k) {
         sum += w[k] * load(above + p + k - 1, AllLanes{});
@@ -87,8 +84,8 @@ struct Tiles {
 };
 
 // Y and w_a Y + b_a for the tile at (y, x).
-inline void tile_forward(const DwpwAttentionShape& s, const DwpwAttentionWeights& w, const Sizes& z, const Rows& rows,
-                         std::int64_t y, std::int64_t x, const Tiles& t) {
+inline void tile_forward(const DwpwAttentionShape& s, const DwpwAttentionWeights& w, const Sizes& z,
+                         const RowRing& rows, Index y, Index x, const Tiles& t) {
   depthwise<false>(rows, s.c, y, x, z.tile, w.w_dw, w.b_dw, t.depthwise);
   gemm(s.d, z.tile / kLanes, s.c, {w.w_pw, s.c}, {t.depthwise, z.tile}, t.y, z.tile, {w.b_pw, false});
   gemm(s.d, z.tile / kLanes, s.d, {w.w_a, s.d}, {t.y, z.tile}, t.s, z.tile, {w.b_a, false});

@@ -1,22 +1,21 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // y = relu(W [g0 * x0 ; g1 * x1] + b): two maps with a gate for each channel, and a 1x1 convolution of both.
 // The definition is awsrn_fast/ops/gated_pair/reference.py.
 namespace awsrn_fast {
 
-constexpr std::int64_t kPairVector = 16;  // rows of channels in workspaces are padded to multiples
-constexpr std::int64_t kPairTile = 64;    // positions that are computed together
+constexpr Index kPairVector = 16;  // rows of channels in workspaces are padded to multiples
+constexpr Index kPairTile = 64;    // positions that are computed together
 
 struct GatedPairShape {
   static constexpr int kArguments = 6;
-  std::int64_t n, c, o, hw;  // c: channels of one of the maps
+  Index n, c, o, hw;  // c: channels of one of the maps
   DType dtype;               // of the maps, which are [N, HW, channels]; everything else is fp32
   int threads;
-  std::int64_t c_wide, o_wide;  // channels, padded
+  Index c_wide, o_wide;  // channels, padded
 };
 
 struct GatedPairFwd {
@@ -44,7 +43,7 @@ struct GatedPairBwd {
   float* grad_gate;     // [N, 2C], may be null
   float* grad_weight;   // [O, 2C]; null: neither it nor the bias' nor the gate's
   float* grad_bias;     // [O]
-  std::int64_t slots;
+  Index slots;
   float* partial;  // [N, slots, (2 * wide C + 1) * wide O]
   float* folded;   // workspace [N, wide O, 2 * wide C]
   float* scratch;  // [threads, gated_pair_scratch()]

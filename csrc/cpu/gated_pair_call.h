@@ -8,8 +8,8 @@ namespace awsrn_fast {
 inline void plan(GatedPairShape& shape) {
   check_call("gated_pair", {shape.n, shape.c, shape.o, shape.hw}, shape.dtype, shape.threads);
   AWSRN_FAST_CHECK(shape.c >= 1 && shape.o >= 1, "gated_pair: a size is too small");
-  shape.c_wide = padded(shape.c, kPairVector);
-  shape.o_wide = padded(shape.o, kPairVector);
+  shape.c_wide = round_up(shape.c, kPairVector);
+  shape.o_wide = round_up(shape.o, kPairVector);
 }
 
 inline void gated_pair_fwd(GatedPairFwd call) {
@@ -28,8 +28,8 @@ inline void gated_pair_bwd(GatedPairBwd call) {
   AWSRN_FAST_CHECK(!call.grad_weight == !call.grad_bias && (call.grad_weight || !call.grad_gate),
                    "gated_pair: sums come together");
   const GatedPairShape& shape = call.shape;
-  call.slots = std::clamp<std::int64_t>(ceil_div(shape.hw, 1024), 1, 64);
-  const std::int64_t sums = shape.n * call.slots * (2 * shape.c_wide + 1) * shape.o_wide;
+  call.slots = std::clamp<Index>(ceil_div(shape.hw, 1024), 1, 64);
+  const Index sums = shape.n * call.slots * (2 * shape.c_wide + 1) * shape.o_wide;
   const Buffer partial(call.grad_weight ? sums : 0), folded(shape.n * shape.o_wide * 2 * shape.c_wide);
   const Buffer scratch(shape.threads * kernels().gated_pair_scratch(shape));
   call.partial = partial.data();

@@ -1,3 +1,13 @@
+// y = x_scale * x + res_scale * (gate * f) with the mean of y over the positions (eq. 1-2, 12), and all its gradients.
+//
+// Algorithm: one pass over the maps, bound by memory. A channel's positions are cut into chunks (ReductionCut); each
+// leaves one partial sum a channel, and these are added in order. Both layouts share a loop body that walks over
+// strips of vectors. Backward's sums are in double, as their terms nearly cancel.
+//
+// Parallel: OpenMP over images and chunks (and channels, in NCHW). The chunks depend on the shape alone, so results
+// don't depend on the number of threads.
+//
+// Memory: one sum a channel and chunk, two in backward.
 #include "cpu/double_sum.h"
 #include "cpu/kernels.h"
 
@@ -7,14 +17,14 @@ namespace {
 // A run of `count` vectors whose starts lie `step` values apart: along a plane in NCHW, down the positions at a
 // fixed group of channels in channels_last. With it one loop body serves both layouts.
 struct Strip {
-  std::int64_t offset, step, count;
+  Index offset, step, count;
 };
 
-constexpr std::int64_t kGroupOfChannels = 128, kPositions = 16;  // in channels_last, walked together: within L1
+constexpr Index kGroupOfChannels = 128, kPositions = 16;  // in channels_last, walked together: within L1
 
 // Per-channel values for a strip that starts at row `nc` of [N * C]: each lane its own channel, or one for all.
 template <class Lanes>
-inline Vec per_channel(const float* values, std::int64_t nc, bool channels_last, float missing, Lanes lanes) {
+inline Vec per_channel(const float* values, Index nc, bool channels_last, float missing, Lanes lanes) {
   if (!values) return splat(missing);
   return channels_last ? load(values + nc, lanes) : splat(values[nc]);
 }
@@ -23,35 +33,38 @@ inline Vec per_channel(const float* values, std::int64_t nc, bool channels_last,
 // each channel and chunk in `partial`: K times [N, chunks, C] in channels_last, K times [N, C, chunks] in NCHW.
 template <int K, class Sum, class Number, class Body>
 void for_each_strip(const GatedResidualShape& s, Number* partial, Body body) {
-  const std::int64_t slots = s.n * s.c * s.chunks;
-  const std::int64_t items = s.channels_last ? s.n * s.chunks : slots;
+  const Index slots = s.n * s.c * s.chunks;
+  const Index items = s.channels_last ? s.n * s.chunks : slots;
 #pragma omp parallel for num_threads(s.threads) schedule(static) if (items > 1)
-  for (std::int64_t item = 0; item < items; ++item) {
-    const std::int64_t outer = item / s.chunks;
-    const std::int64_t first = item % s.chunks * s.chunk;
-    const std::int64_t length = lesser(s.chunk, s.hw - first);
+  for (Index item = 0; item < items; ++item) {
+    const Index outer = item / s.chunks;
+    const Index first = item % s.chunks * s.chunk;
+    const Index length = min_of(s.chunk, s.hw - first);
     if (s.channels_last) {
-      for (std::int64_t group = 0; group < s.c; group += kGroupOfChannels) {
-        const std::int64_t end = lesser(group + kGroupOfChannels, s.c), offset = (outer * s.hw + first) * s.c;
+      for (Index group = 0; group < s.c; group += kGroupOfChannels) {
+        const Index end = min_of(group + kGroupOfChannels, s.c), offset = (outer * s.hw + first) * s.c;
         Sum sums[kGroupOfChannels / kLanes][K] = {};
         // All channels of some positions before the next: then every cache line is fetched once.
-        for (std::int64_t position = 0; position < length; position += kPositions) {
-          const std::int64_t count = lesser(kPositions, length - position);
-          for (std::int64_t c = group; c < end; c += kLanes) {
+        for (Index position = 0; position < length; position += kPositions) {
+          const Index count = min_of(kPositions, length - position);
+          for (Index c = group; c < end; c += kLanes) {
             const Strip strip{offset + position * s.c + c, s.c, count};
-            if (c + kLanes <= s.c) body(strip, outer * s.c + c, AllLanes{}, sums[(c - group) / kLanes]);
-            else body(strip, outer * s.c + c, SomeLanes{int(s.c - c)}, sums[(c - group) / kLanes]);
+            if (c + kLanes <= s.c)
+              body(strip, outer * s.c + c, AllLanes{}, sums[(c - group) / kLanes]);
+            else
+              body(strip, outer * s.c + c, SomeLanes{int(s.c - c)}, sums[(c - group) / kLanes]);
           }
         }
-        for (std::int64_t c = group; c < end; c += kLanes) {
+        for (Index c = group; c < end; c += kLanes) {
           for (int k = 0; k < K; ++k) {
-            store(partial + item * s.c + c + k * slots, sums[(c - group) / kLanes][k], SomeLanes{int(lesser(kLanes, s.c - c))});
+            store(partial + item * s.c + c + k * slots, sums[(c - group) / kLanes][k],
+                  SomeLanes{int(min_of(kLanes, s.c - c))});
           }
         }
       }
     } else {
-      const std::int64_t whole = length / kLanes;
-      const std::int64_t offset = outer * s.hw + first;
+      const Index whole = length / kLanes;
+      const Index offset = outer * s.hw + first;
       const SomeLanes rest{int(length % kLanes)};
       Sum sums[K] = {}, rest_sums[K] = {};
       body(Strip{offset, kLanes, whole}, outer, AllLanes{}, sums);
@@ -63,11 +76,11 @@ void for_each_strip(const GatedResidualShape& s, Number* partial, Body body) {
 
 // The partial sums of one channel, added in the chunks' order. Double: there may be thousands of chunks.
 template <class Number>
-double sum_chunks(const GatedResidualShape& s, const Number* partial, std::int64_t nc) {
-  const std::int64_t start = s.channels_last ? nc / s.c * s.chunks * s.c + nc % s.c : nc * s.chunks;
-  const std::int64_t step = s.channels_last ? s.c : 1;
+double sum_chunks(const GatedResidualShape& s, const Number* partial, Index nc) {
+  const Index start = s.channels_last ? nc / s.c * s.chunks * s.c + nc % s.c : nc * s.chunks;
+  const Index step = s.channels_last ? s.c : 1;
   double total = 0;
-  for (std::int64_t k = 0; k < s.chunks; ++k) total += partial[start + k * step];
+  for (Index k = 0; k < s.chunks; ++k) total += partial[start + k * step];
   return total;
 }
 
@@ -79,18 +92,18 @@ void fwd(const GatedResidualFwd& a) {
   T* y = static_cast<T*>(a.y);
   const Vec x_scale = splat(*a.x_scale), res_scale = splat(*a.res_scale);
 
-  for_each_strip<1, Vec>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, Vec* sums) {
+  for_each_strip<1, Vec>(s, a.partial, [=](Strip strip, Index nc, auto lanes, Vec* sums) {
     const Vec f_scale = res_scale * per_channel(a.gate, nc, s.channels_last, 1, lanes);
     Vec total = sums[0];
-    for (std::int64_t i = 0; i < strip.count; ++i) {
-      const std::int64_t at = strip.offset + i * strip.step;
+    for (Index i = 0; i < strip.count; ++i) {
+      const Index at = strip.offset + i * strip.step;
       const Vec value = x_scale * load(x + at, lanes) + f_scale * load(f + at, lanes);
       store(y + at, value, lanes);
       total += value;
     }
     sums[0] = total;
   });
-  for (std::int64_t nc = 0; nc < s.n * s.c; ++nc) a.mean[nc] = float(sum_chunks(s, a.partial, nc) / double(s.hw));
+  for (Index nc = 0; nc < s.n * s.c; ++nc) a.mean[nc] = float(sum_chunks(s, a.partial, nc) / double(s.hw));
 }
 
 template <class T>
@@ -104,12 +117,12 @@ void bwd(const GatedResidualBwd& a) {
   const Vec x_scale = splat(*a.x_scale), res_scale = splat(*a.res_scale);
   const Vec share = splat(float(1.0 / double(s.hw)));
 
-  for_each_strip<2, DoubleSum>(s, a.partial, [=](Strip strip, std::int64_t nc, auto lanes, DoubleSum* sums) {
+  for_each_strip<2, DoubleSum>(s, a.partial, [=](Strip strip, Index nc, auto lanes, DoubleSum* sums) {
     const Vec from_mean = share * per_channel(a.grad_mean, nc, s.channels_last, 0, lanes);
     const Vec f_scale = res_scale * per_channel(a.gate, nc, s.channels_last, 1, lanes);
     DoubleSum times_f = sums[0], times_x = sums[1];
-    for (std::int64_t i = 0; i < strip.count; ++i) {
-      const std::int64_t at = strip.offset + i * strip.step;
+    for (Index i = 0; i < strip.count; ++i) {
+      const Index at = strip.offset + i * strip.step;
       const Vec grad = grad_y ? load(grad_y + at, lanes) + from_mean : from_mean;
       if (grad_x) store(grad_x + at, x_scale * grad, lanes);
       if (grad_f) store(grad_f + at, f_scale * grad, lanes);
@@ -121,7 +134,7 @@ void bwd(const GatedResidualBwd& a) {
   });
 
   double grad_res_scale = 0, grad_x_scale = 0;
-  for (std::int64_t nc = 0; nc < s.n * s.c; ++nc) {
+  for (Index nc = 0; nc < s.n * s.c; ++nc) {
     const double times_f = sum_chunks(s, a.partial, nc);
     if (a.grad_gate) a.grad_gate[nc] = float(*a.res_scale * times_f);
     grad_res_scale += (a.gate ? a.gate[nc] : 1.0f) * times_f;

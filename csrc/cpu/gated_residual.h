@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // y = x_scale * x + res_scale * (gate . f) and the mean of y over H, W: the end of an AWRU (eq. 1-2) and eq. 12.
 // The definition is awsrn_fast/ops/gated_residual/reference.py.
@@ -10,11 +9,11 @@ namespace awsrn_fast {
 
 struct GatedResidualShape {
   static constexpr int kArguments = 6;
-  std::int64_t n, c, hw;
+  Index n, c, hw;
   bool channels_last;          // maps are [N, HW, C], else [N, C, HW]
   DType dtype;                 // of the maps; everything else is fp32
   int threads;
-  std::int64_t chunk, chunks;  // see ReductionCut
+  Index chunk, chunks;  // see ReductionCut
 };
 
 struct GatedResidualFwd {

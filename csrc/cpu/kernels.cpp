@@ -1,3 +1,5 @@
+// The table of this instruction set's launchers; csrc/dispatch.cpp chooses among the tables when the library is
+// loaded.
 #include "cpu/kernels.h"
 
 #include "cpu/isa.h"

@@ -1,22 +1,21 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // y = W x + b at every position: non_local's projections. A library's product may choose another order of sums for
 // another number of threads; here every output is one sum over the channels in their order.
 namespace awsrn_fast {
 
-constexpr std::int64_t kLinearVector = 16;  // rows of channels in workspaces are padded to multiples
-constexpr std::int64_t kLinearTile = 64;    // positions that are computed together
+constexpr Index kLinearVector = 16;  // rows of channels in workspaces are padded to multiples
+constexpr Index kLinearTile = 64;    // positions that are computed together
 
 struct LinearShape {
   static constexpr int kArguments = 5;
-  std::int64_t rows, c, o;  // positions, channels in and out
+  Index rows, c, o;  // positions, channels in and out
   DType dtype;              // of the maps, [rows, channels]; everything else is fp32
   int threads;
-  std::int64_t c_wide, o_wide;  // channels, padded
+  Index c_wide, o_wide;  // channels, padded
 };
 
 struct LinearFwd {
@@ -39,7 +38,7 @@ struct LinearGradWeight {
   const void* grad;    // [rows, O]
   float* grad_weight;  // [C, O]
   float* grad_bias;    // [O]
-  std::int64_t slots;
+  Index slots;
   float* partial;  // workspace [slots, (wide C + 1) * wide O]
   float* scratch;  // workspace [threads, kLinearTile * (wide C + wide O) + wide C * wide O]
 };

@@ -8,8 +8,8 @@ namespace awsrn_fast {
 inline void plan(LinearShape& shape) {
   check_call("linear", {shape.rows, shape.c, shape.o}, shape.dtype, shape.threads);
   AWSRN_FAST_CHECK(shape.c >= 1 && shape.o >= 1, "linear: a size is too small");
-  shape.c_wide = padded(shape.c, kLinearVector);
-  shape.o_wide = padded(shape.o, kLinearVector);
+  shape.c_wide = round_up(shape.c, kLinearVector);
+  shape.o_wide = round_up(shape.o, kLinearVector);
 }
 
 inline void linear_fwd(LinearFwd call) {
@@ -26,8 +26,8 @@ inline void linear_fwd(LinearFwd call) {
 inline void linear_grad_weight(LinearGradWeight call) {
   plan(call.shape);
   const LinearShape& s = call.shape;
-  call.slots = std::clamp<std::int64_t>(ceil_div(s.rows, 1024), 1, 64);
-  const std::int64_t products = s.c_wide * s.o_wide;
+  call.slots = std::clamp<Index>(ceil_div(s.rows, 1024), 1, 64);
+  const Index products = s.c_wide * s.o_wide;
   const Buffer partial(call.slots * (products + s.o_wide));
   const Buffer scratch(s.threads * (kLinearTile * (s.c_wide + s.o_wide) + products));
   call.partial = partial.data();

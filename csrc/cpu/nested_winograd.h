@@ -14,7 +14,7 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-constexpr int kTaps = 9, kTile = 12, kReach = kTile + kTaps - 1, kPoints = 30;
+constexpr int kTaps = 9, kNestedTile = 12, kReach = kNestedTile + kTaps - 1, kPoints = 30;
 
 namespace inner {
 constexpr float kA = 0.75f, kB = 2, kA2 = kA * kA, kB2 = kB * kB;
@@ -38,7 +38,7 @@ inline void transform_input(const Vec (&x)[kReach], Vec (&out)[kPoints]) {
 }
 
 // 30 sums of products -> outputs y[0..11].
-inline void transform_output(const Vec (&z)[kPoints], Vec (&y)[kTile]) {
+inline void transform_output(const Vec (&z)[kPoints], Vec (&y)[kNestedTile]) {
   Vec level[4][5];
 #pragma GCC unroll 5
   for (int p = 0; p < 5; ++p) {
@@ -57,7 +57,7 @@ inline void transform_output(const Vec (&z)[kPoints], Vec (&y)[kTile]) {
 }
 
 // The transpose of transform_output(), for gradients: 12 values -> 30.
-inline void expand_output(const Vec (&y)[kTile], Vec (&z)[kPoints]) {
+inline void expand_output(const Vec (&y)[kNestedTile], Vec (&z)[kPoints]) {
   Vec level[4][5];
 #pragma GCC unroll 4
   for (int t = 0; t < 4; ++t) {

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 
 // The core of non_local: softmax(q k^T) v over the positions of a map, everywhere or in blocks (eq. 7-9).
 // The definition is awsrn_fast/ops/non_local/reference.py. Arithmetic is fp32, but with AVX512-BF16 the factors of
@@ -11,16 +10,16 @@ namespace awsrn_fast {
 
 struct NonLocalShape {
   static constexpr int kArguments = 8;
-  std::int64_t n, h, w, d;
+  Index n, h, w, d;
   // The queries of one block attend to the rows and columns of it and `halo` more on each side, shifted inward at
   // the borders. A block as large as the map is global attention.
-  std::int64_t block, halo;
+  Index block, halo;
   DType dtype;           // of what has D channels
   int threads;
-  std::int64_t scratch;  // floats of a thread's workspace
-  std::int64_t groups;   // parts that each block's keys are cut into in the backward pass, of the shape alone
-  std::int64_t rows;     // of a tile of queries in the backward pass
-  std::int64_t wide;     // d in whole vectors of the widest kind
+  Index scratch;  // floats of a thread's workspace
+  Index groups;   // parts that each block's keys are cut into in the backward pass, of the shape alone
+  Index rows;     // of a tile of queries in the backward pass
+  Index wide;     // d in whole vectors of the widest kind
 };
 
 struct NonLocalFwd {
@@ -50,11 +49,11 @@ struct NonLocalBwd {
 // Positions that lie in vector lanes at a time, and those that they meet one by one. A tile of scores is the product
 // of both; two of them and their operands stay in a 48 KB L1 at the network's 16 channels. Tiles of queries in the
 // backward pass may have more in bf16, where they are half as large.
-constexpr std::int64_t kNonLocalTile = 64;
-constexpr std::int64_t kNonLocalRows = 32;
-constexpr std::int64_t kNonLocalRowsOfBf16 = 64;
-constexpr std::int64_t kNonLocalStatistics = 3;  // of a query in the backward pass
-constexpr std::int64_t kNonLocalRowsAtOnce = 4;  // tiles have a multiple of them
-constexpr std::int64_t kNonLocalVector = 16;     // floats of the widest vector
+constexpr Index kNonLocalTile = 64;
+constexpr Index kNonLocalRows = 32;
+constexpr Index kNonLocalRowsOfBf16 = 64;
+constexpr Index kNonLocalStatistics = 3;  // of a query in the backward pass
+constexpr Index kNonLocalRowsAtOnce = 4;  // tiles have a multiple of them
+constexpr Index kNonLocalVector = 16;     // floats of the widest vector
 
 }  // namespace awsrn_fast

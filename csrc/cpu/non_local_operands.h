@@ -18,17 +18,17 @@ inline float value_of(bf16 value) {
 }
 
 // An operand whose elements are met one by one.
-struct Matrix {
+struct StridedMatrix {
   const float* values;
-  std::int64_t row_step, step;
+  Index row_step, step;
 
-  Matrix from(std::int64_t row) const { return {values + row * row_step, row_step, step}; }
+  StridedMatrix from(Index row) const { return {values + row * row_step, row_step, step}; }
 };
 
 constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
 
-// (score - reference) / ln 2, the exponent of a power of two. Where a product is not rounded before it is added to, only
-// the reference's is, which all keys have in common: it cancels.
+// (score - reference) / ln 2, the exponent of a power of two. Where a product is not rounded before it is added to,
+// only the reference's is, which all keys have in common: it cancels.
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 inline Vec scaled_reference(Vec reference) { return reference * kLog2E; }
 inline Vec exponent(Vec score, Vec scaled) { return score * kLog2E - scaled; }
@@ -39,10 +39,10 @@ inline Vec exponent(Vec score, Vec reference) { return (score - reference) * kLo
 
 constexpr int kRowsAtOnce = int(kNonLocalRowsAtOnce);
 
-inline std::int64_t elements_of(std::int64_t count, int depth) { return (count + depth - 1) / depth; }
-inline std::int64_t filled_up(std::int64_t rows) { return elements_of(rows, kRowsAtOnce) * kRowsAtOnce; }
+inline Index elements_of(Index count, int depth) { return ceil_div(count, depth); }
+inline Index filled_up(Index rows) { return elements_of(rows, kRowsAtOnce) * kRowsAtOnce; }
 
-struct Singles {
+struct Fp32Operands {
   static constexpr int kDepth = 1;
   using Precision = Precise;
 
@@ -55,53 +55,53 @@ struct Singles {
   // As the log of the sum, in the exponent, the softmax's divisor would be too coarse.
   static constexpr bool kDivisorInExponent = false;
 
-  // Vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of each row,
-  // which are the same.
+  // Vectors of a tile's consecutive rows -> elements along the rows for each lane, and those along the lanes of each
+  // row, which are the same.
   template <int M, int V>
   static void put(const Vec (&rows)[M][V], float* elements, float*) {
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) store(elements + m * kTile + v * kLanes, rows[m][v], AllLanes{});
+      for (int v = 0; v < V; ++v) store(elements + m * kTileLanes + v * kLanes, rows[m][v], AllLanes{});
   }
-  static Matrix along_lanes(const float* elements, const float*) { return {elements, kTile, 1}; }
-  static void end_at(std::int64_t, std::int64_t, float*) {}
+  static StridedMatrix along_lanes(const float* elements, const float*) { return {elements, kTileLanes, 1}; }
+  static void end_at(Index, Index, float*) {}
 
   // Elements along the channels of each position, and along the positions for each channel, are the same.
-  static Matrix by_channels(const float* rows, std::int64_t wide) { return {rows, wide, 1}; }
-  static Matrix by_positions(const float* rows, std::int64_t wide) { return {rows, 1, wide}; }
-  static const float* second(const float* rows, std::int64_t, std::int64_t) { return rows; }
+  static StridedMatrix by_channels(const float* rows, Index wide) { return {rows, wide, 1}; }
+  static StridedMatrix by_positions(const float* rows, Index wide) { return {rows, 1, wide}; }
+  static const float* second(const float* rows, Index, Index) { return rows; }
 
   // from[position][channel] -> rows[position][wide], as many as `padded`.
   template <class T>
-  static void put_both(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
-                       std::int64_t d, std::int64_t wide, float* rows) {
-    for (std::int64_t i = 0; i < padded; ++i, rows += wide) {
+  static void put_both(const T* from, Index stride, const Positions& positions, Index padded, Index d, Index wide,
+                       float* rows) {
+    for (Index i = 0; i < padded; ++i, rows += wide) {
       const bool present = i < positions.count;
       const T* row = present ? from + positions.at[i] * stride : from;
-      std::int64_t c = 0;
+      Index c = 0;
       for (; present && c + kLanes <= d; c += kLanes) store(rows + c, load(row + c, AllLanes{}), AllLanes{});
       for (; present && c < d; ++c) rows[c] = value_of(row[c]);
       for (; c < wide; ++c) rows[c] = 0;
     }
   }
   template <class T>
-  static void put_by_channels(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
-                              std::int64_t d, std::int64_t wide, float* rows) {
+  static void put_by_channels(const T* from, Index stride, const Positions& positions, Index padded, Index d,
+                              Index wide, float* rows) {
     put_both(from, stride, positions, padded, d, wide, rows);
   }
   template <class T>
-  static void put_by_positions(const T* from, std::int64_t stride, const Positions& positions, std::int64_t padded,
-                               std::int64_t d, std::int64_t wide, float* rows) {
+  static void put_by_positions(const T* from, Index stride, const Positions& positions, Index padded, Index d,
+                               Index wide, float* rows) {
     put_both(from, stride, positions, padded, d, wide, rows);
   }
 
   // from[position][channel] -> to[channel][lane]; lanes without a position are zero.
   template <class T>
-  static void put_in_lanes(const T* from, std::int64_t stride, const Positions& positions, std::int64_t d, float* to) {
-    for (std::int64_t i = 0; i < kTile; ++i) {
+  static void put_in_lanes(const T* from, Index stride, const Positions& positions, Index d, float* to) {
+    for (Index i = 0; i < kTileLanes; ++i) {
       const T* row = i < positions.count ? from + positions.at[i] * stride : nullptr;
-      for (std::int64_t c = 0; c < d; ++c) to[c * kTile + i] = row ? value_of(row[c]) : 0;
+      for (Index c = 0; c < d; ++c) to[c * kTileLanes + i] = row ? value_of(row[c]) : 0;
     }
   }
 };

@@ -8,12 +8,13 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 constexpr int kGroup = kLanes == 16 ? 4 : 3;  // vectors side by side: with four rows they fill the registers
-static_assert(kTile % (kGroup * kLanes) == 0, "a tile has whole groups");
+static_assert(kTileLanes % (kGroup * kLanes) == 0, "a tile has whole groups");
 
 // sums[row][vector] += the sum over `depth` elements of a[row][k] * b[k][vector].
 template <class A, int M, int V>
-[[gnu::always_inline]] inline void multiply(const Matrix& a, std::int64_t depth, const float* b, std::int64_t width, Vec (&sums)[M][V]) {
-  for (std::int64_t k = 0; k < depth; ++k) {
+[[gnu::always_inline]] inline void multiply(const StridedMatrix& a, Index depth, const float* b, Index width,
+                                            Vec (&sums)[M][V]) {
+  for (Index k = 0; k < depth; ++k) {
     Vec right[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) right[v] = load(b + k * width + v * kLanes, AllLanes{});
@@ -27,8 +28,7 @@ template <class A, int M, int V>
 }
 
 template <class A, int M, int V>
-inline void product_of_columns(Matrix a, std::int64_t rows, std::int64_t depth, const float* b, float* out,
-                               std::int64_t width) {
+inline void product_of_columns(StridedMatrix a, Index rows, Index depth, const float* b, float* out, Index width) {
   for (; rows >= M; rows -= M, a.values += M * a.row_step, out += M * width) {
     Vec sums[M][V] = {};
     multiply<A, M, V>(a, depth, b, width, sums);
@@ -46,13 +46,11 @@ inline void product_of_columns(Matrix a, std::int64_t rows, std::int64_t depth, 
 // out[row][column] += the sum over k of a[row][k] * b[k][column]: in two levels, so that the rounding errors of
 // thousands of positions do not pile up. There are `width` columns, whole vectors.
 template <class A>
-inline void add_product(const Matrix& a, std::int64_t rows, std::int64_t depth, const float* b, float* out,
-                        std::int64_t width) {
-  std::int64_t c = 0;
+inline void add_product(const StridedMatrix& a, Index rows, Index depth, const float* b, float* out, Index width) {
+  Index c = 0;
   for (; c + kGroup * kLanes <= width; c += kGroup * kLanes)
     product_of_columns<A, 4, kGroup>(a, rows, depth, b + c, out + c, width);
-  for (; c + 2 * kLanes <= width; c += 2 * kLanes)
-    product_of_columns<A, 4, 2>(a, rows, depth, b + c, out + c, width);
+  for (; c + 2 * kLanes <= width; c += 2 * kLanes) product_of_columns<A, 4, 2>(a, rows, depth, b + c, out + c, width);
   for (; c < width; c += kLanes) product_of_columns<A, 8, 1>(a, rows, depth, b + c, out + c, width);
 }
 

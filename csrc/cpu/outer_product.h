@@ -8,8 +8,7 @@ namespace {
 
 // out[c][o] (+)= sum over the tiles of in[tile][c] * grad[tile][o], for a block of `Rows` c and `Vecs` vectors of o.
 template <class Factors, int Rows, int Vecs>
-inline void outer_block(std::int64_t tiles, Matrix in, Matrix grad, float* out, std::int64_t out_stride,
-                        bool onto_out) {
+inline void outer_block(Index tiles, Matrix in, Matrix grad, float* out, Index out_stride, bool onto_out) {
   Vec sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
@@ -18,7 +17,7 @@ inline void outer_block(std::int64_t tiles, Matrix in, Matrix grad, float* out, 
       sums[i][j] = onto_out ? load(out + i * out_stride + j * kLanes, AllLanes{}) : Vec{};
     }
   }
-  for (std::int64_t t = 0; t < tiles; ++t) {
+  for (Index t = 0; t < tiles; ++t) {
     Vec row[Vecs];
 #pragma GCC unroll 4
     for (int j = 0; j < Vecs; ++j) row[j] = load(grad.values + t * grad.stride + j * kLanes, AllLanes{});
@@ -37,26 +36,31 @@ inline void outer_block(std::int64_t tiles, Matrix in, Matrix grad, float* out, 
 }
 
 template <class Factors, int Rows, int Vecs>
-inline void outer_columns(std::int64_t tiles, Matrix in, Matrix grad, std::int64_t c, float* out,
-                          std::int64_t out_stride, bool onto_out) {
-  for (std::int64_t row = 0; row < c; row += Rows) {
+inline void outer_columns(Index tiles, Matrix in, Matrix grad, Index c, float* out, Index out_stride, bool onto_out) {
+  for (Index row = 0; row < c; row += Rows) {
     outer_block<Factors, Rows, Vecs>(tiles, {in.values + row, in.stride}, grad, out + row * out_stride, out_stride,
                                      onto_out);
   }
 }
 
 // `c` and `o`, the widths of `in` [tiles, c], `grad` [tiles, o] and `out` [c, o], are whole multiples of 16.
-template <class Factors = Singles>
-inline void outer_product(std::int64_t tiles, Matrix in, std::int64_t c, Matrix grad, std::int64_t o, float* out,
-                          std::int64_t out_stride, bool onto_out) {
+template <class Factors = Fp32Factors>
+inline void outer_product(Index tiles, Matrix in, Index c, Matrix grad, Index o, float* out, Index out_stride,
+                          bool onto_out) {
   constexpr int kVecs = 3, kRows = kMaxVecs < 3 ? 4 : 8;  // rows: of the 16 channels in a unit of padding
-  for (std::int64_t vecs = o / kLanes; vecs > 0;) {
-    // Of nearly equal width: one of a single vector would wait for its loads.
-    const std::int64_t blocks = (vecs + kVecs - 1) / kVecs, block = (vecs + blocks - 1) / blocks;
+  for (Index vecs = o / kLanes; vecs > 0;) {
+    // Blocks of nearly equal width: one of a single vector would wait for its loads.
+    const Index blocks = ceil_div(vecs, kVecs), block = ceil_div(vecs, blocks);
     switch (block) {
-      case 1: outer_columns<Factors, kRows, 1>(tiles, in, grad, c, out, out_stride, onto_out); break;
-      case 2: outer_columns<Factors, kRows, 2>(tiles, in, grad, c, out, out_stride, onto_out); break;
-      case 3: outer_columns<Factors, kRows, 3>(tiles, in, grad, c, out, out_stride, onto_out); break;
+      case 1:
+        outer_columns<Factors, kRows, 1>(tiles, in, grad, c, out, out_stride, onto_out);
+        break;
+      case 2:
+        outer_columns<Factors, kRows, 2>(tiles, in, grad, c, out, out_stride, onto_out);
+        break;
+      case 3:
+        outer_columns<Factors, kRows, 3>(tiles, in, grad, c, out, out_stride, onto_out);
+        break;
     }
     vecs -= block;
     grad.values += block * kLanes;

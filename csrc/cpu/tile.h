@@ -9,8 +9,6 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-inline std::int64_t round_up(std::int64_t value) { return (value + kLanes - 1) / kLanes * kLanes; }
-
 template <int Step, int... Lane>
 inline void exchange(Vec& a, Vec& b, std::integer_sequence<int, Lane...>) {
 #if defined(__clang__)
@@ -38,10 +36,10 @@ inline void transpose_step(Vec* rows) {
 inline void transpose(Vec* rows) { transpose_step<1>(rows); }
 
 // to[position][channel] = from[channel][position]; sizes are whole vectors.
-inline void transpose_tile(const float* from, std::int64_t from_stride, std::int64_t channels, std::int64_t positions,
-                           float* to, std::int64_t to_stride) {
-  for (std::int64_t c = 0; c < channels; c += kLanes) {
-    for (std::int64_t p = 0; p < positions; p += kLanes) {
+inline void transpose_tile(const float* from, Index from_stride, Index channels, Index positions, float* to,
+                           Index to_stride) {
+  for (Index c = 0; c < channels; c += kLanes) {
+    for (Index p = 0; p < positions; p += kLanes) {
       Vec rows[kLanes];
       for (int i = 0; i < kLanes; ++i) rows[i] = load(from + (c + i) * from_stride + p, AllLanes{});
       transpose(rows);
@@ -52,32 +50,30 @@ inline void transpose_tile(const float* from, std::int64_t from_stride, std::int
 
 // Where a run of positions lies in a map.
 struct Run {
-  std::int64_t offset, channel_stride;
+  Index offset, channel_stride;
 };
 
 // A run of positions of row `row` of image `image`, from column `column` on.
-inline Run run_of(std::int64_t image, std::int64_t row, std::int64_t column, std::int64_t channels, std::int64_t height,
-                  std::int64_t width) {
+inline Run run_of(Index image, Index row, Index column, Index channels, Index height, Index width) {
   return {(image * channels * height + row) * width + column, height * width};
 }
 
 // Asks for what load_tile() will read, well before: rows of a few dozen positions are too short for the hardware's.
 template <class T>
-inline void prefetch_tile(const T* map, Run run, std::int64_t channels, std::int64_t count) {
-  constexpr std::int64_t kLine = 64 / sizeof(T);
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t i = 0; i < count; i += kLine) __builtin_prefetch(map + run.offset + c * run.channel_stride + i);
+inline void prefetch_tile(const T* map, Run run, Index channels, Index count) {
+  constexpr Index kLine = 64 / sizeof(T);
+  for (Index c = 0; c < channels; ++c) {
+    for (Index i = 0; i < count; i += kLine) __builtin_prefetch(map + run.offset + c * run.channel_stride + i);
   }
 }
 
 // Positions from `count` to the end of its last vector read as zero.
 template <class T>
-inline void load_tile(const T* map, Run run, std::int64_t channels, std::int64_t count, float* tile,
-                      std::int64_t stride) {
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t c = 0; c < channels; ++c) {
+inline void load_tile(const T* map, Run run, Index channels, Index count, float* tile, Index stride) {
+  const Index whole = count / kLanes * kLanes;
+  for (Index c = 0; c < channels; ++c) {
     const T* row = map + run.offset + c * run.channel_stride;
-    for (std::int64_t p = 0; p < whole; p += kLanes) {
+    for (Index p = 0; p < whole; p += kLanes) {
       store(tile + c * stride + p, load(row + p, AllLanes{}), AllLanes{});
     }
     if (whole < count) {
@@ -87,12 +83,11 @@ inline void load_tile(const T* map, Run run, std::int64_t channels, std::int64_t
 }
 
 template <class T>
-inline void store_tile(T* map, Run run, std::int64_t channels, std::int64_t count, const float* tile,
-                       std::int64_t stride) {
-  const std::int64_t whole = count / kLanes * kLanes;
-  for (std::int64_t c = 0; c < channels; ++c) {
+inline void store_tile(T* map, Run run, Index channels, Index count, const float* tile, Index stride) {
+  const Index whole = count / kLanes * kLanes;
+  for (Index c = 0; c < channels; ++c) {
     T* row = map + run.offset + c * run.channel_stride;
-    for (std::int64_t p = 0; p < whole; p += kLanes) {
+    for (Index p = 0; p < whole; p += kLanes) {
       store(row + p, load(tile + c * stride + p, AllLanes{}), AllLanes{});
     }
     if (whole < count) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "common/index.h"
 #include "cpu/isa.h"
 
 #if defined(__AVX2__)
@@ -29,8 +30,12 @@ struct bf16 {
   std::uint16_t bits;
 };
 
-// Not std::min: a template of std would be shared between the instruction sets.
-inline std::int64_t lesser(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+// Not std::min and std::max: a template of std would be shared between the instruction sets.
+inline Index min_of(Index a, Index b) { return a < b ? a : b; }
+inline Index max_of(Index a, Index b) { return a > b ? a : b; }
+
+// `count` rounded up to whole vectors.
+inline Index whole_vectors(Index count) { return round_up(count, kLanes); }
 
 // Which lanes of a vector are in memory: all of them, or the first `count` at the end of a row.
 struct AllLanes {
@@ -42,7 +47,7 @@ struct SomeLanes {
 
 inline Vec splat(float value) { return value - Vec{}; }
 
-inline Vec widen(VecU16 bits) {
+inline Vec from_bf16(VecU16 bits) {
 #if defined(__AVX512F__)
   VecU32 wide;  // the compiler takes two halves
   asm("vpmovzxwd %1, %0" : "=v"(wide) : "vm"(bits));
@@ -53,7 +58,7 @@ inline Vec widen(VecU16 bits) {
 }
 
 // Round to nearest even; a NaN stays a (quiet) NaN instead of overflowing into another number.
-inline VecU16 narrow(Vec value) {
+inline VecU16 to_bf16(Vec value) {
   const VecU32 bits = (VecU32)value;
   const VecU32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   const VecU32 is_nan = (VecU32)(value != value);
@@ -73,7 +78,7 @@ inline void store_raw(void* to, V value, Lanes lanes) {
 }
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
-// Of a number of lanes that is known when the code runs, the copy above is a call of memcpy.
+// Where the number of lanes is known only at run time, the copies above would be calls of memcpy.
 inline __m256i mask_of(SomeLanes lanes) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes.count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -94,7 +99,7 @@ inline Vec load(const float* from, Lanes lanes) {
 }
 template <class Lanes>
 inline Vec load(const bf16* from, Lanes lanes) {
-  return widen(load_raw<VecU16>(from, lanes));
+  return from_bf16(load_raw<VecU16>(from, lanes));
 }
 template <class Lanes>
 inline void store(float* to, Vec value, Lanes lanes) {
@@ -102,7 +107,7 @@ inline void store(float* to, Vec value, Lanes lanes) {
 }
 template <class Lanes>
 inline void store(bf16* to, Vec value, Lanes lanes) {
-  store_raw(to, narrow(value), lanes);
+  store_raw(to, to_bf16(value), lanes);
 }
 
 template <class Lanes>

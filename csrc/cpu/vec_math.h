@@ -9,7 +9,7 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-inline Vec greater(Vec a, Vec b) { return a > b ? a : b; }
+inline Vec max_of(Vec a, Vec b) { return a > b ? a : b; }
 
 // e^x for |x| <= 87, relative error below 2e-7. NaN stays NaN.
 inline Vec exp_within_87(Vec x) {

@@ -6,16 +6,17 @@
 namespace awsrn_fast {
 
 // Segments of each of `panels` panels of `down` rows of tiles, at least four in each: as many as give `items` in all.
-inline std::int64_t segments_for_items(std::int64_t items, std::int64_t panels, std::int64_t down) {
-  const std::int64_t most = std::max<std::int64_t>(1, down / 4);
-  return std::clamp<std::int64_t>(ceil_div(items, std::max<std::int64_t>(1, panels)), 1, most);
+inline Index segments_for_items(Index items, Index panels, Index down) {
+  const Index most = std::max<Index>(1, down / 4);
+  return std::clamp<Index>(ceil_div(items, std::max<Index>(1, panels)), 1, most);
 }
 
-// Likewise: as many as end soonest. A segment computes two rows more of the wide map, which cost as much as one of both.
-inline std::int64_t segments_for_threads(std::int64_t threads, std::int64_t panels, std::int64_t down) {
-  std::int64_t best = 1, least = ceil_div(panels, threads) * down;
-  for (std::int64_t segments = 2; segments <= down / 4; ++segments) {
-    const std::int64_t time = ceil_div(panels * segments, threads) * (ceil_div(down, segments) + 1);
+// The number of segments that finishes soonest on `threads` threads. A segment computes two rows more of the wide map,
+// which cost as much as one of both.
+inline Index segments_for_threads(Index threads, Index panels, Index down) {
+  Index best = 1, least = ceil_div(panels, threads) * down;
+  for (Index segments = 2; segments <= down / 4; ++segments) {
+    const Index time = ceil_div(panels * segments, threads) * (ceil_div(down, segments) + 1);
     if (time >= least) continue;
     best = segments;
     least = time;
@@ -23,13 +24,13 @@ inline std::int64_t segments_for_threads(std::int64_t threads, std::int64_t pane
   return best;
 }
 
-using Segments = std::int64_t (*)(std::int64_t items_or_threads, std::int64_t panels, std::int64_t down);
+using Segments = Index (*)(Index items_or_threads, Index panels, Index down);
 
-inline void plan(WideResidualShape& shape, Segments segments_for, std::int64_t items) {
+inline void plan(WideResidualShape& shape, Segments segments_for, Index items) {
   check_call("wide_residual", {shape.n, shape.c, shape.k, shape.h, shape.w}, shape.dtype, shape.threads);
-  shape.c_wide = padded(shape.c, kConv3x3Vector);
-  shape.k_wide = padded(shape.k, kConv3x3Vector);
-  shape.panels = std::max<std::int64_t>(1, ceil_div(shape.w, 4 * kWideChunk));
+  shape.c_wide = round_up(shape.c, kConv3x3Vector);
+  shape.k_wide = round_up(shape.k, kConv3x3Vector);
+  shape.panels = std::max<Index>(1, ceil_div(shape.w, 4 * kWideChunk));
   shape.segments = segments_for(items, shape.n * shape.panels, ceil_div(shape.h, 4));
 }
 
@@ -86,8 +87,8 @@ inline void wide_residual_bwd(WideResidualBwdCall call) {
   const Buffer weights1_back = conv3x3_prepared(call.w1_back, s.k, s.c, s.threads);
   const Buffer weights2_back = conv3x3_prepared(call.w2_back, s.c, s.k, s.threads);
   const Buffer bias1 = padded_bias(call.b1, s.k, s.k_wide);
-  const std::int64_t slots = std::clamp<std::int64_t>(s.n * s.panels * s.segments, 1, kSlots);
-  const std::int64_t products = call.grad_w1 ? conv3x3_points_size(s.c, s.k) : 0;
+  const Index slots = std::clamp<Index>(s.n * s.panels * s.segments, 1, kSlots);
+  const Index products = call.grad_w1 ? conv3x3_points_size(s.c, s.k) : 0;
   const Buffer partial1(slots * (products + s.k_wide)), partial2(slots * (products + s.c_wide));
   const Buffer scratch(s.threads * kernels().wide_residual_bwd_scratch(s));
   kernels().launch_wide_residual_bwd({s, call.x, call.grad, weights1.data(), bias1.data(), weights2_back.data(),

@@ -31,13 +31,13 @@ inline float largest_of(Words bits) {
 
 // `most`, or what is larger of one tile's inputs.
 template <int Count>
-inline Words larger_inputs(const Rows<bf16, Count>& rows, std::int64_t x, Words most) {
-  const std::int64_t begin = x > rows.begin ? x : rows.begin, end = lesser(x + Count, rows.end);
+inline Words larger_inputs(const MapRows<bf16, Count>& rows, Index x, Words most) {
+  const Index begin = x > rows.begin ? x : rows.begin, end = min_of(x + Count, rows.end);
   for (int r = 0; r < Count; ++r) {
     if (!rows.row[r]) continue;
     const bf16* values = rows.row[r] + (begin - rows.begin) * rows.column;
-    for (std::int64_t column = begin; column < end; ++column, values += rows.column) {
-      std::int64_t c = 0;
+    for (Index column = begin; column < end; ++column, values += rows.column) {
+      Index c = 0;
       for (; c + 32 <= rows.channels; c += 32) {
         Words bits;
         __builtin_memcpy(&bits, values + c, sizeof bits);
@@ -57,15 +57,15 @@ inline Vec32 add_pairs(Vec32 sum, Vec32 a, Vec32 b) {
 
 // A block of out [tiles][outputs] (+)= a [tiles][pairs] by b [pairs][outputs], times a scale an output.
 template <int Rows, int Vecs>
-inline void fixed_block(std::int64_t pairs, const std::int32_t* a, std::int64_t a_stride, const std::int32_t* b,
-                        std::int64_t b_stride, const float* scales, float* out, std::int64_t out_stride, bool add) {
+inline void fixed_block(Index pairs, const std::int32_t* a, Index a_stride, const std::int32_t* b, Index b_stride,
+                        const float* scales, float* out, Index out_stride, bool add) {
   Vec32 sums[Rows][Vecs];
 #pragma GCC unroll 8
   for (int i = 0; i < Rows; ++i) {
 #pragma GCC unroll 4
     for (int j = 0; j < Vecs; ++j) sums[i][j] = Vec32{};
   }
-  for (std::int64_t l = 0; l < pairs; ++l) {
+  for (Index l = 0; l < pairs; ++l) {
     Vec32 row[Vecs];
 #pragma GCC unroll 4
     for (int j = 0; j < Vecs; ++j) row[j] = load_raw<Vec32>(b + l * b_stride + j * kLanes, AllLanes{});
@@ -93,18 +93,17 @@ class InFixed {
   using Kept = bf16;
 
   // Whether pairs of channels do not straddle two maps.
-  static bool fits(int maps, const std::int64_t* channels) {
+  static bool fits(int maps, const Index* channels) {
     for (int i = 0; maps > 1 && i < maps; ++i) {
       if (channels[i] % kFixedPair) return false;
     }
     return true;
   }
 
-  void input(const InputRows<bf16>* maps, int count, std::int64_t left, std::int64_t tiles, const PointLayout& layout,
-             float* to) {
-    const std::int64_t stride = stride_of(tiles, layout.pairs);
-    for (std::int64_t tile = 0; tile < tiles; ++tile) {
-      const std::int64_t x = left + tile * kWinoTile - 1;
+  void input(const InputRows<bf16>* maps, int count, Index left, Index tiles, const PointLayout& layout, float* to) {
+    const Index stride = stride_of(tiles, layout.pairs);
+    for (Index tile = 0; tile < tiles; ++tile) {
+      const Index x = left + tile * kWinoTile - 1;
       Words most{};
       for (int i = 0; i < count; ++i) most = larger_inputs(maps[i], x, most);
       largest_[tile] = largest_of(most);
@@ -113,28 +112,28 @@ class InFixed {
       for (int p = 0; p < kWinoPoints; ++p) factors[p] = steps / kPointBounds.values[p];
       auto* pair = reinterpret_cast<std::uint32_t*>(to) + tile * layout.pairs;
       for (int i = 0; i < count; ++i) {
-        for (std::int64_t c = 0; c < maps[i].channels; c += kFixedPair, pair += kLanes) {
+        for (Index c = 0; c < maps[i].channels; c += kFixedPair, pair += kLanes) {
           fixed_pair(maps[i], x, c, factors, pair, stride);
         }
       }
     }
   }
 
-  template <class Ask>
-  void multiply(std::int64_t tiles, const PointLayout& layout, const float* weights, std::int64_t first,
-                std::int64_t outputs, const float* in, float* out, Ask soon) const {
-    const std::int64_t in_stride = stride_of(tiles, layout.pairs), out_stride = stride_of(tiles, outputs);
+  template <class Before>
+  void multiply(Index tiles, const PointLayout& layout, const float* weights, Index first, Index outputs,
+                const float* in, float* out, Before before) const {
+    const Index in_stride = stride_of(tiles, layout.pairs), out_stride = stride_of(tiles, outputs);
     const auto* a = reinterpret_cast<const std::int32_t*>(in);
     const auto* b = reinterpret_cast<const std::int32_t*>(weights + layout.pairs_at()) + first;
     const float* scales = weights + layout.scales_at() + first;
-    for (std::int64_t p = 0; p < kWinoPoints; ++p) {
-      soon(p);
-      for (std::int64_t group = 0; group < layout.groups; ++group) {
-        const std::int64_t begin = group * kFixedGroup / 2, pairs = lesser(kFixedGroup / 2, layout.pairs - begin);
+    for (Index p = 0; p < kWinoPoints; ++p) {
+      before(p);
+      for (Index group = 0; group < layout.groups; ++group) {
+        const Index begin = group * kFixedGroup / 2, pairs = min_of(kFixedGroup / 2, layout.pairs - begin);
         const std::int32_t* left = a + p * in_stride + begin;
         const std::int32_t* right = b + (p * layout.pairs + begin) * layout.o_wide;
         const float* scale = scales + (p * layout.groups + group) * layout.o_wide;
-        for_blocks(tiles, outputs / kLanes, [&](auto rows, std::int64_t i, auto vecs, std::int64_t j) {
+        for_blocks(tiles, outputs / kLanes, [&](auto rows, Index i, auto vecs, Index j) {
           fixed_block<rows.value, vecs.value>(pairs, left + i * layout.pairs, layout.pairs, right + j * kLanes,
                                               layout.o_wide, scale + j * kLanes,
                                               out + p * out_stride + i * outputs + j * kLanes, outputs, group > 0);
@@ -143,7 +142,7 @@ class InFixed {
     }
   }
 
-  void output(const float* from, std::int64_t tile, std::int64_t stride, Values& values) const {
+  void output(const float* from, Index tile, Index stride, Values& values) const {
     output_tile(from, stride, values);
     const Vec scale = splat(largest_[tile]);
 #pragma GCC unroll 4
@@ -155,8 +154,8 @@ class InFixed {
 
  private:
   // Two vectors of channels from `c` on at all points.
-  static void fixed_pair(const InputRows<bf16>& rows, std::int64_t x, std::int64_t c, const float* factors,
-                         std::uint32_t* to, std::int64_t stride) {
+  static void fixed_pair(const InputRows<bf16>& rows, Index x, Index c, const float* factors, std::uint32_t* to,
+                         Index stride) {
     VecU32 low[kWinoPoints];
     with_square(rows, x, c, rows.channels - c, [&](auto line) {
       transform_square<f43::kReach>(line, f43::transform_input, [&](int q, const Vec(&values)[f43::kPoints]) {
@@ -169,7 +168,7 @@ class InFixed {
     });
     with_square(rows, x, c + kLanes, rows.channels - c - kLanes, [&](auto line) {
       transform_square<f43::kReach>(line, f43::transform_input, [&](int q, const Vec(&values)[f43::kPoints]) {
-        along<f43::kPoints>(to + q * stride, f43::kPoints * stride, [&](int p, std::uint32_t* at) {
+        for_each_strided<f43::kPoints>(to + q * stride, f43::kPoints * stride, [&](int p, std::uint32_t* at) {
           const int point = p * f43::kPoints + q;
           store_raw(at, low[point] | high_words(values[p] * factors[point] + kRoundingShift), AllLanes{});
         });

@@ -8,9 +8,9 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 // sums [36][c][stride], `point_stride` apart, += in by grad, points of tiles of c and o channels.
-inline void add_products(std::int64_t tiles, std::int64_t c, const float* in, std::int64_t o, const float* grad,
-                         float* sums, std::int64_t stride, std::int64_t point_stride) {
-  for (std::int64_t p = 0; p < kWinoPoints; ++p) {
+inline void add_products(Index tiles, Index c, const float* in, Index o, const float* grad, float* sums, Index stride,
+                         Index point_stride) {
+  for (Index p = 0; p < kWinoPoints; ++p) {
     outer_product(tiles, {in + p * stride_of(tiles, c), c}, c, {grad + p * stride_of(tiles, o), o}, o,
                   sums + p * point_stride, stride, true);
   }
@@ -18,14 +18,14 @@ inline void add_products(std::int64_t tiles, std::int64_t c, const float* in, st
 
 // sums [channels, whole vectors] += the rows' values from column `begin` up to `end`.
 template <class T>
-inline void add_sums(const TileRows<T>& rows, std::int64_t begin, std::int64_t end, float* sums) {
+inline void add_sums(const TileRows<T>& rows, Index begin, Index end, float* sums) {
   end = end < rows.end ? end : rows.end;
-  for (std::int64_t c = 0; c < rows.channels; c += kLanes) {
+  for (Index c = 0; c < rows.channels; c += kLanes) {
     const SomeLanes lanes{int(rows.channels - c < kLanes ? rows.channels - c : kLanes)};
     Vec total{};
     for (int r = 0; r < f43::kTile; ++r) {
       if (!rows.row[r]) continue;
-      for (std::int64_t x = begin; x < end; ++x) {
+      for (Index x = begin; x < end; ++x) {
         const T* value = rows.row[r] + (x - rows.begin) * rows.column + c;
         total += lanes.count == kLanes ? load(value, AllLanes{}) : load(value, lanes);
       }
@@ -35,21 +35,21 @@ inline void add_sums(const TileRows<T>& rows, std::int64_t begin, std::int64_t e
 }
 
 // The first of the slots [slots][size] becomes the sum of all.
-inline void add_slots(float* partial, std::int64_t slots, std::int64_t size, int threads) {
+inline void add_slots(float* partial, Index slots, Index size, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t i = 0; i < size; i += kLanes) {
+  for (Index i = 0; i < size; i += kLanes) {
     Vec total = load(partial + i, AllLanes{});
-    for (std::int64_t slot = 1; slot < slots; ++slot) total += load(partial + slot * size + i, AllLanes{});
+    for (Index slot = 1; slot < slots; ++slot) total += load(partial + slot * size + i, AllLanes{});
     store(partial + i, total, AllLanes{});
   }
 }
 
 // The taps' gradients [3, 3, C, O] from the points' [36][c_wide][o_wide]: the transpose of launch_conv3x3_prepare().
-inline void collect_taps(const float* points, std::int64_t channels, std::int64_t c_wide, std::int64_t outputs,
-                         std::int64_t o_wide, float* taps, int threads) {
+inline void collect_taps(const float* points, Index channels, Index c_wide, Index outputs, Index o_wide, float* taps,
+                         int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t c = 0; c < channels; ++c) {
-    for (std::int64_t o = 0; o < outputs; o += kLanes) {
+  for (Index c = 0; c < channels; ++c) {
+    for (Index o = 0; o < outputs; o += kLanes) {
       const SomeLanes lanes{int(outputs - o < kLanes ? outputs - o : kLanes)};
       Vec rows[f43::kTaps][f43::kPoints] = {};
       for (int p = 0; p < f43::kPoints; ++p) {

@@ -9,76 +9,73 @@
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
-constexpr std::int64_t kWinoTile = f43::kTile, kWinoPoints = f43::kPoints * f43::kPoints;
-constexpr std::int64_t kMostTiles = kConv3x3Chunk + 1;  // side by side, with a panel's margins
+constexpr Index kWinoTile = f43::kTile, kWinoPoints = f43::kPoints * f43::kPoints;
+constexpr Index kMostTiles = kConv3x3Chunk + 1;  // side by side, with a panel's margins
 
-// From one point's array to the next one's. A cache line more than the array has, for sizes are multiples of large powers
-// of two, and 36 streams would share a cache set.
-constexpr std::int64_t stride_of(std::int64_t tiles, std::int64_t channels) { return tiles * channels + 16; }
-constexpr std::int64_t points_of(std::int64_t tiles, std::int64_t channels) {
-  return kWinoPoints * stride_of(tiles, channels);
-}
+// Stride between the arrays of two points: one cache line of padding, because sizes are multiples of large powers of
+// two and 36 streams would otherwise map to the same cache set.
+constexpr Index stride_of(Index tiles, Index channels) { return tiles * channels + 16; }
+constexpr Index points_of(Index tiles, Index channels) { return kWinoPoints * stride_of(tiles, channels); }
 
 // Rows of a map from column `begin` up to `end`, `column` values apart; outside, and where a row is null, it is zero.
 template <class T, int Count>
-struct Rows {
+struct MapRows {
   const T* row[Count];  // at column `begin`
-  std::int64_t begin, end, column, channels;
+  Index begin, end, column, channels;
 };
 
 template <class T>
-using InputRows = Rows<T, f43::kReach>;
+using InputRows = MapRows<T, f43::kReach>;
 template <class T>
-using TileRows = Rows<T, f43::kTile>;
+using TileRows = MapRows<T, f43::kTile>;
 
 // Rows top..top + Count - 1 of an image of `height` rows, [height][width][channels].
 template <int Count, class T>
-inline Rows<T, Count> rows_of(const T* image, std::int64_t top, std::int64_t height, std::int64_t width,
-                              std::int64_t channels) {
-  Rows<T, Count> rows{{}, 0, width, channels, channels};
+inline MapRows<T, Count> rows_of(const T* image, Index top, Index height, Index width, Index channels) {
+  MapRows<T, Count> rows{{}, 0, width, channels, channels};
   for (int r = 0; r < Count; ++r) {
-    const std::int64_t y = top + r;
+    const Index y = top + r;
     rows.row[r] = y >= 0 && y < height ? image + y * width * channels : nullptr;
   }
   return rows;
 }
 
-// An address of which the compiler forgets how it was made. It would make all 36 of a square before a loop over tiles, have
-// no registers for them, and fetching them again would take as long as the transform.
+// Hides from the compiler how an address was computed. It would otherwise hoist all 36 addresses of a square out of the
+// loop over tiles and spill them, and reloading them takes as long as the transform.
 template <class T>
-inline T* anew(T* address) {
+inline T* opaque(T* address) {
   asm("" : "+r"(address));
   return address;
 }
 
 // Calls visit(k, address) for `Count` addresses `step` apart, at most 6, which need two registers.
 template <int Count, class T, class Visit>
-inline void along(T* first, std::int64_t step, Visit visit) {
+inline void for_each_strided(T* first, Index step, Visit visit) {
   constexpr int kNear = 3;  // what an instruction can add to an address is the step or twice the step
-  T* const near = anew(first);
-  T* const far = anew(near + kNear * step);
+  T* const near = opaque(first);
+  T* const far = opaque(near + kNear * step);
 #pragma GCC unroll 6
   for (int k = 0; k < Count; ++k) visit(k, k < kNear ? near + k * step : far + (k - kNear) * step);
 }
 
-// A square of a map at column `x`, channels from `c` on, `present` of which exist: calls use(line), where line(r, values)
-// loads line r. Lines are loaded as they are transformed, for a square is more than there are registers.
+// A square of a map at column `x`, channels from `c` on, `present` of which exist: calls use(line), where line(r,
+// values) loads line r. Lines are loaded as they are transformed, for a square is more than there are registers.
 template <class T, int Count, class Use>
-inline void with_square(const Rows<T, Count>& rows, std::int64_t x, std::int64_t c, std::int64_t present, Use use) {
+inline void with_square(const MapRows<T, Count>& rows, Index x, Index c, Index present, Use use) {
   bool whole = x >= rows.begin && x + Count <= rows.end && present >= kLanes;
   for (int r = 0; r < Count; ++r) whole = whole && rows.row[r];
-  const std::int64_t offset = (x - rows.begin) * rows.column + c, column = rows.column;
+  const Index offset = (x - rows.begin) * rows.column + c, column = rows.column;
   if (whole) {
     use([&](int r, Vec(&line)[Count]) {
-      along<Count>(rows.row[r] + offset, column, [&](int k, const T* at) {
+      for_each_strided<Count>(rows.row[r] + offset, column, [&](int k, const T* at) {
         line[k] = load(at, AllLanes{});
-        // Of the next tile: too many streams for the hardware's.
+        // Prefetch of the next tile: these are too many streams for the hardware prefetcher.
         if (k >= Count - kWinoTile) __builtin_prefetch(at + kWinoTile * column);
       });
     });
     return;
   }
-  const SomeLanes lanes{int(lesser(present, kLanes))};
+  const SomeLanes lanes{int(min_of(present, kLanes))};
   use([&](int r, Vec(&line)[Count]) {
     for (int k = 0; k < Count; ++k) {
       line[k] = Vec{};
@@ -112,20 +109,19 @@ inline void transform_square(Line line_of, Transform transform, Put put) {
 
 // A transformed square -> a tile's points, `stride` apart from `first` on.
 template <int Count, class Line, class Transform>
-inline void store_points(Line line_of, Transform transform, float* first, std::int64_t stride) {
+inline void store_points(Line line_of, Transform transform, float* first, Index stride) {
   transform_square<Count>(line_of, transform, [&](int q, const Vec(&values)[f43::kPoints]) {
-    along<f43::kPoints>(first + q * stride, f43::kPoints * stride,
-                        [&](int p, float* at) { store(at, values[p], AllLanes{}); });
+    for_each_strided<f43::kPoints>(first + q * stride, f43::kPoints * stride,
+                                   [&](int p, float* at) { store(at, values[p], AllLanes{}); });
   });
 }
 
 // Inputs of `tiles` tiles, the first of whose outputs start at column `left` -> points, [tiles][pitch] each and
 // `stride` apart; `wide` channels are written.
 template <class T>
-void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tiles, std::int64_t wide,
-                  std::int64_t pitch, float* to, std::int64_t stride) {
-  for (std::int64_t tile = 0; tile < tiles; ++tile) {
-    for (std::int64_t c = 0; c < wide; c += kLanes) {
+void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide, Index pitch, float* to, Index stride) {
+  for (Index tile = 0; tile < tiles; ++tile) {
+    for (Index c = 0; c < wide; c += kLanes) {
       with_square(rows, left + tile * kWinoTile - 1, c, rows.channels - c, [&](auto line) {
         store_points<f43::kReach>(line, f43::transform_input, to + tile * pitch + c, stride);
       });
@@ -134,20 +130,17 @@ void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tile
 }
 
 template <class T>
-void input_points(const InputRows<T>& rows, std::int64_t left, std::int64_t tiles, std::int64_t wide, float* to,
-                  std::int64_t stride) {
+void input_points(const InputRows<T>& rows, Index left, Index tiles, Index wide, float* to, Index stride) {
   input_points(rows, left, tiles, wide, wide, to, stride);
 }
 
 // Gradients of the tiles' outputs -> points likewise: the transpose of output_tile().
 template <class T>
-void gradient_points(const TileRows<T>& rows, std::int64_t left, std::int64_t tiles, std::int64_t wide, float* to,
-                     std::int64_t stride) {
-  for (std::int64_t tile = 0; tile < tiles; ++tile) {
-    for (std::int64_t c = 0; c < wide; c += kLanes) {
-      with_square(rows, left + tile * kWinoTile, c, rows.channels - c, [&](auto line) {
-        store_points<f43::kTile>(line, f43::expand_output, to + tile * wide + c, stride);
-      });
+void gradient_points(const TileRows<T>& rows, Index left, Index tiles, Index wide, float* to, Index stride) {
+  for (Index tile = 0; tile < tiles; ++tile) {
+    for (Index c = 0; c < wide; c += kLanes) {
+      with_square(rows, left + tile * kWinoTile, c, rows.channels - c,
+                  [&](auto line) { store_points<f43::kTile>(line, f43::expand_output, to + tile * wide + c, stride); });
     }
   }
 }
@@ -156,32 +149,31 @@ using Values = Vec[f43::kTile][f43::kTile];  // a tile's outputs
 
 // How much of a tile exists: known when the code is compiled where all of it does.
 struct WholeTile {
-  static constexpr std::int64_t height = kWinoTile, width = kWinoTile;
+  static constexpr Index height = kWinoTile, width = kWinoTile;
 };
 struct PartOfTile {
-  std::int64_t height, width;
+  Index height, width;
 };
 
 // use(part, lanes) for a tile at `row` and `column` whose map ends at `bottom` and `right`, and a vector of `channels`.
 template <class Use>
-inline void with_part(std::int64_t row, std::int64_t bottom, std::int64_t column, std::int64_t right,
-                      std::int64_t channels, Use use) {
+inline void with_part(Index row, Index bottom, Index column, Index right, Index channels, Use use) {
   if (bottom - row >= kWinoTile && right - column >= kWinoTile && channels >= kLanes) {
     use(WholeTile{}, AllLanes{});
   } else {
-    use(PartOfTile{lesser(bottom - row, kWinoTile), lesser(right - column, kWinoTile)},
-        SomeLanes{int(lesser(channels, kLanes))});
+    use(PartOfTile{min_of(bottom - row, kWinoTile), min_of(right - column, kWinoTile)},
+        SomeLanes{int(min_of(channels, kLanes))});
   }
 }
 
 // One tile's sums of products, `stride` apart -> its 4x4 outputs.
-inline void output_tile(const float* from, std::int64_t stride, Values& out) {
+inline void output_tile(const float* from, Index stride, Values& out) {
   Vec half[f43::kTile][f43::kPoints];
 #pragma GCC unroll 6
   for (int q = 0; q < f43::kPoints; ++q) {
     Vec line[f43::kPoints], values[f43::kTile];
-    along<f43::kPoints>(from + q * stride, f43::kPoints * stride,
-                        [&](int p, const float* at) { line[p] = load(at, AllLanes{}); });
+    for_each_strided<f43::kPoints>(from + q * stride, f43::kPoints * stride,
+                                   [&](int p, const float* at) { line[p] = load(at, AllLanes{}); });
     f43::transform_output(line, values);
 #pragma GCC unroll 4
     for (int r = 0; r < f43::kTile; ++r) half[r][q] = values[r];
@@ -190,28 +182,27 @@ inline void output_tile(const float* from, std::int64_t stride, Values& out) {
   for (int r = 0; r < f43::kTile; ++r) f43::transform_output(half[r], out[r]);
 }
 
-// Memory that is needed soon, asked for in shares while products are computed: it is too scattered for the hardware to
-// foresee.
+// Software prefetch of rows of an image, in equal shares while the products of 36 points are computed: the rows are too
+// scattered for the hardware prefetcher.
 template <bool Written>
-struct Soon {
+struct Prefetch {
   const char* first = nullptr;
-  std::int64_t rows = 0, bytes = 0, stride = 0;  // of a row; to the next one
+  Index rows = 0, bytes = 0, stride = 0;  // of a row; to the next one
 
   // Rows top..top + 3 of an image of `height` rows, columns begin..end - 1.
   template <class T>
-  static Soon of(const T* image, std::int64_t top, std::int64_t begin, std::int64_t end, std::int64_t height,
-                 std::int64_t width, std::int64_t channels) {
-    const std::int64_t line = width * channels, rows = lesser(height - top, kWinoTile);
+  static Prefetch of(const T* image, Index top, Index begin, Index end, Index height, Index width, Index channels) {
+    const Index line = width * channels, rows = min_of(height - top, kWinoTile);
     return {reinterpret_cast<const char*>(image + top * line + begin * channels), rows,
-            (end - begin) * channels * std::int64_t(sizeof(T)), line * std::int64_t(sizeof(T))};
+            (end - begin) * channels * Index(sizeof(T)), line * Index(sizeof(T))};
   }
 
-  void ask(std::int64_t point) const {
-    constexpr std::int64_t kLine = 64, kShares = kWinoPoints / kWinoTile;
-    const std::int64_t row = point / kShares, share = point % kShares;
+  void issue(Index point) const {
+    constexpr Index kLine = 64, kShares = kWinoPoints / kWinoTile;
+    const Index row = point / kShares, share = point % kShares;
     if (row >= rows) return;
-    const std::int64_t begin = share * bytes / kShares / kLine * kLine, end = (share + 1) * bytes / kShares;
-    for (std::int64_t i = begin; i < end; i += kLine) __builtin_prefetch(first + row * stride + i, Written);
+    const Index begin = share * bytes / kShares / kLine * kLine, end = (share + 1) * bytes / kShares;
+    for (Index i = begin; i < end; i += kLine) __builtin_prefetch(first + row * stride + i, Written);
   }
 };
 

@@ -7,22 +7,22 @@ namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 
 // Channel i of a vector is paired with channel i of the next one; sums of products are 32 bits wide over a group.
-constexpr std::int64_t kFixedPair = 2 * kConv3x3Vector, kFixedGroup = 64;
+constexpr Index kFixedPair = 2 * kConv3x3Vector, kFixedGroup = 64;
 
 struct PointLayout {
-  std::int64_t c, c_wide, o_wide;  // channels; in whole kConv3x3Vector
-  std::int64_t pairs, groups;      // of input channels
+  Index c, c_wide, o_wide;  // channels; in whole kConv3x3Vector
+  Index pairs, groups;      // of input channels
 
-  PointLayout(std::int64_t channels, std::int64_t o)
+  PointLayout(Index channels, Index o)
       : c(channels),
-        c_wide((c + kConv3x3Vector - 1) / kConv3x3Vector * kConv3x3Vector),
-        o_wide((o + kConv3x3Vector - 1) / kConv3x3Vector * kConv3x3Vector),
-        pairs((c + kFixedPair - 1) / kFixedPair * kConv3x3Vector),
-        groups((c + kFixedGroup - 1) / kFixedGroup) {}
+        c_wide(round_up(c, kConv3x3Vector)),
+        o_wide(round_up(o, kConv3x3Vector)),
+        pairs(ceil_div(c, kFixedPair) * kConv3x3Vector),
+        groups(ceil_div(c, kFixedGroup)) {}
 
-  std::int64_t pairs_at() const { return kWinoPoints * c_wide * o_wide; }                // [36][pairs][o_wide], 2 x 16 bits
-  std::int64_t scales_at() const { return pairs_at() + kWinoPoints * pairs * o_wide; }   // [36][groups][o_wide]
-  std::int64_t size() const { return scales_at() + kWinoPoints * groups * o_wide; }
+  Index pairs_at() const { return kWinoPoints * c_wide * o_wide; }                // [36][pairs][o_wide], 2 x 16 bits
+  Index scales_at() const { return pairs_at() + kWinoPoints * pairs * o_wide; }   // [36][groups][o_wide]
+  Index size() const { return scales_at() + kWinoPoints * groups * o_wide; }
 };
 
 // Activations in fixed point have 15 bits and a sign. Not quite 32767: they are rounded twice.
@@ -55,17 +55,17 @@ inline VecU32 high_words(Vec rounded) { return (VecU32)rounded << 16; }
 
 // One point's weights [c_wide][o_wide] -> pairs and scales. Weights have as many bits as keep the sum over a group,
 // with activations as large as can be, within 32 bits.
-inline void fix_weights(const PointLayout& layout, std::int64_t point, float* buffer) {
+inline void fix_weights(const PointLayout& layout, Index point, float* buffer) {
   constexpr float kMostSum = 65471, kMostWeight = 32760;  // 65471 and 64 roundings by a half: below 2^16
-  const std::int64_t o_wide = layout.o_wide;
+  const Index o_wide = layout.o_wide;
   const float* points = buffer + point * layout.c_wide * o_wide;
   auto* pairs = reinterpret_cast<std::uint32_t*>(buffer + layout.pairs_at()) + point * layout.pairs * o_wide;
   float* scales = buffer + layout.scales_at() + point * layout.groups * o_wide;
-  for (std::int64_t group = 0; group < layout.groups; ++group) {
-    const std::int64_t first = group * kFixedGroup, last = lesser(first + kFixedGroup, layout.c_wide);
-    for (std::int64_t o = 0; o < o_wide; o += kLanes) {
+  for (Index group = 0; group < layout.groups; ++group) {
+    const Index first = group * kFixedGroup, last = min_of(first + kFixedGroup, layout.c_wide);
+    for (Index o = 0; o < o_wide; o += kLanes) {
       Vec sum{}, largest{};
-      for (std::int64_t c = first; c < last; ++c) {
+      for (Index c = first; c < last; ++c) {
         Vec value = load(points + c * o_wide + o, AllLanes{});
         value = value < Vec{} ? -value : value;
         sum += value;
@@ -75,8 +75,8 @@ inline void fix_weights(const PointLayout& layout, std::int64_t point, float* bu
       const Vec step = by_sum > by_weight ? by_sum : by_weight;
       const Vec steps = step > Vec{} ? 1 / step : Vec{};
       store(scales + group * o_wide + o, step * (kPointBounds.values[point] / kFixedMost), AllLanes{});
-      for (std::int64_t c = first; c < last; c += kFixedPair) {
-        for (std::int64_t i = 0; i < kConv3x3Vector; ++i) {
+      for (Index c = first; c < last; c += kFixedPair) {
+        for (Index i = 0; i < kConv3x3Vector; ++i) {
           const float* weight = points + (c + i) * o_wide + o;
           const Vec low = load(weight, AllLanes{}) * steps + kRoundingShift;
           const bool paired = c + kConv3x3Vector < layout.c_wide;

@@ -1,7 +1,6 @@
 #pragma once
 
-#include <cstdint>
-
+#include "common/index.h"
 #include "cpu/isa.h"
 
 namespace awsrn_fast::AWSRN_FAST_ISA {
@@ -10,11 +9,11 @@ namespace {
 // Hands out pieces of a workspace, or, where there is none yet, counts what they come to.
 struct Workspace {
   float* base;
-  std::int64_t used = 0;
+  Index used = 0;
 
-  float* take(std::int64_t count) {
+  float* take(Index count) {
     float* piece = base ? base + used : nullptr;
-    used += (count + 15) / 16 * 16;  // pieces start at whole cache lines
+    used += round_up(count, 16);  // pieces start at whole cache lines
     return piece;
   }
 };

@@ -4,7 +4,8 @@
 
 namespace awsrn_fast {
 
-// Of one SM, by compute capability (CUDA C++ Programming Guide, "Technical Specifications per Compute Capability").
+// Limits of one SM by compute capability (CUDA C++ Programming Guide,
+// "Technical Specifications per Compute Capability").
 struct Architecture {
   int threads, blocks;        // at a time
   int registers = 64 * 1024;  // given out to warps by 256

@@ -1,6 +1,6 @@
-// The convolution as a product: positions times outputs, over the channels of every tap. A block keeps its positions and
-// their margins in shared memory, where a tap is an offset, for a chunk of channels at a time. Its weights come through
-// L1 in the order in which lanes hold them, so that nothing is awaited between the taps.
+// The convolution as a product: positions times outputs, over the channels of every tap. A block keeps its positions
+// and their margins in shared memory, where a tap is an offset, for a chunk of channels at a time. Its weights come
+// through L1 in the order in which lanes hold them, so that nothing is awaited between the taps.
 //
 // The weight's order: [block of outputs, chunk of channels, tap], and then for
 // - tensor cores, chunks of 16 channels: [pair of 8 outputs, lane, 8 outputs of the pair, half, 2], which are the
@@ -18,8 +18,8 @@ namespace awsrn_fast {
 
 struct AwmsTile {
   static constexpr int kThreads = 256, kWarps = kThreads / 32;
-  static constexpr int kBlocks = 2;     // on an SM of compute capability 7.5: 64 KB, and 128 registers a thread
-  static constexpr int kSide = 16;      // positions of a block, down and across; a warp has kRows rows of them
+  static constexpr int kBlocks = 2;  // on an SM of compute capability 7.5: 64 KB, and 128 registers a thread
+  static constexpr int kSide = 16;  // positions of a block, down and across; a warp has kRows rows of them
   static constexpr int kRows = kSide / kWarps;
   static constexpr int kChunkBytes = 32;  // of the channels of one position
   static constexpr int kPitchBytes = 48;  // an odd multiple of 16: rows of an ldmatrix fall on different banks
@@ -37,7 +37,7 @@ struct AwmsDivisor {
 
 // Blocks of a launch: positions down and across, and outputs.
 struct AwmsGrid {
-  std::int64_t down, across, outputs;
+  Index down, across, outputs;
 };
 
 constexpr AwmsGrid awms_grid(const AwmsMaps& maps) {
@@ -50,11 +50,11 @@ struct AwmsShuffle {
   bool channels_last;
   int planes;  // the most that a block of outputs reaches into
   AwmsDivisor scale, inner;
-  std::int64_t plane, row, column;  // strides of y
+  Index plane, row, column;  // strides of y
 };
 
 // Planes of scale * scale outputs that a block of `width` outputs can reach into.
-constexpr int awms_planes(std::int64_t outputs, int width, int scale) {
+constexpr int awms_planes(Index outputs, int width, int scale) {
   const int plane = scale * scale;
   if (outputs <= width) return int(outputs / plane);
   return width % plane == 0 ? width / plane : (width - 2) / plane + 2;
@@ -62,8 +62,8 @@ constexpr int awms_planes(std::int64_t outputs, int width, int scale) {
 
 constexpr AwmsShuffle awms_shuffle(const AwmsMaps& maps, int scale, bool channels_last) {
   AwmsShuffle shuffle{};
-  const std::int64_t planes = maps.outputs / (std::int64_t(scale) * scale);
-  const std::int64_t wide = maps.w * scale, high = maps.h * scale;
+  const Index planes = maps.outputs / (Index(scale) * scale);
+  const Index wide = maps.w * scale, high = maps.h * scale;
   shuffle.channels_last = channels_last;
   shuffle.planes = awms_planes(maps.outputs, 8 * awms_tiles(maps.outputs), scale);
   shuffle.scale = AwmsDivisor(scale);
@@ -189,11 +189,10 @@ struct AwmsPlace {
 // Vectors * 16 bytes of channels from `first` on, of the positions of a window whose corner is at (y, x) of an image,
 // into shared memory, Pitch bytes a position; 0 outside of the map. A position of the image has `row` channels.
 template <int Vectors, int Pitch, class T>
-__device__ __forceinline__ void awms_load_window(const AwmsMaps& maps, const T* image, std::int64_t row,
-                                                 std::int64_t first, std::int64_t y, std::int64_t x, int down,
-                                                 const AwmsDivisor& across, void* to) {
-  const auto before = [](std::int64_t at, int side) { return int(at < -side ? side : at < 0 ? -at : 0); };
-  const auto within = [](std::int64_t left, int side) { return int(left < 0 ? 0 : left < side ? left : side); };
+__device__ __forceinline__ void awms_load_window(const AwmsMaps& maps, const T* image, Index row, Index first, Index y,
+                                                 Index x, int down, const AwmsDivisor& across, void* to) {
+  const auto before = [](Index at, int side) { return int(at < -side ? side : at < 0 ? -at : 0); };
+  const auto within = [](Index left, int side) { return int(left < 0 ? 0 : left < side ? left : side); };
   const int side = across.divisor, top = before(y, down), bottom = within(maps.h - y, down);
   const int left = before(x, side), right = within(maps.w - x, side);
   const int vectors = within(ceil_div(row - first, kWidest<T>), Vectors);
@@ -216,8 +215,8 @@ __device__ __forceinline__ void awms_each_of_line(const AwmsMaps& maps, const Aw
                                                   const AwmsPlace& place, int y, int down, int lane, Each each) {
   const int scale = shuffle.scale.divisor, first_plane = place.first / (scale * scale);
   const int positions = place.positions(maps);
-  const std::int64_t line = place.image * maps.outputs * maps.h * maps.w +
-                            (std::int64_t(y) * scale + down) * shuffle.row + place.x * scale * shuffle.column;
+  const Index line = place.image * maps.outputs * maps.h * maps.w + (Index(y) * scale + down) * shuffle.row +
+                     place.x * scale * shuffle.column;
   for (int i = lane; i < AwmsTile::kSide * scale * shuffle.planes; i += 32) {
     const int outer = shuffle.inner(i), inner = i - outer * shuffle.inner.divisor;
     const int plane = first_plane + (shuffle.channels_last ? inner : outer);
@@ -241,7 +240,7 @@ __device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const Awm
   constexpr int kWidth = Tiles * 8, kPitch = kAwmsSumPitch<Tiles>;
   const AwmsMaps& maps = p.a.maps;
   if (p.a.skip) {
-    const std::int64_t at = ((place.image * maps.h + y) * maps.w + place.x) * maps.outputs + place.first;
+    const Index at = ((place.image * maps.h + y) * maps.w + place.x) * maps.outputs + place.first;
     const T* const skip = static_cast<const T*>(p.a.skip) + at;
     for (int i = lane; i < place.positions(maps) * kWidth; i += 32) {
       const int position = i / kWidth, o = i % kWidth;
@@ -252,7 +251,7 @@ __device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const Awm
   const T* const bias = static_cast<const T*>(p.a.bias);
   const T* const shift = static_cast<const T*>(p.a.shift);
   for (int down = 0; down < p.a.scale; ++down) {
-    const auto store_value = [&](int position, int o, int plane, std::int64_t at) {
+    const auto store_value = [&](int position, int o, int plane, Index at) {
       float value = sums[position * kPitch + o];
       if (bias) value += to_float(bias[place.first + o]);
       value *= p.a.out_scale;
@@ -278,13 +277,14 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) awms_fw
     unsigned char* const shared = dynamic_shared<unsigned char>();
     const int next_row = p.margin_side.divisor * Sums::kPitch;
     const T* const image = static_cast<const T*>(p.a.x) + place.image * p.a.maps.h * p.a.maps.w * p.a.row;
-    const T* weight = static_cast<const T*>(p.a.weight) + std::int64_t(place.first) / (Tiles * 8) * p.chunks * (k * k * Sums::kStep);
+    const T* weight =
+        static_cast<const T*>(p.a.weight) + Index(place.first) / (Tiles * 8) * p.chunks * (k * k * Sums::kStep);
     Sums sums;
     for (int chunk = 0; chunk < p.chunks; ++chunk) {
       if (chunk) __syncthreads();
       awms_load_window<AwmsTile::kChunkBytes / 16, AwmsTile::kPitchBytes>(
-          p.a.maps, image, p.a.row, std::int64_t(chunk) * kChunk, place.y - k / 2, place.x - k / 2,
-          p.margin_side.divisor, p.margin_side, shared);
+          p.a.maps, image, p.a.row, Index(chunk) * kChunk, place.y - k / 2, place.x - k / 2, p.margin_side.divisor,
+          p.margin_side, shared);
       __syncthreads();
       const T* row = reinterpret_cast<const T*>(shared) + warp * kRows * next_row;
       for (int down = 0; down < k; ++down, row += next_row)

@@ -1,6 +1,6 @@
 // From the gradient of y to that of the convolution's output: PixelShuffle, denormalisation and clamp backwards in one
-// pass, with the sums that are the gradients of bias and shift. Each block leaves its sums; a second kernel adds them in
-// order.
+// pass, with the sums that are the gradients of bias and shift. Each block leaves its sums; a second kernel adds them
+// in order.
 #pragma once
 
 #include "cuda/awms.cuh"
@@ -17,11 +17,12 @@ struct AwmsBwdGradParams {
   AwmsBwdGrad a;
   AwmsGrid grid;
   AwmsShuffle shuffle;
-  AwmsDivisor width;   // of a block of outputs
-  std::int64_t parts;  // blocks of positions
+  AwmsDivisor width;  // of a block of outputs
+  Index parts;  // blocks of positions
 };
 
-// Floats between positions in shared memory: 4 more spread the neighbours in y, which are 16 outputs or a position apart.
+// Floats between positions in shared memory: 4 more spread the neighbours in y, which are 16 outputs or a position
+// apart.
 constexpr int awms_grad_pitch(int width) { return width + 4; }
 
 constexpr int awms_grad_shared_bytes(int width) {
@@ -46,7 +47,7 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsGradTile::kBlocks) awm
     if (at_y >= maps.h) break;
     if (row) __syncwarp();
     for (int down = 0; down < p.a.scale; ++down)
-      awms_each_of_line(maps, p.shuffle, place, at_y, down, lane, [&](int position, int o, int, std::int64_t at) {
+      awms_each_of_line(maps, p.shuffle, place, at_y, down, lane, [&](int position, int o, int, Index at) {
         const float value = y ? to_float(y[at]) : 0.0f;
         mine[position * pitch + o] = value >= 0.0f && value <= 1.0f ? to_float(grad_y[at]) : 0.0f;
       });
@@ -84,9 +85,9 @@ __global__ void __launch_bounds__(AwmsGradTile::kSumThreads, AwmsGradTile::kSumB
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, outputs = p.a.scale * p.a.scale;
   float of_plane = 0;
   for (int i = warp; i < outputs; i += kWarps) {
-    const std::int64_t o = std::int64_t(blockIdx.x) * outputs + i;
+    const Index o = Index(blockIdx.x) * outputs + i;
     float sum = 0;
-    for (std::int64_t part = lane; part < p.parts; part += 32) sum += p.a.workspace[o * p.parts + part];
+    for (Index part = lane; part < p.parts; part += 32) sum += p.a.workspace[o * p.parts + part];
     sum = warp_sum(sum);
     if (lane == 0 && p.a.grad_bias) static_cast<T*>(p.a.grad_bias)[o] = from_float<T>(p.a.out_scale * sum);
     of_plane += sum;

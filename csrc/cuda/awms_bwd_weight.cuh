@@ -1,6 +1,6 @@
-// The weight's gradient: for every tap the product of the output's gradient, transposed, and x moved by the tap, over all
-// positions. A block takes one row of taps, a warp each, and a fixed share of the positions; a second kernel adds the
-// shares in order, so that the result does not depend on who comes first.
+// The weight's gradient: for every tap the product of the output's gradient, transposed, and x moved by the tap, over
+// all positions. A block takes one row of taps, a warp each, and a fixed share of the positions; a second kernel adds
+// the shares in order, so that the result does not depend on who comes first.
 #pragma once
 
 #include "common/tiles.h"
@@ -26,17 +26,17 @@ constexpr int kAwmsWeightDown = 16 / int(sizeof(T));
 template <>
 inline constexpr int kAwmsWeightDown<float> = 4;
 
-constexpr int awms_weight_tiles(std::int64_t outputs) {
-  const std::int64_t tiles = ceil_div(outputs, 16), blocks = ceil_div(tiles, AwmsWeightTile::kMostTiles);
+constexpr int awms_weight_tiles(Index outputs) {
+  const Index tiles = ceil_div(outputs, 16), blocks = ceil_div(tiles, AwmsWeightTile::kMostTiles);
   return int(ceil_div(tiles, blocks > 0 ? blocks : 1));
 }
 
 // How positions, outputs and inputs are shared out; it depends on the sizes alone.
 struct AwmsWeightCut {
-  std::int64_t down, across;          // tiles of a map
-  std::int64_t tiles, share, shares;  // all tiles, those of a share, and shares
-  std::int64_t outputs, inputs;       // blocks of channels
-  std::int64_t wide_outputs, wide_inputs;  // channels with those that fill the blocks
+  Index down, across;  // tiles of a map
+  Index tiles, share, shares;  // all tiles, those of a share, and shares
+  Index outputs, inputs;  // blocks of channels
+  Index wide_outputs, wide_inputs;  // channels with those that fill the blocks
 };
 
 constexpr AwmsWeightCut awms_weight_cut(const AwmsMaps& maps, int tile_down) {
@@ -60,7 +60,8 @@ struct AwmsBwdWeightParams {
   AwmsDivisor margin_across;
 };
 
-// Elements between positions in shared memory, an odd multiple of 16 bytes: rows of an ldmatrix fall on different banks.
+// Elements between positions in shared memory, an odd multiple of 16 bytes: rows of an ldmatrix fall on different
+// banks.
 template <class T>
 constexpr int awms_weight_pitch(int channels) {
   return channels + kWidest<T>;
@@ -99,7 +100,7 @@ struct AwmsWeightSums {
   }
 
   // Outputs of `to` lie `row` inputs apart.
-  __device__ __forceinline__ void put(float* to, std::int64_t row, int lane) const {
+  __device__ __forceinline__ void put(float* to, Index row, int lane) const {
 #pragma unroll
     for (int tile = 0; tile < Tiles; ++tile)
 #pragma unroll
@@ -139,7 +140,7 @@ struct AwmsWeightSums<float, Arch, Tiles> {
     }
   }
 
-  __device__ __forceinline__ void put(float* to, std::int64_t row, int lane) const {
+  __device__ __forceinline__ void put(float* to, Index row, int lane) const {
 #pragma unroll
     for (int tile = 0; tile < Tiles; ++tile)
 #pragma unroll
@@ -166,27 +167,27 @@ __global__ void __launch_bounds__(AwmsWeightTile::kMostThreads, AwmsWeightTile::
     const int output = int(rest % unsigned(cut.outputs)) * (Tiles * 16);
     rest /= unsigned(cut.outputs);
     const int input = int(rest % unsigned(cut.inputs)) * kInputs, share = int(rest / unsigned(cut.inputs));
-    const std::int64_t first = share * cut.share, tiles = cut.tiles - first;
-    std::int64_t left = tiles < cut.share ? tiles : cut.share;
+    const Index first = share * cut.share, tiles = cut.tiles - first;
+    Index left = tiles < cut.share ? tiles : cut.share;
     int tile_x = int(first % cut.across) * kAcross, tile_y = int(first / cut.across % cut.down) * kDown;
-    std::int64_t image = first / cut.across / cut.down;
+    Index image = first / cut.across / cut.down;
 
     T* const grad = dynamic_shared<T>();
     T* const x = grad + kDown * kAcross * Sums::kGradPitch;
     constexpr AwmsDivisor grad_across(kAcross);
     Sums sums;
     for (;;) {
-      const std::int64_t corner = image * maps.h * maps.w;
-      awms_load_window<Tiles * 16 / kWidest<T>, Sums::kGradPitch * int(sizeof(T))>(
+      const Index corner = image * maps.h * maps.w;
+      awms_load_window<Tiles * 16 / kWidest<T>, Sums::kGradPitch* int(sizeof(T))>(
           maps, static_cast<const T*>(p.a.grad) + corner * p.a.grad_row, p.a.grad_row, output, tile_y, tile_x, kDown,
           grad_across, grad);
-      awms_load_window<kInputs / kWidest<T>, Sums::kPitch * int(sizeof(T))>(
-          maps, static_cast<const T*>(p.a.x) + corner * p.a.row, p.a.row, input, tile_y + row - k / 2,
-          tile_x - k / 2, kDown, p.margin_across, x);
+      awms_load_window<kInputs / kWidest<T>, Sums::kPitch* int(sizeof(T))>(
+          maps, static_cast<const T*>(p.a.x) + corner * p.a.row, p.a.row, input, tile_y + row - k / 2, tile_x - k / 2,
+          kDown, p.margin_across, x);
       __syncthreads();
       for (int down = 0; down < kDown; ++down)
-        sums.add(grad + down * kAcross * Sums::kGradPitch,
-                 x + (down * p.margin_across.divisor + column) * Sums::kPitch, lane);
+        sums.add(grad + down * kAcross * Sums::kGradPitch, x + (down * p.margin_across.divisor + column) * Sums::kPitch,
+                 lane);
       if (--left == 0) break;
       __syncthreads();
       tile_x += kAcross;
@@ -195,7 +196,7 @@ __global__ void __launch_bounds__(AwmsWeightTile::kMostThreads, AwmsWeightTile::
       if (tile_y < maps.h) continue;
       tile_y = 0, ++image;
     }
-    const std::int64_t tap = (share * k + row) * k + column;
+    const Index tap = (share * k + row) * k + column;
     sums.put(p.a.workspace + (tap * cut.wide_outputs + output) * cut.wide_inputs + input, cut.wide_inputs, lane);
   }
 }
@@ -208,15 +209,15 @@ __global__ void __launch_bounds__(AwmsWeightTile::kSumThreads, AwmsWeightTile::k
   const AwmsWeightCut& cut = p.cut;
   const AwmsMaps& maps = p.a.maps;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, taps = maps.k * maps.k;
-  const std::int64_t output = blockIdx.x / cut.inputs, input = blockIdx.x % cut.inputs * kInputs;
-  const std::int64_t inputs = maps.inputs - input < kInputs ? maps.inputs - input : kInputs;
-  const std::int64_t share = taps * cut.wide_outputs * cut.wide_inputs;
+  const Index output = blockIdx.x / cut.inputs, input = blockIdx.x % cut.inputs * kInputs;
+  const Index inputs = maps.inputs - input < kInputs ? maps.inputs - input : kInputs;
+  const Index share = taps * cut.wide_outputs * cut.wide_inputs;
   float* const sums = dynamic_shared<float>();  // [32][taps], taps odd: a warp's lanes write to different banks
   for (int tap = warp; tap < taps; tap += kThreads / 32) {
     const float* at = p.a.workspace + (tap * cut.wide_outputs + output) * cut.wide_inputs + input + lane;
     float sum = 0;
 #pragma unroll 4
-    for (std::int64_t i = 0; i < cut.shares; ++i, at += share) sum += *at;
+    for (Index i = 0; i < cut.shares; ++i, at += share) sum += *at;
     sums[lane * taps + tap] = sum;
   }
   __syncthreads();

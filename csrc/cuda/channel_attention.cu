@@ -14,7 +14,7 @@ template <class T>
 void fwd(const ChannelAttentionFwd& a, const Target& target) {
   if (channel_attention_by_warps(a.sizes)) {
     // Enough blocks for any GPU; each then takes several images, whose weights come from its L1 cache.
-    const std::int64_t blocks = std::min<std::int64_t>(ceil_div(a.sizes.n, ChannelAttentionTile::kWarps), 1024);
+    const Index blocks = std::min<Index>(ceil_div(a.sizes.n, ChannelAttentionTile::kWarps), 1024);
     return launch(channel_attention_fwd_many_kernel<T>, grid_of(blocks, kName), kThreads,
                   ChannelAttentionTile::kWarps * a.sizes.r * sizeof(float), target, kName, a);
   }
@@ -26,7 +26,7 @@ void bwd(const ChannelAttentionBwd& a, const Target& target) {
   launch(channel_attention_bwd_kernel<T>, grid_of(a.sizes.n, kName), kThreads, kThreads * sizeof(float), target, kName,
          a);
   if (!a.grad_w1 && !a.grad_b1 && !a.grad_w2 && !a.grad_b2) return;
-  const std::int64_t elements = std::max({a.sizes.c * a.sizes.r, a.sizes.c, a.sizes.r});
+  const Index elements = std::max({a.sizes.c * a.sizes.r, a.sizes.c, a.sizes.r});
   launch(channel_attention_bwd_sum_kernel<T>, grid_of(ceil_div(elements, kThreads), kName), kThreads, 0, target, kName,
          a);
 }

@@ -1,5 +1,6 @@
-// Two matrix-vector products for each image: a block an image, so that one launch does forward. Backward takes two: each
-// image's own gradients, then the weights' sums over the images, in order. Both are bound by latency, not by memory.
+// Two matrix-vector products for each image: a block an image, so that one launch does forward. Backward takes two:
+// each image's own gradients, then the weights' sums over the images, in order. Both are bound by latency, not by
+// memory.
 #pragma once
 
 #include "common/tiles.h"
@@ -22,15 +23,16 @@ constexpr bool channel_attention_by_warps(const ChannelAttentionSizes& sizes) {
   return sizes.n >= ChannelAttentionTile::kManyImages && sizes.r <= ChannelAttentionTile::kMostHidden;
 }
 
-// Lanes that share one row of w2, so that a warp's lanes read neighbours in memory: the power of two next to R, up to 32.
-constexpr int channel_attention_group(std::int64_t r) {
+// Lanes that share one row of w2, so that a warp's lanes read neighbours in memory: the power of two next to R, up to
+// 32.
+constexpr int channel_attention_group(Index r) {
   int group = 1;
   while (group < r && group < 32) group *= 2;
   return group;
 }
 
 template <class T>
-__device__ __forceinline__ float value_or_zero(const T* values, std::int64_t at) {
+__device__ __forceinline__ float value_or_zero(const T* values, Index at) {
   return values ? to_float(values[at]) : 0.0f;
 }
 
@@ -39,9 +41,9 @@ template <class T>
 __device__ __forceinline__ void channel_attention_hidden(const ChannelAttentionSizes& sizes, const T* mean, const T* w1,
                                                          const T* b1, float* hidden) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  for (std::int64_t r = warp; r < sizes.r; r += ChannelAttentionTile::kWarps) {
+  for (Index r = warp; r < sizes.r; r += ChannelAttentionTile::kWarps) {
     float sum = 0;
-    for (std::int64_t c = lane; c < sizes.c; c += 32) sum += to_float(w1[r * sizes.c + c]) * to_float(mean[c]);
+    for (Index c = lane; c < sizes.c; c += 32) sum += to_float(w1[r * sizes.c + c]) * to_float(mean[c]);
     sum = warp_sum(sum) + value_or_zero(b1, r);
     if (lane == 0) hidden[r] = fmaxf(sum, 0.0f);
   }
@@ -54,11 +56,11 @@ __device__ __forceinline__ void channel_attention_gates(const ChannelAttentionSi
   const int group = channel_attention_group(sizes.r);
   const int lane = threadIdx.x % group, each = ChannelAttentionTile::kThreads / group;
   // All lanes of a warp take as many steps: they meet in the shuffles.
-  for (std::int64_t first = 0; first < sizes.c; first += each) {
-    const std::int64_t c = first + threadIdx.x / group;
+  for (Index first = 0; first < sizes.c; first += each) {
+    const Index c = first + threadIdx.x / group;
     float sum = 0;
     if (c < sizes.c)
-      for (std::int64_t r = lane; r < sizes.r; r += group) sum += to_float(w2[c * sizes.r + r]) * hidden[r];
+      for (Index r = lane; r < sizes.r; r += group) sum += to_float(w2[c * sizes.r + r]) * hidden[r];
     for (int offset = group / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
     if (lane == 0 && c < sizes.c) done(c, 1.0f / (1.0f + expf(-(sum + value_or_zero(b2, c)))));
   }
@@ -68,14 +70,14 @@ template <class T>
 __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttentionTile::kBlocks)
     channel_attention_fwd_kernel(ChannelAttentionFwd p) {
   const ChannelAttentionSizes& sizes = p.sizes;
-  const std::int64_t image = blockIdx.x;
+  const Index image = blockIdx.x;
   float* hidden = p.hidden + image * sizes.r;
   channel_attention_hidden(sizes, static_cast<const T*>(p.mean) + image * sizes.c, static_cast<const T*>(p.w1),
                            static_cast<const T*>(p.b1), hidden);
   __syncthreads();
   T* gate = static_cast<T*>(p.gate) + image * sizes.c;
   channel_attention_gates(sizes, static_cast<const T*>(p.w2), static_cast<const T*>(p.b2), hidden,
-                          [&](std::int64_t c, float value) { gate[c] = from_float<T>(value); });
+                          [&](Index c, float value) { gate[c] = from_float<T>(value); });
 }
 
 // As above, each image by a warp.
@@ -88,8 +90,8 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
   const T* __restrict__ w1 = static_cast<const T*>(p.w1);
   const T* __restrict__ w2 = static_cast<const T*>(p.w2);
   float* const hidden = dynamic_shared<float>() + warp * r;
-  const std::int64_t step = std::int64_t(gridDim.x) * kWarps;
-  for (std::int64_t image = std::int64_t(blockIdx.x) * kWarps + warp; image < sizes.n; image += step) {
+  const Index step = Index(gridDim.x) * kWarps;
+  for (Index image = Index(blockIdx.x) * kWarps + warp; image < sizes.n; image += step) {
     const T* __restrict__ mean = static_cast<const T*>(p.mean) + image * c;
     for (int i = 0; i < r; ++i) {
       float sum = 0;
@@ -114,7 +116,7 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
     channel_attention_bwd_kernel(ChannelAttentionBwd p) {
   constexpr int kWarps = ChannelAttentionTile::kWarps;
   const ChannelAttentionSizes& sizes = p.sizes;
-  const std::int64_t image = blockIdx.x;
+  const Index image = blockIdx.x;
   const T* w1 = static_cast<const T*>(p.w1);
   const T* w2 = static_cast<const T*>(p.w2);
   const T* grad_gate = static_cast<const T*>(p.grad_gate) + image * sizes.c;
@@ -125,20 +127,19 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
   channel_attention_hidden(sizes, static_cast<const T*>(p.mean) + image * sizes.c, w1, static_cast<const T*>(p.b1),
                            hidden);
   __syncthreads();
-  channel_attention_gates(sizes, w2, static_cast<const T*>(p.b2), hidden, [&](std::int64_t c, float gate) {
-    to_gate[c] = to_float(grad_gate[c]) * gate * (1.0f - gate);
-  });
+  channel_attention_gates(sizes, w2, static_cast<const T*>(p.b2), hidden,
+                          [&](Index c, float gate) { to_gate[c] = to_float(grad_gate[c]) * gate * (1.0f - gate); });
   __syncthreads();
 
   // w2^T to_gate. A lane keeps its column of w2 and walks over rows; lanes a group apart, then warps, are added up.
   float* shared = dynamic_shared<float>();
   const int group = channel_attention_group(sizes.r), rows = 32 / group;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  for (std::int64_t first = 0; first < sizes.r; first += group) {
-    const std::int64_t r = first + lane % group;
+  for (Index first = 0; first < sizes.r; first += group) {
+    const Index r = first + lane % group;
     float sum = 0;
     if (r < sizes.r)
-      for (std::int64_t c = warp * rows + lane / group; c < sizes.c; c += kWarps * rows)
+      for (Index c = warp * rows + lane / group; c < sizes.c; c += kWarps * rows)
         sum += to_float(w2[c * sizes.r + r]) * to_gate[c];
     for (int offset = 16; offset >= group; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
     shared[warp * 32 + lane] = sum;
@@ -153,9 +154,9 @@ __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttenti
 
   if (!p.grad_mean) return;
   T* grad_mean = static_cast<T*>(p.grad_mean) + image * sizes.c;
-  for (std::int64_t c = threadIdx.x; c < sizes.c; c += ChannelAttentionTile::kThreads) {
+  for (Index c = threadIdx.x; c < sizes.c; c += ChannelAttentionTile::kThreads) {
     float sum = 0;
-    for (std::int64_t r = 0; r < sizes.r; ++r) sum += to_float(w1[r * sizes.c + c]) * to_hidden[r];
+    for (Index r = 0; r < sizes.r; ++r) sum += to_float(w1[r * sizes.c + c]) * to_hidden[r];
     grad_mean[c] = from_float<T>(sum);
   }
 }
@@ -165,27 +166,27 @@ template <class T>
 __global__ void __launch_bounds__(ChannelAttentionTile::kThreads, ChannelAttentionTile::kBlocks)
     channel_attention_bwd_sum_kernel(ChannelAttentionBwd p) {
   const auto [n, c, r] = p.sizes;
-  const std::int64_t i = std::int64_t(blockIdx.x) * ChannelAttentionTile::kThreads + threadIdx.x;
+  const Index i = Index(blockIdx.x) * ChannelAttentionTile::kThreads + threadIdx.x;
   const T* mean = static_cast<const T*>(p.mean);
   const auto sum = [n = n](auto value) {
     float total = 0;
-    for (std::int64_t image = 0; image < n; ++image) total += value(image);
+    for (Index image = 0; image < n; ++image) total += value(image);
     return from_float<T>(total);
   };
   if (p.grad_w1 && i < r * c) {
-    const std::int64_t row = i / c, column = i % c;
-    static_cast<T*>(p.grad_w1)[i] =
-        sum([&, r = r, c = c](std::int64_t image) { return p.to_hidden[image * r + row] * to_float(mean[image * c + column]); });
+    const Index row = i / c, column = i % c;
+    static_cast<T*>(p.grad_w1)[i] = sum(
+        [&, r = r, c = c](Index image) { return p.to_hidden[image * r + row] * to_float(mean[image * c + column]); });
   }
   if (p.grad_w2 && i < c * r) {
-    const std::int64_t row = i / r, column = i % r;
+    const Index row = i / r, column = i % r;
     static_cast<T*>(p.grad_w2)[i] =
-        sum([&, r = r, c = c](std::int64_t image) { return p.to_gate[image * c + row] * p.hidden[image * r + column]; });
+        sum([&, r = r, c = c](Index image) { return p.to_gate[image * c + row] * p.hidden[image * r + column]; });
   }
   if (p.grad_b1 && i < r)
-    static_cast<T*>(p.grad_b1)[i] = sum([&, r = r](std::int64_t image) { return p.to_hidden[image * r + i]; });
+    static_cast<T*>(p.grad_b1)[i] = sum([&, r = r](Index image) { return p.to_hidden[image * r + i]; });
   if (p.grad_b2 && i < c)
-    static_cast<T*>(p.grad_b2)[i] = sum([&, c = c](std::int64_t image) { return p.to_gate[image * c + i]; });
+    static_cast<T*>(p.grad_b2)[i] = sum([&, c = c](Index image) { return p.to_gate[image * c + i]; });
 }
 
 }  // namespace awsrn_fast

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cuda/target.h"
 
 // gate = sigmoid(w2 relu(w1 mean + b1) + b2): from the means of the channels to their gates (eq. 1-2 and 11).
@@ -10,7 +9,7 @@
 namespace awsrn_fast {
 
 struct ChannelAttentionSizes {
-  std::int64_t n, c, r;
+  Index n, c, r;
 };
 
 // Pointers are to values of one dtype, the workspaces' to fp32; accumulation is fp32.

@@ -6,7 +6,7 @@ namespace awsrn_fast {
 namespace {
 
 AwmsMaps maps_of(const Conv& a) {
-  std::int64_t inputs = 0;
+  Index inputs = 0;
   for (int map = 0; map < a.count; ++map) inputs += a.inputs[map].channels;
   return {a.n, a.h, a.w, inputs, a.outputs, a.k};
 }
@@ -14,7 +14,7 @@ AwmsMaps maps_of(const Conv& a) {
 }  // namespace
 
 ConvParams conv_params(const Conv& a, DType dtype) {
-  const std::int64_t bytes = dtype == DType::float32 ? 4 : 2, chunk = AwmsTile::kChunkBytes / bytes;
+  const Index bytes = dtype == DType::float32 ? 4 : 2, chunk = AwmsTile::kChunkBytes / bytes;
   ConvParams p{};
   p.a = a;
   p.maps = maps_of(a);
@@ -28,7 +28,7 @@ ConvParams conv_params(const Conv& a, DType dtype) {
   return p;
 }
 
-std::int64_t conv_workspace(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t outputs) {
+Index conv_workspace(Index n, Index h, Index w, Index outputs) {
   const AwmsGrid grid = conv_grid({n, h, w, 0, outputs, 3});
   return n * grid.down * grid.across * outputs;
 }
@@ -37,11 +37,17 @@ void launch_conv(const Conv& a, DType dtype, const Target& target) {
   const ConvParams p = conv_params(a, dtype);
   if (a.mean) check_workspace(a.n * p.parts * a.outputs, conv_workspace(a.n, a.h, a.w, a.outputs), a.op);
   switch (dtype) {
-    case DType::float32: launch_conv_instance<float, 75>(p, target); break;
-    case DType::bfloat16: launch_conv_instance<__nv_bfloat16, 80>(p, target); break;
+    case DType::float32:
+      launch_conv_instance<float, 75>(p, target);
+      break;
+    case DType::bfloat16:
+      launch_conv_instance<__nv_bfloat16, 80>(p, target);
+      break;
     case DType::float16:
-      if (target.arch < 80) launch_conv_instance<__half, 75>(p, target);
-      else launch_conv_instance<__half, 80>(p, target);
+      if (target.arch < 80)
+        launch_conv_instance<__half, 75>(p, target);
+      else
+        launch_conv_instance<__half, 80>(p, target);
   }
   if (a.mean) launch_conv_mean(p, dtype, target);
 }

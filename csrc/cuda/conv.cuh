@@ -1,5 +1,5 @@
-// The convolution as a product, as in awms.cuh, whose tiles, windows and sums it uses: a block has 16 x 16 positions and
-// up to 32 outputs, and keeps the positions and their margin in shared memory for a chunk of channels at a time.
+// The convolution as a product, as in awms.cuh, whose tiles, windows and sums it uses: a block has 16 x 16 positions
+// and up to 32 outputs, and keeps the positions and their margin in shared memory for a chunk of channels at a time.
 //
 // The weight's order is awms.cuh's, each map's channels padded with zeros to whole chunks: [block of outputs, chunk of
 // channels of the first map, of the second, ..., tap].
@@ -12,12 +12,12 @@ namespace awsrn_fast {
 
 struct ConvParams {
   Conv a;
-  AwmsMaps maps;   // all inputs as one
+  AwmsMaps maps;  // all inputs as one
   AwmsGrid grid;
   int chunks[kConvMostMaps];  // of each map
-  std::int64_t parts;         // blocks of positions an image has
-  bool whole;                 // outputs by accesses of 16 bytes
-  AwmsDivisor side;           // of the window
+  Index parts;  // blocks of positions an image has
+  bool whole;  // outputs by accesses of 16 bytes
+  AwmsDivisor side;  // of the window
 };
 
 constexpr AwmsGrid conv_grid(const AwmsMaps& maps) {
@@ -29,7 +29,7 @@ template <int Tiles, int K>
 constexpr int kConvSharedBytes = awms_fwd_shared_bytes<Tiles>(K);
 
 template <class T>
-__device__ __forceinline__ float conv_value(const ConvValues& values, std::int64_t at, float otherwise) {
+__device__ __forceinline__ float conv_value(const ConvValues& values, Index at, float otherwise) {
   if (!values.at) return otherwise;
   return values.fp32 ? static_cast<const float*>(values.at)[at] : to_float(static_cast<const T*>(values.at)[at]);
 }
@@ -76,7 +76,7 @@ struct ConvSums : AwmsSums<T, Arch, Tiles> {
           b[2 * pair][0] = words.x, b[2 * pair][1] = words.y;
           b[2 * pair + 1][0] = words.z, b[2 * pair + 1][1] = words.w;
         }
-        mma_depth_16<T, Arch>(this->d, reinterpret_cast<const std::uint32_t(&)[kRows][4]>(a[down]), b);
+        mma_depth_16<T, Arch>(this->d, reinterpret_cast<const std::uint32_t (&)[kRows][4]>(a[down]), b);
       }
     }
   }
@@ -84,22 +84,23 @@ struct ConvSums : AwmsSums<T, Arch, Tiles> {
 
 // A chunk of the tile's positions, times the image's gates of its channels.
 template <class T>
-__device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsPlace& place, const T* image,
-                                                std::int64_t row, std::int64_t first, std::int64_t gate, T* to) {
+__device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsPlace& place, const T* image, Index row,
+                                                Index first, Index gate, T* to) {
   constexpr int V = kWidest<T>, kVectors = AwmsTile::kChunkBytes / 16, kPitch = AwmsTile::kPitchBytes / int(sizeof(T));
   const int vector = threadIdx.x % kVectors;
   float gates[V];
 #pragma unroll
   for (int k = 0; k < V; ++k) {
-    const std::int64_t channel = first + vector * V + k;
+    const Index channel = first + vector * V + k;
     gates[k] = channel < row ? conv_value<T>(p.a.input_gate, gate + channel, 1.0f) : 0.0f;
   }
 #pragma unroll
   for (int i = threadIdx.x; i < AwmsTile::kSide * AwmsTile::kSide * kVectors; i += AwmsTile::kThreads) {
-    const int position = i / kVectors, y = place.y + position / AwmsTile::kSide, x = place.x + position % AwmsTile::kSide;
+    const int position = i / kVectors, y = place.y + position / AwmsTile::kSide,
+              x = place.x + position % AwmsTile::kSide;
     float values[V] = {};
     if (y < p.maps.h && x < p.maps.w && first + vector * V < row)
-      load(image + (std::int64_t(y) * p.maps.w + x) * row + first + vector * V, values);
+      load(image + (Index(y) * p.maps.w + x) * row + first + vector * V, values);
 #pragma unroll
     for (int k = 0; k < V; ++k) values[k] *= gates[k];
     store(to + position * kPitch + vector * V, values);
@@ -123,12 +124,12 @@ struct ConvEpilogue {
 #pragma unroll
     for (int k = 0; k < V; ++k) {
       bias[k] = k < valid ? conv_value<T>(p.a.bias, first + k, 0.0f) : 0.0f;
-      gate[k] = k < valid ? res_scale * conv_value<T>(p.a.gate, std::int64_t(image) * outputs + first + k, 1.0f) : 0.0f;
+      gate[k] = k < valid ? res_scale * conv_value<T>(p.a.gate, Index(image) * outputs + first + k, 1.0f) : 0.0f;
     }
   }
 
   // `from`: the sums of a position; `at`: where its outputs lie.
-  __device__ __forceinline__ void operator()(const Conv& a, const float* from, std::int64_t at) {
+  __device__ __forceinline__ void operator()(const Conv& a, const float* from, Index at) {
     float values[V], other[V];
     load(from, values);
 #pragma unroll
@@ -184,26 +185,25 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) conv_ke
     const AwmsPlace place(p.maps, p.grid, kWidth);
     unsigned char* const shared = dynamic_shared<unsigned char>();
     const T* const rows = reinterpret_cast<const T*>(shared) + warp * kRows * kNextRow;
-    const std::int64_t chunks = p.chunks[0] + p.chunks[1] + p.chunks[2] + p.chunks[3];
+    const Index chunks = p.chunks[0] + p.chunks[1] + p.chunks[2] + p.chunks[3];
     const T* weight = static_cast<const T*>(p.a.weight) + place.first / kWidth * chunks * (K * K * Sums::kStep);
-    std::int64_t gate = place.image * p.maps.inputs;
+    Index gate = place.image * p.maps.inputs;
 
     Sums sums;
     bool again = false;
 #pragma unroll
     for (int map = 0; map < kConvMostMaps; ++map) {
-      const std::int64_t row = p.a.inputs[map].channels;
+      const Index row = p.a.inputs[map].channels;
       const T* const image = static_cast<const T*>(p.a.inputs[map].x) + place.image * p.maps.h * p.maps.w * row;
 #pragma unroll 1
       for (int chunk = 0; chunk < p.chunks[map]; ++chunk, weight += K * K * Sums::kStep) {
         if (again) __syncthreads();
         again = true;
         if (K == 1 && p.a.input_gate.at)
-          conv_load_gated(p, place, image, row, std::int64_t(chunk) * kChunk, gate, reinterpret_cast<T*>(shared));
+          conv_load_gated(p, place, image, row, Index(chunk) * kChunk, gate, reinterpret_cast<T*>(shared));
         else
           awms_load_window<AwmsTile::kChunkBytes / 16, AwmsTile::kPitchBytes>(
-              p.maps, image, row, std::int64_t(chunk) * kChunk, place.y - K / 2, place.x - K / 2, kWindow, p.side,
-              shared);
+              p.maps, image, row, Index(chunk) * kChunk, place.y - K / 2, place.x - K / 2, kWindow, p.side, shared);
         __syncthreads();
 #pragma unroll 1
         for (int across = 0; across < K; ++across)
@@ -219,13 +219,15 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) conv_ke
     Epilogue epilogue(p, place.image, place.first + vector);
 #pragma unroll 1
     for (int row = 0; row < kRows; ++row) {
-      const std::int64_t y = place.y + warp * kRows + row;
+      const Index y = place.y + warp * kRows + row;
       if (y >= p.maps.h) break;
       if (row) __syncwarp();
-      if (row == 0) sums.put(0, mine, lane);
-      else sums.put(1, mine, lane);
+      if (row == 0)
+        sums.put(0, mine, lane);
+      else
+        sums.put(1, mine, lane);
       __syncwarp();
-      const std::int64_t line = (place.image * p.maps.h + y) * p.maps.w + place.x;
+      const Index line = (place.image * p.maps.h + y) * p.maps.w + place.x;
       if (epilogue.valid)
         for (int i = lane / kVectors; i < positions; i += kStep)
           epilogue(p.a, mine + i * kPitch + vector, (line + i) * p.maps.outputs + epilogue.channel);
@@ -233,7 +235,7 @@ __global__ void __launch_bounds__(AwmsTile::kThreads, AwmsTile::kBlocks) conv_ke
     if (!p.a.mean) return;
 
     __syncthreads();
-    const std::int64_t part = blockIdx.x / p.grid.outputs;
+    const Index part = blockIdx.x / p.grid.outputs;
     conv_block_sums<kWidth, AwmsTile::kWarps>(epilogue.sums, vector, lane, warp, reinterpret_cast<float*>(shared),
                                               p.a.workspace + part * p.maps.outputs + place.first, place.count);
   }
@@ -247,13 +249,13 @@ struct ConvMeanTile {
 template <class T>
 __global__ void __launch_bounds__(ConvMeanTile::kThreads, ConvMeanTile::kBlocks) conv_mean_kernel(ConvParams p) {
   constexpr int kWarps = ConvMeanTile::kWarps;
-  const std::int64_t outputs = p.maps.outputs, groups = ceil_div(outputs, 32);
+  const Index outputs = p.maps.outputs, groups = ceil_div(outputs, 32);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const std::int64_t image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + lane;
+  const Index image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + lane;
   float* const shared = dynamic_shared<float>();
   float sum = 0;
   if (channel < outputs)
-    for (std::int64_t part = warp; part < p.parts; part += kWarps)
+    for (Index part = warp; part < p.parts; part += kWarps)
       sum += p.a.workspace[(image * p.parts + part) * outputs + channel];
   shared[warp * 32 + lane] = sum;
   __syncthreads();

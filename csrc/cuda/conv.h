@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "common/tiles.h"
 #include "cuda/target.h"
 
@@ -15,7 +14,7 @@ constexpr int kConvMostMaps = 4;
 // One of the maps, as if they were concatenated. Its channels are a multiple of 16 bytes, its address of 16.
 struct ConvInput {
   const void* x;  // [N, H, W, channels]
-  std::int64_t channels;
+  Index channels;
 };
 
 // Values of a channel or a scalar, in fp32 or in the maps' type.
@@ -29,7 +28,7 @@ struct ConvValues {
 // Whatever is null is left out: a factor is 1, a summand 0. Accumulation is fp32.
 struct Conv {
   const char* op;         // for messages
-  std::int64_t n, h, w, outputs;
+  Index n, h, w, outputs;
   int k;                  // 3 or 1
   ConvInput inputs[kConvMostMaps];
   int count;              // of them
@@ -49,10 +48,10 @@ struct Conv {
 };
 
 // Tiles of 8 outputs a block: the 32 of the networks' maps, or 16 where there are no more.
-constexpr int conv_tiles(std::int64_t outputs) { return outputs <= 16 ? 2 : 4; }
+constexpr int conv_tiles(Index outputs) { return outputs <= 16 ? 2 : 4; }
 
 // Floats for the blocks' sums of y.
-std::int64_t conv_workspace(std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t outputs);
+Index conv_workspace(Index n, Index h, Index w, Index outputs);
 
 void launch_conv(const Conv& a, DType dtype, const Target& target);
 

@@ -12,11 +12,15 @@ namespace awsrn_fast {
 template <class Run>
 void with_conv_shape(const ConvParams& p, Run run) {
   const auto with_taps = [&](auto tiles) {
-    if (p.a.k == 1) run(tiles, std::integral_constant<int, 1>{});
-    else run(tiles, std::integral_constant<int, 3>{});
+    if (p.a.k == 1)
+      run(tiles, std::integral_constant<int, 1>{});
+    else
+      run(tiles, std::integral_constant<int, 3>{});
   };
-  if (conv_tiles(p.maps.outputs) == 2) with_taps(std::integral_constant<int, 2>{});
-  else with_taps(std::integral_constant<int, 4>{});
+  if (conv_tiles(p.maps.outputs) == 2)
+    with_taps(std::integral_constant<int, 2>{});
+  else
+    with_taps(std::integral_constant<int, 4>{});
 }
 
 ConvParams conv_params(const Conv& a, DType dtype);
@@ -26,7 +30,7 @@ void launch_conv_mean(const ConvParams& p, DType dtype, const Target& target);
 
 template <class T, int Arch>
 void launch_conv_instance(const ConvParams& p, const Target& target) {
-  const std::int64_t blocks = p.maps.n * p.parts * p.grid.outputs;
+  const Index blocks = p.maps.n * p.parts * p.grid.outputs;
   with_conv_shape(p, [&](auto tiles, auto taps) {
     launch(conv_kernel<T, Arch, tiles, taps>, grid_of(blocks, p.a.op), AwmsTile::kThreads,
            kConvSharedBytes<tiles, taps>, target, p.a.op, p);

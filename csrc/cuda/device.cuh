@@ -53,8 +53,10 @@ __device__ __forceinline__ float to_float(__nv_bfloat16 v) { return __bfloat162f
 
 template <class T>
 __device__ __forceinline__ T from_float(float v) {
-  if constexpr (sizeof(T) == sizeof(float)) return v;
-  else return T(v);
+  if constexpr (sizeof(T) == sizeof(float))
+    return v;
+  else
+    return T(v);
 }
 template <>
 __device__ __forceinline__ __half from_float<__half>(float v) {
@@ -109,7 +111,7 @@ constexpr int kWidest = 16 / int(sizeof(T));
 template <int N, class T>
 __device__ __forceinline__ void load(const T* from, float (&values)[N]) {
   constexpr int kStep = N < kWidest<T> ? N : kWidest<T>;
-  using Word = typename detail::Word<kStep * int(sizeof(T))>::type;
+  using Word = typename detail::Word<kStep* int(sizeof(T))>::type;
 #pragma unroll
   for (int i = 0; i < N; i += kStep) {
     const Word word = *reinterpret_cast<const Word*>(from + i);
@@ -122,7 +124,7 @@ __device__ __forceinline__ void load(const T* from, float (&values)[N]) {
 template <int N, class T>
 __device__ __forceinline__ void store(T* to, const float (&values)[N]) {
   constexpr int kStep = N < kWidest<T> ? N : kWidest<T>;
-  using Word = typename detail::Word<kStep * int(sizeof(T))>::type;
+  using Word = typename detail::Word<kStep* int(sizeof(T))>::type;
 #pragma unroll
   for (int i = 0; i < N; i += kStep) {
     Word word;
@@ -159,9 +161,9 @@ __device__ __forceinline__ float warp_max(float value) {
 
 #ifdef AWSRN_FAST_CUDA_HOST
 
-#define AWSRN_FAST_LDMATRIX(Name, Matrices, Transposed)                                             \
-  inline void Name(std::uint32_t (&words)[Matrices], const void* row, AWSRN_FAST_HERE) {            \
-    cuda_host::ldmatrix(words, Matrices, Transposed, row, file, line);                              \
+#define AWSRN_FAST_LDMATRIX(Name, Matrices, Transposed)                                  \
+  inline void Name(std::uint32_t (&words)[Matrices], const void* row, AWSRN_FAST_HERE) { \
+    cuda_host::ldmatrix(words, Matrices, Transposed, row, file, line);                   \
   }
 AWSRN_FAST_LDMATRIX(ldmatrix_x1, 1, false)
 AWSRN_FAST_LDMATRIX(ldmatrix_x2, 2, false)
@@ -194,24 +196,24 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
 
 // Matrices of 8x8 16-bit values: lane 8 m + r gives the address of row r of matrix m, and lane l gets the pair at row
 // l / 4, columns l % 4 * 2 and the next (_trans: of the transposed matrix) of each.
-#define AWSRN_FAST_LDMATRIX(Suffix, Ptx)                                                                        \
-  __device__ __forceinline__ void ldmatrix_x1##Suffix(std::uint32_t (&words)[1], const void* row) {             \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1" Ptx ".shared.b16 {%0}, [%1];"                                  \
-                 : "=r"(words[0])                                                                               \
-                 : "r"(shared_address(row))                                                                     \
-                 : "memory");                                                                                   \
-  }                                                                                                             \
-  __device__ __forceinline__ void ldmatrix_x2##Suffix(std::uint32_t (&words)[2], const void* row) {             \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2" Ptx ".shared.b16 {%0, %1}, [%2];"                              \
-                 : "=r"(words[0]), "=r"(words[1])                                                               \
-                 : "r"(shared_address(row))                                                                     \
-                 : "memory");                                                                                   \
-  }                                                                                                             \
-  __device__ __forceinline__ void ldmatrix_x4##Suffix(std::uint32_t (&words)[4], const void* row) {             \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4" Ptx ".shared.b16 {%0, %1, %2, %3}, [%4];"                      \
-                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])                               \
-                 : "r"(shared_address(row))                                                                     \
-                 : "memory");                                                                                   \
+#define AWSRN_FAST_LDMATRIX(Suffix, Ptx)                                                            \
+  __device__ __forceinline__ void ldmatrix_x1##Suffix(std::uint32_t (&words)[1], const void* row) { \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1" Ptx ".shared.b16 {%0}, [%1];"                      \
+                 : "=r"(words[0])                                                                   \
+                 : "r"(shared_address(row))                                                         \
+                 : "memory");                                                                       \
+  }                                                                                                 \
+  __device__ __forceinline__ void ldmatrix_x2##Suffix(std::uint32_t (&words)[2], const void* row) { \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" Ptx ".shared.b16 {%0, %1}, [%2];"                  \
+                 : "=r"(words[0]), "=r"(words[1])                                                   \
+                 : "r"(shared_address(row))                                                         \
+                 : "memory");                                                                       \
+  }                                                                                                 \
+  __device__ __forceinline__ void ldmatrix_x4##Suffix(std::uint32_t (&words)[4], const void* row) { \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" Ptx ".shared.b16 {%0, %1, %2, %3}, [%4];"          \
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])                   \
+                 : "r"(shared_address(row))                                                         \
+                 : "memory");                                                                       \
   }
 AWSRN_FAST_LDMATRIX(, "")
 AWSRN_FAST_LDMATRIX(_trans, ".trans")
@@ -232,22 +234,22 @@ __device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(b));
 }
-#define AWSRN_FAST_MMA_K16(T, Ptx)                                                                                     \
-  __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4],                             \
-                                               const std::uint32_t (&b)[2], T) {                                       \
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." Ptx "." Ptx                                                  \
-                 ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                \
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                                                      \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                  \
+#define AWSRN_FAST_MMA_K16(T, Ptx)                                                         \
+  __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const std::uint32_t (&a)[4], \
+                                               const std::uint32_t (&b)[2], T) {           \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." Ptx "." Ptx                      \
+                 ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"    \
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])                          \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));      \
   }
 #else  // called only in instances for 80, see instance_runs_here()
 __device__ __forceinline__ void mma_m16n8k8(float (&)[4], const std::uint32_t (&)[2], std::uint32_t, __nv_bfloat16) {
   __trap();
 }
-#define AWSRN_FAST_MMA_K16(T, Ptx)                                                         \
-  __device__ __forceinline__ void mma_m16n8k16(float (&)[4], const std::uint32_t (&)[4],  \
-                                               const std::uint32_t (&)[2], T) {           \
-    __trap();                                                                             \
+#define AWSRN_FAST_MMA_K16(T, Ptx)                                                                                   \
+  __device__ __forceinline__ void mma_m16n8k16(float (&)[4], const std::uint32_t (&)[4], const std::uint32_t (&)[2], \
+                                               T) {                                                                  \
+    __trap();                                                                                                        \
   }
 #endif
 AWSRN_FAST_MMA_K16(__half, "f16")

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(DwpwAttentionFwdTile<T, D>::kThreads, DwpwAtte
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         if (channel >= p.maps.d || !place.inside(p.maps, r)) continue;
-        const std::int64_t at = place.position(p.maps, r) * p.maps.d + channel;
+        const Index at = place.position(p.maps, r) * p.maps.d + channel;
         float values[V], attends[V], residual[V] = {};
         if (p.residual) load(static_cast<const T*>(p.residual) + at, residual);
         take_position(own, r, values);

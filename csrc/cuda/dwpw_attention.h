@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cuda/target.h"
 
 // Depthwise separable convolution with pixel attention (eq. 3-6).
@@ -11,10 +10,10 @@ namespace awsrn_fast {
 
 // Maps are [N, H, W, C], dense, 16 bytes aligned. C and D are multiples of 8, at most kDwpwAttentionMostChannels.
 struct DwpwAttentionMaps {
-  std::int64_t n, c, d, h, w;
+  Index n, c, d, h, w;
 };
 
-constexpr std::int64_t kDwpwAttentionMostChannels = 128;
+constexpr Index kDwpwAttentionMostChannels = 128;
 
 // Pointers are to values of one dtype; accumulation is fp32.
 struct DwpwAttentionWeights {
@@ -51,7 +50,7 @@ struct DwpwAttentionBwd {
 };
 
 // Floats that backward needs for its partial sums.
-std::int64_t dwpw_attention_bwd_workspace(const DwpwAttentionMaps& maps, DType dtype, int arch);
+Index dwpw_attention_bwd_workspace(const DwpwAttentionMaps& maps, DType dtype, int arch);
 
 void launch_dwpw_attention_fwd(const DwpwAttentionFwd& a, DType dtype, const Target& target);
 void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a, DType dtype, const Target& target);

@@ -12,27 +12,23 @@ template <class Tile>
 DwpwAttentionBwdParams cut(const DwpwAttentionBwd& a, int width, int arch) {
   const DwpwAttentionMaps& maps = a.maps;
   const int most = dwpw_attention_multiprocessors(arch);
-  const std::int64_t tiles = dwpw_attention_tiles<Tile>(maps);
-  const std::int64_t columns = std::max<std::int64_t>(1, DwpwAttentionDepthwiseTile::kThreads / std::max<std::int64_t>(1, maps.c / 2));
-  const std::int64_t strips = maps.n * ceil_div(maps.h, DwpwAttentionDepthwiseTile::kRows) * ceil_div(maps.w, columns);
-  return {a,
-          DwpwAttentionSlice(maps.c, width, Tile::kGroup),
-          tiles,
-          std::min<std::int64_t>(tiles, most * Tile::kBlocks),
-          strips,
-          std::min<std::int64_t>(strips, most * DwpwAttentionDepthwiseTile::blocks(arch)),
-          nullptr,
-          nullptr};
+  const Index tiles = dwpw_attention_tiles<Tile>(maps);
+  const Index columns = std::max<Index>(1, DwpwAttentionDepthwiseTile::kThreads / std::max<Index>(1, maps.c / 2));
+  const Index strips = maps.n * ceil_div(maps.h, DwpwAttentionDepthwiseTile::kRows) * ceil_div(maps.w, columns);
+  return {a,       DwpwAttentionSlice(maps.c, width, Tile::kGroup),
+          tiles,   std::min<Index>(tiles, most * Tile::kBlocks),
+          strips,  std::min<Index>(strips, most * DwpwAttentionDepthwiseTile::blocks(arch)),
+          nullptr, nullptr};
 }
 
-std::int64_t floats_of(const DwpwAttentionBwdParams& p) {
+Index floats_of(const DwpwAttentionBwdParams& p) {
   return p.slices * p.slice.floats() + p.strip_blocks * 10 * p.a.maps.c;
 }
 
 }  // namespace
 
-std::int64_t dwpw_attention_bwd_workspace(const DwpwAttentionMaps& maps, DType dtype, int arch) {
-  std::int64_t floats = 0;
+Index dwpw_attention_bwd_workspace(const DwpwAttentionMaps& maps, DType dtype, int arch) {
+  Index floats = 0;
   with_instance(maps, dtype, {0, 0, arch}, [&](auto zero, auto, auto width) {
     const auto p = cut<DwpwAttentionBwdTile<decltype(zero), width>>({maps}, width, arch);
     floats = floats_of(p);
@@ -53,9 +49,10 @@ void launch_dwpw_attention_bwd(const DwpwAttentionBwd& a, DType dtype, const Tar
     launch(dwpw_attention_bwd_depthwise_kernel<T>, grid_of(p.strip_blocks, kDwpwAttention),
            DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::kSharedBytes, target, kDwpwAttention, p);
     if (!a.grad_w_dw) return;
-    const std::int64_t elements = p.slice.floats() + 10 * a.maps.c;
-    launch(dwpw_attention_bwd_sum_kernel<T>, grid_of(ceil_div(elements, DwpwAttentionSumTile::kElements), kDwpwAttention),
-           DwpwAttentionSumTile::kThreads, DwpwAttentionSumTile::kThreads * sizeof(float), target, kDwpwAttention, p);
+    const Index elements = p.slice.floats() + 10 * a.maps.c;
+    launch(dwpw_attention_bwd_sum_kernel<T>,
+           grid_of(ceil_div(elements, DwpwAttentionSumTile::kElements), kDwpwAttention), DwpwAttentionSumTile::kThreads,
+           DwpwAttentionSumTile::kThreads * sizeof(float), target, kDwpwAttention, p);
   });
 }
 

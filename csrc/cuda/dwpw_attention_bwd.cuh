@@ -27,7 +27,7 @@ struct DwpwAttentionDepthwiseTile {
   static constexpr int kThreads = 256;
   // On an SM. Three blocks leave a thread 80 registers: enough on sm_75, while code for later ones spills.
   static constexpr int blocks(int arch) { return arch < 80 ? 3 : 2; }
-  static constexpr int kRows = 8;    // that a thread walks down in one go; on either side one more is read
+  static constexpr int kRows = 8;  // that a thread walks down in one go; on either side one more is read
   static constexpr int kSharedBytes = 20 * kThreads * int(sizeof(float));  // first the weights, then the sums
 };
 
@@ -40,22 +40,24 @@ struct DwpwAttentionSumTile {
 struct DwpwAttentionSlice {
   int rows, attention_columns, pointwise_columns;  // in fragments of 16 x 8
 
-  constexpr DwpwAttentionSlice(std::int64_t c, int width, int group)
-      : rows(width / 16), attention_columns(width / 8 + 1), pointwise_columns(int(ceil_div(c, group)) * group / 8 + 1) {}
+  constexpr DwpwAttentionSlice(Index c, int width, int group)
+      : rows(width / 16),
+        attention_columns(width / 8 + 1),
+        pointwise_columns(int(ceil_div(c, group)) * group / 8 + 1) {}
   constexpr int floats() const { return 128 * rows * (attention_columns + pointwise_columns); }
 };
 
 struct DwpwAttentionBwdParams {
   DwpwAttentionBwd a;
   DwpwAttentionSlice slice;
-  std::int64_t tiles, slices;          // of the first kernel, and its blocks
-  std::int64_t strips, strip_blocks;   // of the second
-  float* slice_sums;                   // [slices, slice.floats()]
-  float* strip_sums;                   // [strip_blocks, 10, C]
+  Index tiles, slices;  // of the first kernel, and its blocks
+  Index strips, strip_blocks;  // of the second
+  float* slice_sums;  // [slices, slice.floats()]
+  float* strip_sums;  // [strip_blocks, 10, C]
 };
 
-// Adds A^T B, summed over the tile's positions, to fragments of a slice: A [positions, 16 Rows], B [positions, 8 Columns].
-// Fragment (i, j) lies at sums + 128 * (i * columns + j); with `ones`, A^T 1 at ones + 128 * i * columns.
+// Adds A^T B, summed over the tile's positions, to fragments of a slice: A [positions, 16 Rows], B [positions, 8
+// Columns]. Fragment (i, j) lies at sums + 128 * (i * columns + j); with `ones`, A^T 1 at ones + 128 * i * columns.
 template <class Tile, int Arch, int Rows, int Columns, class T>
 __device__ __forceinline__ void add_weight_gradient(const T* a, int a_stride, const T* b, int b_stride, int warp,
                                                     int lane, bool first, float* sums, float* ones, int columns) {
@@ -123,10 +125,10 @@ __global__ void __launch_bounds__(DwpwAttentionBwdTile<T, D>::kThreads, DwpwAtte
     T* staged = halo;
     T* out = halo + Tile::kShare;
     const bool sums = p.a.grad_w_dw;
-    float* to_attention = p.slice_sums + blockIdx.x * std::int64_t(p.slice.floats());
+    float* to_attention = p.slice_sums + blockIdx.x * Index(p.slice.floats());
     float* to_pointwise = to_attention + 128 * p.slice.rows * p.slice.attention_columns;
 
-    for (std::int64_t tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
+    for (Index tile = blockIdx.x; tile < p.tiles; tile += gridDim.x) {
       const DwpwAttentionPlace<Tile> place(maps, tile);
       const bool first = tile == blockIdx.x;
       float depthwise_out[kProducts][4], y[D / 8][4], grad[D / 8][4] = {};
@@ -238,7 +240,8 @@ __global__ void __launch_bounds__(DwpwAttentionBwdTile<T, D>::kThreads, DwpwAtte
 
 // A thread has two channels of one column and walks down rows, with their neighbours in registers.
 template <class T>
-__global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAttentionDepthwiseTile::blocks(compiled_arch()))
+__global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads,
+                                  DwpwAttentionDepthwiseTile::blocks(compiled_arch()))
     dwpw_attention_bwd_depthwise_kernel(DwpwAttentionBwdParams p) {
   using Tile = DwpwAttentionDepthwiseTile;
   const DwpwAttentionMaps& maps = p.a.maps;
@@ -248,7 +251,7 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
   const bool sums = p.a.grad_w_dw;
   const int width = int(maps.c) / 2, columns = Tile::kThreads / width;
   const int channel = threadIdx.x % width * 2;
-  const std::int64_t across = ceil_div(maps.w, columns), down = ceil_div(maps.h, Tile::kRows);
+  const Index across = ceil_div(maps.w, columns), down = ceil_div(maps.h, Tile::kRows);
 
   float* shared = dynamic_shared<float>();
   for (int i = threadIdx.x; i < 9 * int(maps.c); i += Tile::kThreads)
@@ -260,26 +263,24 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
 #pragma unroll
     for (int i = 0; i < 2; ++i) w[k][i] = shared[(channel + i) * 9 + k];
 
-  for (std::int64_t strip = blockIdx.x; strip < p.strips; strip += gridDim.x) {
-    const std::int64_t column = strip % across * columns + threadIdx.x / width;
-    const std::int64_t top = strip / across % down * Tile::kRows, image = strip / across / down;
-    const std::int64_t bottom = top + Tile::kRows < maps.h ? top + Tile::kRows : maps.h;
+  for (Index strip = blockIdx.x; strip < p.strips; strip += gridDim.x) {
+    const Index column = strip % across * columns + threadIdx.x / width;
+    const Index top = strip / across % down * Tile::kRows, image = strip / across / down;
+    const Index bottom = top + Tile::kRows < maps.h ? top + Tile::kRows : maps.h;
     if (int(threadIdx.x) >= width * columns || column >= maps.w) continue;
-    const auto offset = [&](std::int64_t row, std::int64_t at) {
-      return ((image * maps.h + row) * maps.w + at) * maps.c + channel;
-    };
+    const auto offset = [&](Index row, Index at) { return ((image * maps.h + row) * maps.w + at) * maps.c + channel; };
     float near[3][3][2] = {};
-    const auto read = [&](std::int64_t row, float (&values)[3][2]) {
+    const auto read = [&](Index row, float (&values)[3][2]) {
 #pragma unroll
       for (int dx = 0; dx < 3; ++dx) {
-        const std::int64_t at = column + dx - 1;
+        const Index at = column + dx - 1;
         values[dx][0] = values[dx][1] = 0;
         if (row >= 0 && row < maps.h && at >= 0 && at < maps.w) load(grad + offset(row, at), values[dx]);
       }
     };
     read(top - 1, near[0]);
     read(top, near[1]);
-    for (std::int64_t row = top; row < bottom; ++row) {
+    for (Index row = top; row < bottom; ++row) {
       read(row + 1, near[2]);
       float center[2] = {}, result[2] = {};
       if (sums) load(x + offset(row, column), center);
@@ -310,7 +311,7 @@ __global__ void __launch_bounds__(DwpwAttentionDepthwiseTile::kThreads, DwpwAtte
     const int kind = i / int(maps.c), c = i % int(maps.c);
     float sum = 0;
     for (int at = 0; at < columns; ++at) sum += shared[(2 * kind + c % 2) * Tile::kThreads + at * width + c / 2];
-    p.strip_sums[(blockIdx.x * std::int64_t(10) + kind) * maps.c + c] = sum;
+    p.strip_sums[(blockIdx.x * Index(10) + kind) * maps.c + c] = sum;
   }
 }
 
@@ -345,11 +346,11 @@ __global__ void __launch_bounds__(DwpwAttentionSumTile::kThreads, DwpwAttentionS
   const int at = blockIdx.x * DwpwAttentionSumTile::kElements + lane;
   const bool is_product = at < of_products, exists = at < of_products + 10 * c;
   const float* from = is_product ? p.slice_sums + at : p.strip_sums + (at - of_products);
-  const std::int64_t count = !exists ? 0 : is_product ? p.slices : p.strip_blocks;
-  const std::int64_t step = is_product ? of_products : 10 * c;
+  const Index count = !exists ? 0 : is_product ? p.slices : p.strip_blocks;
+  const Index step = is_product ? of_products : 10 * c;
   float sum = 0;
 #pragma unroll 4
-  for (std::int64_t i = warp; i < count; i += kWarps) sum += from[i * step];
+  for (Index i = warp; i < count; i += kWarps) sum += from[i * step];
   float* shared = dynamic_shared<float>();
   shared[threadIdx.x] = sum;
   __syncthreads();
@@ -358,8 +359,10 @@ __global__ void __launch_bounds__(DwpwAttentionSumTile::kThreads, DwpwAttentionS
   for (int w = 0; w < kWarps; ++w) total += shared[w * 32 + lane];
   if (is_product) return give_product_gradient<T>(p, at, total);
   const int kind = (at - of_products) / c, channel = (at - of_products) % c;
-  if (kind == 9) static_cast<T*>(p.a.grad_b_dw)[channel] = from_float<T>(total);
-  else static_cast<T*>(p.a.grad_w_dw)[channel * 9 + kind] = from_float<T>(total);
+  if (kind == 9)
+    static_cast<T*>(p.a.grad_b_dw)[channel] = from_float<T>(total);
+  else
+    static_cast<T*>(p.a.grad_w_dw)[channel * 9 + kind] = from_float<T>(total);
 }
 
 }  // namespace awsrn_fast

@@ -1,8 +1,8 @@
 // What forward shares with backward, which computes Y again: from x to the products' fragments of Y.
 //
 // A warp holds 16 positions, 2 rows of 8 columns, as the rows of a product's D: a lane has the two positions of its
-// column, lane / 4. Channels are handled in groups of 64 bytes. Within a group the products' columns are the channels in
-// such an order that what a lane holds of a position, `kVector` values, are neighbours in memory: maps are read and
+// column, lane / 4. Channels are handled in groups of 64 bytes. Within a group the products' columns are the channels
+// in such an order that what a lane holds of a position, `kVector` values, are neighbours in memory: maps are read and
 // written 16 bytes at a time, straight from and to registers, and what one product gives is what the next one takes.
 #pragma once
 
@@ -20,8 +20,8 @@ struct DwpwAttentionTile {
   static constexpr int kThreads = 32 * Warps;
   static constexpr int kRows = Warps, kColumns = 16, kPositions = kRows * kColumns;
   static constexpr int kVector = kWidest<T>;
-  static constexpr int kGroup = 4 * kVector;       // channels
-  static constexpr int kProducts = kVector / 2;    // of 8 columns each, for a group
+  static constexpr int kGroup = 4 * kVector;  // channels
+  static constexpr int kProducts = kVector / 2;  // of 8 columns each, for a group
   static constexpr int kGroupStride = kGroup + kVector, kOutStride = D + kVector;
   static_assert(kGroupStride / kVector % 2 == 1 && kOutStride / kVector % 2 == 1, "rows of products: see mma.cuh");
   static constexpr int kHaloRows = kRows + 2, kHaloColumns = kColumns + 2;
@@ -43,13 +43,13 @@ constexpr __device__ int dwpw_attention_channel(int column) {
 // Where a block's tile and a lane's two positions lie.
 template <class Tile>
 struct DwpwAttentionPlace {
-  std::int64_t image;
+  Index image;
   int row, column;  // the tile's first
   int lane, warp;
 
-  __device__ DwpwAttentionPlace(const DwpwAttentionMaps& maps, std::int64_t tile)
+  __device__ DwpwAttentionPlace(const DwpwAttentionMaps& maps, Index tile)
       : lane(threadIdx.x % 32), warp(threadIdx.x / 32) {
-    const std::int64_t across = ceil_div(maps.w, Tile::kColumns), down = ceil_div(maps.h, Tile::kRows);
+    const Index across = ceil_div(maps.w, Tile::kColumns), down = ceil_div(maps.h, Tile::kRows);
     column = int(tile % across) * Tile::kColumns;
     row = int(tile / across % down) * Tile::kRows;
     image = tile / across / down;
@@ -59,7 +59,7 @@ struct DwpwAttentionPlace {
   __device__ bool inside(const DwpwAttentionMaps& maps, int r) const {
     return row + row_in_tile(r) < maps.h && column + column_in_tile() < maps.w;
   }
-  __device__ std::int64_t position(const DwpwAttentionMaps& maps, int r) const {
+  __device__ Index position(const DwpwAttentionMaps& maps, int r) const {
     return (image * maps.h + row + row_in_tile(r)) * maps.w + column + column_in_tile();
   }
   // The lane's first channel of a group.
@@ -67,7 +67,7 @@ struct DwpwAttentionPlace {
 };
 
 template <class Tile>
-constexpr std::int64_t dwpw_attention_tiles(const DwpwAttentionMaps& maps) {
+constexpr Index dwpw_attention_tiles(const DwpwAttentionMaps& maps) {
   return maps.n * ceil_div(maps.h, Tile::kRows) * ceil_div(maps.w, Tile::kColumns);
 }
 
@@ -105,8 +105,8 @@ __device__ __forceinline__ void load_halo(const DwpwAttentionMaps& maps, const D
     const int channel = group * Tile::kGroup + i % 4 * Tile::kVector;
     words[step] = make_uint4(0, 0, 0, 0);
     if (i < kVectors && row >= 0 && row < maps.h && column >= 0 && column < maps.w && channel < maps.c)
-      words[step] = *reinterpret_cast<const uint4*>(
-          x + ((place.image * maps.h + row) * maps.w + column) * maps.c + channel);
+      words[step] =
+          *reinterpret_cast<const uint4*>(x + ((place.image * maps.h + row) * maps.w + column) * maps.c + channel);
   }
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
@@ -159,12 +159,14 @@ __device__ __forceinline__ void depthwise(const DwpwAttentionPlace<Tile>& place,
 
 // A lane's values of one of its positions, out of a group's products, in memory's order; and back.
 template <int Products>
-__device__ __forceinline__ void take_position(const float (&products)[Products][4], int r, float (&values)[2 * Products]) {
+__device__ __forceinline__ void take_position(const float (&products)[Products][4], int r,
+                                              float (&values)[2 * Products]) {
 #pragma unroll
   for (int k = 0; k < 2 * Products; ++k) values[k] = products[k / 2][2 * r + k % 2];
 }
 template <int Products>
-__device__ __forceinline__ void put_position(const float (&values)[2 * Products], int r, float (&products)[Products][4]) {
+__device__ __forceinline__ void put_position(const float (&values)[2 * Products], int r,
+                                             float (&products)[Products][4]) {
 #pragma unroll
   for (int k = 0; k < 2 * Products; ++k) products[k / 2][2 * r + k % 2] = values[k];
 }
@@ -178,7 +180,7 @@ __device__ __forceinline__ void load_bias(const T* bias, int channels, int chann
   put_position(values, 1, out);
 }
 
-// Of a row of products those of one group. Registers have no index: each is asked.
+// Selects the products of one group from a row of products. Registers cannot be indexed, so every group is compared.
 template <int Products, int All>
 __device__ __forceinline__ void take_group(const float (&all)[All][4], int group, float (&out)[Products][4]) {
 #pragma unroll
@@ -249,8 +251,10 @@ __device__ __forceinline__ void attention(const DwpwAttentionMaps& maps, const D
 // Half types round coarser than the fast exponential.
 template <class T>
 __device__ __forceinline__ float sigmoid(float s) {
-  if constexpr (sizeof(T) == sizeof(float)) return 1.0f / (1.0f + expf(-s));
-  else return __fdividef(1.0f, 1.0f + __expf(-s));
+  if constexpr (sizeof(T) == sizeof(float))
+    return 1.0f / (1.0f + expf(-s));
+  else
+    return __fdividef(1.0f, 1.0f + __expf(-s));
 }
 
 }  // namespace awsrn_fast

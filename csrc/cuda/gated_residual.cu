@@ -23,15 +23,19 @@ void with_layout(const GatedResidualMaps& maps, bool aligned, Run run) {
   constexpr int kVector = kWidest<T>;
   const bool whole = aligned && (maps.channels_last ? maps.c : maps.hw) % kVector == 0;
   const auto with = [&](auto vector) {
-    if (maps.channels_last) run(vector, std::true_type{});
-    else run(vector, std::false_type{});
+    if (maps.channels_last)
+      run(vector, std::true_type{});
+    else
+      run(vector, std::false_type{});
   };
-  if (whole) with(std::integral_constant<int, kVector>{});
-  else with(std::integral_constant<int, 1>{});
+  if (whole)
+    with(std::integral_constant<int, kVector>{});
+  else
+    with(std::integral_constant<int, 1>{});
 }
 
 // Floats for the sums of both directions: of each chunk and channel, and of each block for the two scales.
-constexpr std::int64_t workspace_of(const GatedResidualMaps& maps, const GatedResidualTile& tile) {
+constexpr Index workspace_of(const GatedResidualMaps& maps, const GatedResidualTile& tile) {
   return maps.n * tile.chunks * (maps.c + 2 * tile.tiles);
 }
 
@@ -64,7 +68,7 @@ void bwd(const GatedResidualBwd& a, const Target& target) {
     const auto p = params(a, kVector);
     launch(gated_residual_bwd_kernel<T, kVector, channels_last>, grid_of(p.blocks, kName), GatedResidualTile::kThreads,
            kSumFloats<kVector> * sizeof(float), target, kName, p);
-    const std::int64_t gates = a.grad_gate ? a.maps.n * ceil_div(a.maps.c, 32) : 0;
+    const Index gates = a.grad_gate ? a.maps.n * ceil_div(a.maps.c, 32) : 0;
     if (!gates && !a.grad_res_scale && !a.grad_x_scale) return;
     launch(gated_residual_bwd_sum_kernel<T>, grid_of(gates + 1, kName), kSumThreads, kSumThreads * sizeof(float),
            target, kName, p);
@@ -73,10 +77,10 @@ void bwd(const GatedResidualBwd& a, const Target& target) {
 
 }  // namespace
 
-std::int64_t gated_residual_workspace(const GatedResidualMaps& maps) {
+Index gated_residual_workspace(const GatedResidualMaps& maps) {
   // Which vectors can be used shows only in the addresses, and none needs the most for all sizes: 256 threads hold a
   // whole number of positions of some widths and leave threads idle at others.
-  std::int64_t floats = 0;
+  Index floats = 0;
   for (int vector : {1, kWidest<float>, kWidest<__half>})
     floats = std::max(floats, workspace_of(maps, gated_residual_tile(maps, vector)));
   return floats;

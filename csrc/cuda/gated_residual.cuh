@@ -20,19 +20,19 @@ struct GatedResidualTile {
   static constexpr int kMostChunks = 1024;   // more would make the second kernel slow
 
   int width, rows;
-  std::int64_t tiles;          // of channels
-  std::int64_t chunk, chunks;  // positions a block (vectors of them in NCHW), and how many blocks a map takes
+  Index tiles;          // of channels
+  Index chunk, chunks;  // positions a block (vectors of them in NCHW), and how many blocks a map takes
 };
 
 constexpr GatedResidualTile gated_residual_tile(const GatedResidualMaps& maps, int vector) {
   GatedResidualTile tile{};
-  const std::int64_t vectors = ceil_div(maps.channels_last ? maps.c : 1, maps.channels_last ? vector : 1);
-  const std::int64_t positions = maps.channels_last ? maps.hw : maps.hw / vector;
+  const Index vectors = ceil_div(maps.channels_last ? maps.c : 1, maps.channels_last ? vector : 1);
+  const Index positions = maps.channels_last ? maps.hw : maps.hw / vector;
   tile.width = int(vectors < GatedResidualTile::kThreads ? (vectors > 0 ? vectors : 1) : GatedResidualTile::kThreads);
   tile.rows = GatedResidualTile::kThreads / tile.width;
   tile.tiles = maps.channels_last ? ceil_div(vectors, tile.width) : maps.c;
-  const std::int64_t even = ceil_div(positions, GatedResidualTile::kMostChunks);
-  const std::int64_t steps = ceil_div(even, tile.rows);
+  const Index even = ceil_div(positions, GatedResidualTile::kMostChunks);
+  const Index steps = ceil_div(even, tile.rows);
   tile.chunk = tile.rows * (steps > GatedResidualTile::kSteps ? steps : GatedResidualTile::kSteps);
   tile.chunks = ceil_div(positions, tile.chunk);
   return tile;
@@ -44,27 +44,27 @@ struct GatedResidualParams {
   GatedResidualTile tile;
   float* sums;    // [kinds, N, chunks, C]
   float* totals;  // backward: [kinds, blocks], of the two scales' gradients
-  std::int64_t blocks;
+  Index blocks;
 };
 
 // What one thread walks over.
 template <int V, bool ChannelsLast>
 struct GatedResidualStrip {
-  std::int64_t image, chunk, channel;
-  std::int64_t offset, step;
+  Index image, chunk, channel;
+  Index offset, step;
   int count;
 
   template <class Params>
   __device__ explicit GatedResidualStrip(const Params& p) {
     const GatedResidualMaps& maps = p.a.maps;
     const GatedResidualTile& tile = p.tile;
-    const std::int64_t outer = blockIdx.x / tile.tiles;
+    const Index outer = blockIdx.x / tile.tiles;
     image = outer / tile.chunks;
     chunk = outer % tile.chunks;
     const int row = threadIdx.x / tile.width;
-    const std::int64_t first = chunk * tile.chunk + row;
-    const std::int64_t positions = ChannelsLast ? maps.hw : maps.hw / V;
-    std::int64_t last = (chunk + 1) * tile.chunk;
+    const Index first = chunk * tile.chunk + row;
+    const Index positions = ChannelsLast ? maps.hw : maps.hw / V;
+    Index last = (chunk + 1) * tile.chunk;
     if (last > positions) last = positions;
     if constexpr (ChannelsLast) {
       channel = (blockIdx.x % tile.tiles * tile.width + threadIdx.x % tile.width) * V;
@@ -73,7 +73,7 @@ struct GatedResidualStrip {
     } else {
       channel = blockIdx.x % tile.tiles;
       offset = (image * maps.c + channel) * maps.hw + first * V;
-      step = std::int64_t(tile.rows) * V;
+      step = Index(tile.rows) * V;
     }
     const bool works = row < tile.rows && channel < maps.c && first < last;
     count = works ? int(ceil_div(last - first, tile.rows)) : 0;
@@ -82,7 +82,7 @@ struct GatedResidualStrip {
 
 // The value of each of a thread's V elements: theirs in channels_last, one for all in NCHW, `otherwise` without any.
 template <int V, bool ChannelsLast, class T>
-__device__ __forceinline__ void load_per_channel(const T* values, std::int64_t at, bool works, float otherwise,
+__device__ __forceinline__ void load_per_channel(const T* values, Index at, bool works, float otherwise,
                                                  float (&out)[V]) {
 #pragma unroll
   for (int k = 0; k < V; ++k) out[k] = otherwise;
@@ -122,8 +122,10 @@ __device__ __forceinline__ void sum_positions(const GatedResidualTile& tile, con
       float sum = 0;
       for (int row = i / channels; row < tile.rows; row += groups)
         sum += shared[channel % V * kPitch + row * tile.width + channel / V];
-      if (groups == 1) done(channel, sum);
-      else group_sums[i] = sum;
+      if (groups == 1)
+        done(channel, sum);
+      else
+        group_sums[i] = sum;
     }
     if (groups == 1) return;
     __syncthreads();
@@ -175,7 +177,7 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   for (int k = 0; k < V; ++k) f_scale[k] *= res_scale;
 #pragma unroll 2
   for (int i = 0; i < strip.count; ++i) {
-    const std::int64_t at = strip.offset + i * strip.step;
+    const Index at = strip.offset + i * strip.step;
     float xs[V], fs[V];
     load(x + at, xs);
     load(f + at, fs);
@@ -187,9 +189,9 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
     store(y + at, xs);
   }
 
-  const std::int64_t first = ChannelsLast ? strip.channel - threadIdx.x % p.tile.width * V : strip.channel;
+  const Index first = ChannelsLast ? strip.channel - threadIdx.x % p.tile.width * V : strip.channel;
   sum_positions<V, ChannelsLast>(p.tile, sums, dynamic_shared<float>(), [&](int channel, float sum) {
-    const std::int64_t c = first + channel;
+    const Index c = first + channel;
     if (c >= maps.c) return;
     if (p.tile.chunks == 1) {
       static_cast<T*>(p.a.mean)[strip.image * maps.c + c] = from_float<T>(sum / float(maps.hw));
@@ -213,7 +215,7 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   const T* gate = static_cast<const T*>(p.a.gate);
   const float x_scale = to_float(*static_cast<const T*>(p.a.x_scale));
   const float res_scale = to_float(*static_cast<const T*>(p.a.res_scale));
-  const std::int64_t channels = strip.image * maps.c + strip.channel;
+  const Index channels = strip.image * maps.c + strip.channel;
   float from_mean[V], f_scale[V], times_f[V] = {}, times_x[V] = {};
   load_per_channel<V, ChannelsLast>(static_cast<const T*>(p.a.grad_mean), channels, strip.count > 0, 0.0f, from_mean);
   load_per_channel<V, ChannelsLast>(gate, channels, strip.count > 0, 1.0f, f_scale);
@@ -225,7 +227,7 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   }
 #pragma unroll 2
   for (int i = 0; i < strip.count; ++i) {
-    const std::int64_t at = strip.offset + i * strip.step;
+    const Index at = strip.offset + i * strip.step;
     float grad[V], other[V];
 #pragma unroll
     for (int k = 0; k < V; ++k) grad[k] = 0;
@@ -255,12 +257,12 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   }
   if (!has_f && !has_x) return;
 
-  const std::int64_t first = ChannelsLast ? strip.channel - threadIdx.x % p.tile.width * V : strip.channel;
+  const Index first = ChannelsLast ? strip.channel - threadIdx.x % p.tile.width * V : strip.channel;
   float* shared = dynamic_shared<float>();
   float to_res_scale = 0, to_x_scale = 0;
   if (has_f) {
     sum_positions<V, ChannelsLast>(p.tile, times_f, shared, [&](int channel, float sum) {
-      const std::int64_t c = first + channel;
+      const Index c = first + channel;
       if (c >= maps.c) return;
       p.sums[(strip.image * p.tile.chunks + strip.chunk) * maps.c + c] = sum;
       to_res_scale += (gate ? to_float(gate[strip.image * maps.c + c]) : 1.0f) * sum;
@@ -280,13 +282,13 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
 
 // Adds up the chunks of 32 channels of one image: eight warps, each every eighth chunk, then the warps in order.
 template <class Pointers>
-__device__ __forceinline__ float sum_chunks(const GatedResidualParams<Pointers>& p, std::int64_t image,
-                                            std::int64_t channel, float* shared) {
+__device__ __forceinline__ float sum_chunks(const GatedResidualParams<Pointers>& p, Index image, Index channel,
+                                            float* shared) {
   constexpr int kWarps = GatedResidualTile::kSumThreads / 32;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   float sum = 0;
   if (channel < p.a.maps.c)
-    for (std::int64_t chunk = warp; chunk < p.tile.chunks; chunk += kWarps)
+    for (Index chunk = warp; chunk < p.tile.chunks; chunk += kWarps)
       sum += p.sums[(image * p.tile.chunks + chunk) * p.a.maps.c + channel];
   shared[warp * 32 + lane] = sum;
   __syncthreads();
@@ -299,8 +301,8 @@ template <class T>
 __global__ void __launch_bounds__(GatedResidualTile::kSumThreads, GatedResidualTile::kSumBlocks)
     gated_residual_fwd_sum_kernel(GatedResidualParams<GatedResidualFwd> p) {
   const GatedResidualMaps& maps = p.a.maps;
-  const std::int64_t groups = ceil_div(maps.c, 32);
-  const std::int64_t image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + threadIdx.x % 32;
+  const Index groups = ceil_div(maps.c, 32);
+  const Index image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + threadIdx.x % 32;
   const float total = sum_chunks(p, image, channel, dynamic_shared<float>());
   if (threadIdx.x < 32 && channel < maps.c)
     static_cast<T*>(p.a.mean)[image * maps.c + channel] = from_float<T>(total / float(maps.hw));
@@ -313,8 +315,8 @@ __global__ void __launch_bounds__(GatedResidualTile::kSumThreads, GatedResidualT
   const GatedResidualMaps& maps = p.a.maps;
   float* shared = dynamic_shared<float>();
   if (blockIdx.x + 1 < gridDim.x) {
-    const std::int64_t groups = ceil_div(maps.c, 32);
-    const std::int64_t image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + threadIdx.x % 32;
+    const Index groups = ceil_div(maps.c, 32);
+    const Index image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + threadIdx.x % 32;
     const float total = sum_chunks(p, image, channel, shared);
     const float res_scale = to_float(*static_cast<const T*>(p.a.res_scale));
     if (threadIdx.x < 32 && channel < maps.c)
@@ -325,7 +327,7 @@ __global__ void __launch_bounds__(GatedResidualTile::kSumThreads, GatedResidualT
   for (int kind = 0; kind < 2; ++kind) {
     if (!wanted[kind]) continue;
     float sum = 0;
-    for (std::int64_t i = threadIdx.x; i < p.blocks; i += blockDim.x) sum += p.totals[kind * p.blocks + i];
+    for (Index i = threadIdx.x; i < p.blocks; i += blockDim.x) sum += p.totals[kind * p.blocks + i];
     const float total = block_sum(sum, shared + 32 * kind);
     if (threadIdx.x == 0) *static_cast<T*>(wanted[kind]) = from_float<T>(total);
   }

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cstdint>
-
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cuda/target.h"
 
 // y = x_scale * x + res_scale * (gate . f) and the mean of y over H, W: the end of an AWRU (eq. 1-2) and eq. 12.
@@ -10,7 +9,7 @@
 namespace awsrn_fast {
 
 struct GatedResidualMaps {
-  std::int64_t n, c, hw;
+  Index n, c, hw;
   bool channels_last;  // maps are [N, HW, C], else [N, C, HW]
 };
 
@@ -45,7 +44,7 @@ struct GatedResidualBwd {
 };
 
 // Floats that forward or backward needs for its partial sums.
-std::int64_t gated_residual_workspace(const GatedResidualMaps& maps);
+Index gated_residual_workspace(const GatedResidualMaps& maps);
 
 void launch_gated_residual_fwd(const GatedResidualFwd& a, DType dtype, const Target& target);
 void launch_gated_residual_bwd(const GatedResidualBwd& a, DType dtype, const Target& target);

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/dtype.h"
+#include "common/index.h"
 #include "cuda/device.cuh"
 #include "cuda/target.h"
 
@@ -26,7 +27,8 @@ void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_by
 namespace detail {
 
 inline void check_launch(cudaError_t status, const char* op) {
-  if (status != cudaSuccess) throw std::runtime_error(std::string(op) + ": CUDA launch failed: " + cudaGetErrorString(status));
+  if (status != cudaSuccess)
+    throw std::runtime_error(std::string(op) + ": CUDA launch failed: " + cudaGetErrorString(status));
 }
 
 // The target's device for the time of a launch. Torch has a CUDA runtime of its own, so what was current is put back.
@@ -70,14 +72,14 @@ void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_by
 #endif  // AWSRN_FAST_CUDA_HOST
 
 // What the chosen instance leaves in its workspace must fit into what the caller was told to bring.
-inline void check_workspace(std::int64_t needed, std::int64_t told, const char* op) {
+inline void check_workspace(Index needed, Index told, const char* op) {
   if (needed > told)
     throw std::logic_error(std::string(op) + ": the launch needs a workspace of " + std::to_string(needed) +
                            " floats, " + std::to_string(told) + " were promised");
 }
 
 // A grid in x alone.
-inline dim3 grid_of(std::int64_t blocks, const char* op) {
+inline dim3 grid_of(Index blocks, const char* op) {
   if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(op) + ": the maps take more blocks than a grid has");
   return dim3(unsigned(blocks));
 }
@@ -86,9 +88,12 @@ inline dim3 grid_of(std::int64_t blocks, const char* op) {
 template <class Run>
 void with_dtype(DType dtype, Run run) {
   switch (dtype) {
-    case DType::float32: return run(float{});
-    case DType::float16: return run(__half{});
-    case DType::bfloat16: return run(__nv_bfloat16{});
+    case DType::float32:
+      return run(float{});
+    case DType::float16:
+      return run(__half{});
+    case DType::bfloat16:
+      return run(__nv_bfloat16{});
   }
 }
 

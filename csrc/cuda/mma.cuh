@@ -77,7 +77,9 @@ struct Mma8 {
     ldmatrix_x1_trans(b, tile + lane % 8 * stride);
   }
   static __device__ __forceinline__ void ones(B& b) { b[0] = pack<T>(1.0f, 1.0f); }
-  static __device__ __forceinline__ void product(float (&d)[4], const A& a, const B& b) { mma_m16n8k8(d, a, b[0], T{}); }
+  static __device__ __forceinline__ void product(float (&d)[4], const A& a, const B& b) {
+    mma_m16n8k8(d, a, b[0], T{});
+  }
 
   static constexpr int kFragments = 4;
   static __device__ __forceinline__ void load_b_columns(B (&b)[4], const T* tile, int stride, int lane) {
@@ -156,8 +158,8 @@ struct Mma<float, Arch> {
   }
 };
 
-// D[r][t] += A[r] B[t] over a depth of 16, in as many steps as the architecture takes. The fragments are m16n8k16's; the
-// two halves of each are those of two m16n8k8.
+// D[r][t] += A[r] B[t] over a depth of 16, in as many steps as the architecture takes. The fragments are m16n8k16's;
+// the two halves of each are those of two m16n8k8.
 template <class T, int Arch, int Rows, int Tiles>
 __device__ __forceinline__ void mma_depth_16(float (&d)[Rows][Tiles][4], const std::uint32_t (&a)[Rows][4],
                                              const std::uint32_t (&b)[Tiles][2]) {

@@ -16,40 +16,48 @@ template <class Run>
 void with_instance(const NonLocalShape& shape, DType dtype, int arch, Run run) {
   const auto with_d = [&](auto zero, auto instance) {
     switch (shape.d) {
-      case 8: return run(zero, instance, Constant<8>{});
-      case 16: return run(zero, instance, Constant<16>{});
-      case 32: return run(zero, instance, Constant<32>{});
-      case 64: return run(zero, instance, Constant<64>{});
-      default: AWSRN_FAST_CHECK(false, "non_local: the CUDA kernels have D 8, 16, 32 and 64");
+      case 8:
+        return run(zero, instance, Constant<8>{});
+      case 16:
+        return run(zero, instance, Constant<16>{});
+      case 32:
+        return run(zero, instance, Constant<32>{});
+      case 64:
+        return run(zero, instance, Constant<64>{});
+      default:
+        AWSRN_FAST_CHECK(false, "non_local: the CUDA kernels have D 8, 16, 32 and 64");
     }
   };
   switch (dtype) {
-    case DType::float32: return with_d(float{}, Constant<75>{});
-    case DType::bfloat16: return with_d(__nv_bfloat16{}, Constant<80>{});
-    case DType::float16: return arch >= 80 ? with_d(__half{}, Constant<80>{}) : with_d(__half{}, Constant<75>{});
+    case DType::float32:
+      return with_d(float{}, Constant<75>{});
+    case DType::bfloat16:
+      return with_d(__nv_bfloat16{}, Constant<80>{});
+    case DType::float16:
+      return arch >= 80 ? with_d(__half{}, Constant<80>{}) : with_d(__half{}, Constant<75>{});
   }
 }
 
 void check(const NonLocalShape& s) {
   AWSRN_FAST_CHECK(s.block >= 1 && s.halo >= 0, "non_local: block must be at least 1, halo at least 0");
-  const bool fits = std::int64_t(s.h) * s.w < (std::int64_t(1) << 31);
+  const bool fits = Index(s.h) * s.w < (Index(1) << 31);
   AWSRN_FAST_CHECK(fits, "non_local: one image has 2^31 positions or more");
 }
 
 bool empty(const NonLocalShape& s) { return s.n == 0 || s.h == 0 || s.w == 0; }
 
-std::int64_t floats_of_queries(const NonLocalShape& s) {
-  return s.n * s.h * s.w * std::int64_t(sizeof(NonLocalQuery) / sizeof(float));
+Index floats_of_queries(const NonLocalShape& s) {
+  return s.n * s.h * s.w * Index(sizeof(NonLocalQuery) / sizeof(float));
 }
 
 }  // namespace
 
-std::int64_t non_local_workspace(const NonLocalShape& s) {
+Index non_local_workspace(const NonLocalShape& s) {
   check(s);
   if (empty(s)) return 0;
   const NonLocalGrid grid = non_local_grid(s);
-  const std::int64_t tall = non_local_keys(s.h, s.block, s.halo, 0).length;
-  const std::int64_t wide = non_local_keys(s.w, s.block, s.halo, 0).length;
+  const Index tall = non_local_keys(s.h, s.block, s.halo, 0).length;
+  const Index wide = non_local_keys(s.w, s.block, s.halo, 0).length;
   const bool parts = grid.down * grid.across > 1;
   return floats_of_queries(s) + (parts ? grid.blocks * tall * wide * 2 * s.d : 0);
 }
@@ -70,7 +78,7 @@ void launch_non_local_bwd(const NonLocalBwd& a, DType dtype, const Target& targe
   check(a.shape);
   if (empty(a.shape)) return;
   const NonLocalGrid grid = non_local_grid(a.shape);
-  const std::int64_t positions = a.shape.n * a.shape.h * a.shape.w;
+  const Index positions = a.shape.n * a.shape.h * a.shape.w;
   const bool parts = grid.down * grid.across > 1;
   const NonLocalWorkspace workspace{reinterpret_cast<NonLocalQuery*>(a.workspace),
                                     parts ? a.workspace + floats_of_queries(a.shape) : nullptr};
@@ -78,7 +86,7 @@ void launch_non_local_bwd(const NonLocalBwd& a, DType dtype, const Target& targe
     using T = decltype(zero);
     constexpr int kThreads = NonLocalTile::kThreads, kBytes = kNonLocalTile<T, arch, d>.bwd_bytes;
     const NonLocalBwdParams p{a, grid, workspace};
-    const auto run = [&](auto kernel, std::int64_t blocks, int bytes) {
+    const auto run = [&](auto kernel, Index blocks, int bytes) {
       launch(kernel, grid_of(blocks, kName), kThreads, bytes, target, kName, p);
     };
     run(non_local_query_kernel<T>, ceil_div(positions, kThreads / (d / kWidest<T>)), 0);

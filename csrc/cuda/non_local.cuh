@@ -1,11 +1,11 @@
 // Flash attention (arXiv:2205.14135) with one head, no scale and D as it is: no score leaves the SM. A block of four
-// warps has 64 rows of its own, 16 a warp, and walks over all rows that they meet, a step at a time; the next step's rows
-// are on their way from memory while one is computed. Exponentials overlap with products in each warp (those of one piece
-// with the product of the piece before) and between warps.
+// warps has 64 rows of its own, 16 a warp, and walks over all rows that they meet, a step at a time; the next step's
+// rows are on their way from memory while one is computed. Exponentials overlap with products in each warp (those of
+// one piece with the product of the piece before) and between warps.
 //
-// Backward computes the scores anew, once for the gradients of the queries and once for those of keys and values: seven
-// products instead of five, but every sum has one owner, so that nothing is added by atomics and no partial gradients of
-// queries lie in memory.
+// Backward computes the scores again, once for the gradients of the queries and once for those of keys and values:
+// seven products instead of five, but every sum has one owner, so that nothing is added by atomics and no partial
+// gradients of queries lie in memory.
 #pragma once
 
 #include <type_traits>
@@ -21,9 +21,9 @@ struct NonLocalTile {
   static constexpr int kRows = kNonLocalTileRows, kThreads = 128, kRowsOfWarp = 16;
   static constexpr int kStepBytes = 4 * 1024;  // two 16-byte loads a thread, held in registers
 
-  int step;         // rows met at a time: keys with values, or queries with gradients
-  int piece;        // of a step, whose scores are in registers in backward
-  int pad;          // values behind a row of two vectors, to make its bytes an odd multiple of 16
+  int step;  // rows met at a time: keys with values, or queries with gradients
+  int piece;  // of a step, whose scores are in registers in backward
+  int pad;  // values behind a row of two vectors, to make its bytes an odd multiple of 16
   int pair_stride, query_stride;
   int fwd_bytes, bwd_bytes, fwd_blocks, bwd_blocks;  // shared memory, and blocks on an SM
 };
@@ -76,9 +76,9 @@ __device__ __forceinline__ float non_local_power(float score, float shift) {
 template <class T>
 struct NonLocalSource {
   const T* from;
-  std::int64_t pitch;
+  Index pitch;
 
-  __device__ __forceinline__ uint4 at(std::int64_t position) const {
+  __device__ __forceinline__ uint4 at(Index position) const {
     return *reinterpret_cast<const uint4*>(from + position * pitch);
   }
 };
@@ -112,9 +112,9 @@ __device__ __forceinline__ void non_local_copy(const NonLocalRectangle& of, int 
 template <class T, int Arch, int D>
 class NonLocalSteps {
  public:
-  static constexpr NonLocalTile kTile = kNonLocalTile<T, Arch, D>;
+  static constexpr NonLocalTile kSizes = kNonLocalTile<T, Arch, D>;
   static constexpr int kPieces = 2 * D / kWidest<T>, kAtOnce = NonLocalTile::kThreads / kPieces;
-  static constexpr int kPasses = kTile.step / kAtOnce;
+  static constexpr int kPasses = kSizes.step / kAtOnce;
 
   static __device__ int piece() { return threadIdx.x % kPieces; }
 
@@ -130,7 +130,7 @@ class NonLocalSteps {
 #pragma unroll
     for (int pass = 0; pass < kPasses; ++pass) {
       const int row = threadIdx.x / kPieces + pass * kAtOnce;
-      *reinterpret_cast<uint4*>(rows + row * kTile.pair_stride + piece() * kWidest<T>) = held_[pass];
+      *reinterpret_cast<uint4*>(rows + row * kSizes.pair_stride + piece() * kWidest<T>) = held_[pass];
     }
   }
 
@@ -163,15 +163,15 @@ __device__ __forceinline__ void non_local_scores(float (&scores)[Columns / 8][4]
   }
 }
 
-// sums[16 x D] += factors[16 x Columns] times the rows met. In fp32 the columns are added up by themselves first, so that
-// the rounding errors of thousands of rows do not pile up.
+// sums[16 x D] += factors[16 x Columns] times the rows met. In fp32 the columns are added up by themselves first, so
+// that the rounding errors of thousands of rows do not pile up.
 template <class T, int Arch, int D, int Columns>
 __device__ __forceinline__ void non_local_accumulate(float (&sums)[D / 8][4], const float (*factors)[4], const T* met,
                                                      int met_stride, int lane) {
   using M = Mma<T, Arch>;
   constexpr bool kTwoLevels = std::is_same<T, float>::value;
   float of_columns[D / 8][4] = {};
-  float(&to)[D / 8][4] = kTwoLevels ? of_columns : sums;
+  float (&to)[D / 8][4] = kTwoLevels ? of_columns : sums;
 #pragma unroll
   for (int first = 0; first < Columns; first += M::kFragments * M::kDepth) {
     typename M::A a[M::kFragments];
@@ -209,7 +209,7 @@ __device__ __forceinline__ void non_local_put(const float (&sums)[D / 8][4], flo
 // A warp's rows from shared memory to their positions in a map, `pitch` values apart.
 template <class T, int Values>
 __device__ __forceinline__ void non_local_store(const NonLocalRectangle& of, int first, const T* rows, int stride,
-                                                T* map, std::int64_t pitch, int lane) {
+                                                T* map, Index pitch, int lane) {
   constexpr int kPieces = Values / kWidest<T>;
   for (int i = lane; i < NonLocalTile::kRowsOfWarp * kPieces; i += 32) {
     const int row = i / kPieces, at = i % kPieces * kWidest<T>;
@@ -229,8 +229,8 @@ __device__ __forceinline__ float quad_sum(float value) {
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
 }
 
-// y = x + w_z attended + b_z for a warp's 16 queries, kGroup channels at a time. The weight's rows lie in shared memory in
-// an order that gives each lane neighbouring channels, 16 bytes of each position.
+// y = x + w_z attended + b_z for a warp's 16 queries, kGroup channels at a time. The weight's rows lie in shared memory
+// in an order that gives each lane neighbouring channels, 16 bytes of each position.
 template <class T, int Arch, int D>
 __device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const NonLocalRectangle& of, int first,
                                                   const float (&attended)[D / 8][4], T* weights, int lane) {
@@ -243,9 +243,10 @@ __device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const No
     for (int i = threadIdx.x; i < kGroup * kPieces; i += NonLocalTile::kThreads) {
       // Row n of product g holds channel n / 2 of the lanes, and of its vector the values 2 g + n % 2.
       const int row = i / kPieces, at = i % kPieces * kVector, n = row % 8;
-      const std::int64_t channel = group + n / 2 * kVector + row / 8 * 2 + n % 2;
-      const uint4 values = channel < a.c ? *reinterpret_cast<const uint4*>(static_cast<const T*>(a.w_z) + channel * D + at)
-                                         : make_uint4(0, 0, 0, 0);
+      const Index channel = group + n / 2 * kVector + row / 8 * 2 + n % 2;
+      const uint4 values = channel < a.c
+                               ? *reinterpret_cast<const uint4*>(static_cast<const T*>(a.w_z) + channel * D + at)
+                               : make_uint4(0, 0, 0, 0);
       *reinterpret_cast<uint4*>(weights + row * kStride + at) = values;
     }
     __syncthreads();
@@ -269,7 +270,7 @@ __device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const No
     for (int r = 0; r < 2; ++r) {
       const int query = first + lane / 4 + 8 * r;
       if (query >= of.size()) continue;
-      const std::int64_t at = of.position(query) * a.c + channel;
+      const Index at = of.position(query) * a.c + channel;
       float values[kVector];
       load(static_cast<const T*>(a.x) + at, values);
 #pragma unroll
@@ -281,32 +282,32 @@ __device__ __forceinline__ void non_local_project(const NonLocalFwd& a, const No
 
 template <class T, int Arch, int D>
 __device__ __forceinline__ void non_local_fwd(const NonLocalParams<NonLocalFwd>& p) {
-  constexpr NonLocalTile kTile = kNonLocalTile<T, Arch, D>;
-  constexpr int kStep = kTile.step, kPiece = kTile.piece, kStride = kTile.pair_stride;
+  constexpr NonLocalTile kSizes = kNonLocalTile<T, Arch, D>;
+  constexpr int kStep = kSizes.step, kPiece = kSizes.piece, kStride = kSizes.pair_stride;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const NonLocalBlock block(p.a.shape, p.grid, blockIdx.x / p.grid.query_tiles);
   const int first = int(blockIdx.x % p.grid.query_tiles) * NonLocalTile::kRows;
   if (first >= block.queries.size()) return;
 
   T* queries = dynamic_shared<T>();
-  T* const buffers = queries + NonLocalTile::kRows * kTile.query_stride;
+  T* const buffers = queries + NonLocalTile::kRows * kSizes.query_stride;
   T *buffer = buffers, *next_buffer = buffer + kStep * kStride;
   constexpr int kPieces = D / kWidest<T>;
   const NonLocalSource<T> query{static_cast<const T*>(p.a.qkv) + threadIdx.x % kPieces * kWidest<T>, 3 * D};
-  non_local_copy<T, kPieces>(block.queries, first, query, queries, kTile.query_stride);
+  non_local_copy<T, kPieces>(block.queries, first, query, queries, kSizes.query_stride);
   NonLocalSteps<T, Arch, D> steps(block.keys, non_local_keys_source<T, D>(p.a.qkv, NonLocalSteps<T, Arch, D>::piece()));
   steps.fetch();
   steps.put(buffer);
   __syncthreads();
 
-  T* rows = queries + warp * NonLocalTile::kRowsOfWarp * kTile.query_stride;
+  T* rows = queries + warp * NonLocalTile::kRowsOfWarp * kSizes.query_stride;
   float attended[D / 8][4] = {}, largest[2], sum[2] = {};
   largest[0] = largest[1] = -INFINITY;
   for (int left = block.keys.size(); left > 0; left -= kStep) {
     const bool more = left > kStep;
     if (more) steps.fetch();
     float scores[kStep / 8][4];
-    non_local_scores<T, Arch, D, kStep>(scores, rows, kTile.query_stride, buffer, kStride, lane);
+    non_local_scores<T, Arch, D, kStep>(scores, rows, kSizes.query_stride, buffer, kStride, lane);
     if (!more) {
 #pragma unroll
       for (int g = 0; g < kStep / 8; ++g)
@@ -360,9 +361,9 @@ __device__ __forceinline__ void non_local_fwd(const NonLocalParams<NonLocalFwd>&
     store(p.a.softmax + 2 * block.queries.position(query_index), softmax);
   }
   if (p.a.attended) {
-    non_local_put<T, D>(attended, 1, 1, rows, kTile.query_stride, lane);
+    non_local_put<T, D>(attended, 1, 1, rows, kSizes.query_stride, lane);
     __syncwarp();
-    non_local_store<T, D>(block.queries, first_of_warp, rows, kTile.query_stride, static_cast<T*>(p.a.attended), D,
+    non_local_store<T, D>(block.queries, first_of_warp, rows, kSizes.query_stride, static_cast<T*>(p.a.attended), D,
                           lane);
   }
   non_local_project<T, Arch, D>(p.a, block.queries, first_of_warp, attended, buffers, lane);

@@ -38,22 +38,20 @@ static_assert(non_local_blocks_of_key(40, 16, 4, 39).start == 2 && non_local_blo
 // A rectangle of one image's positions, counted row by row. Position 0 is the batch's first.
 struct NonLocalRectangle {
   NonLocalSpan rows, columns;
-  std::int64_t image;  // position of the image's first
+  Index image;  // position of the image's first
   int width;           // of the map
 
   __device__ int size() const { return rows.length * columns.length; }
-  __device__ std::int64_t position(int row, int column) const {
-    return image + std::int64_t(rows.start + row) * width + columns.start + column;
+  __device__ Index position(int row, int column) const {
+    return image + Index(rows.start + row) * width + columns.start + column;
   }
-  __device__ std::int64_t position(int index) const {
-    return position(index / columns.length, index % columns.length);
-  }
+  __device__ Index position(int index) const { return position(index / columns.length, index % columns.length); }
 };
 
 // The numbers of blocks, and of tiles of 64 queries or keys that each is cut into; numbers run through the images.
 struct NonLocalGrid {
   int down, across, query_tiles, key_tiles;
-  std::int64_t blocks;
+  Index blocks;
 };
 
 constexpr int kNonLocalTileRows = 64;
@@ -63,9 +61,10 @@ constexpr NonLocalGrid non_local_grid(const NonLocalShape& s) {
   grid.down = int(ceil_div(s.h, s.block));
   grid.across = int(ceil_div(s.w, s.block));
   const NonLocalSpan rows = non_local_queries(s.h, s.block, 0), columns = non_local_queries(s.w, s.block, 0);
-  grid.query_tiles = int(ceil_div(std::int64_t(rows.length) * columns.length, kNonLocalTileRows));
-  const int tall = non_local_keys(s.h, s.block, s.halo, 0).length, wide = non_local_keys(s.w, s.block, s.halo, 0).length;
-  grid.key_tiles = int(ceil_div(std::int64_t(tall) * wide, kNonLocalTileRows));
+  grid.query_tiles = int(ceil_div(Index(rows.length) * columns.length, kNonLocalTileRows));
+  const int tall = non_local_keys(s.h, s.block, s.halo, 0).length,
+            wide = non_local_keys(s.w, s.block, s.halo, 0).length;
+  grid.key_tiles = int(ceil_div(Index(tall) * wide, kNonLocalTileRows));
   grid.blocks = s.n * grid.down * grid.across;
   return grid;
 }
@@ -74,9 +73,9 @@ constexpr NonLocalGrid non_local_grid(const NonLocalShape& s) {
 struct NonLocalBlock {
   NonLocalRectangle queries, keys;
 
-  __device__ NonLocalBlock(const NonLocalShape& s, const NonLocalGrid& grid, std::int64_t b) {
+  __device__ NonLocalBlock(const NonLocalShape& s, const NonLocalGrid& grid, Index b) {
     const int column = int(b % grid.across), row = int(b / grid.across % grid.down);
-    const std::int64_t image = b / grid.across / grid.down * s.h * s.w;
+    const Index image = b / grid.across / grid.down * s.h * s.w;
     queries = {non_local_queries(s.h, s.block, row), non_local_queries(s.w, s.block, column), image, s.w};
     keys = {non_local_keys(s.h, s.block, s.halo, row), non_local_keys(s.w, s.block, s.halo, column), image, s.w};
   }
@@ -95,7 +94,7 @@ class NonLocalWalk {
         step_columns_(step % of.columns.length) {}
 
   __device__ __forceinline__ bool inside() const { return index_ < of_.size(); }
-  __device__ __forceinline__ std::int64_t position() const { return of_.position(row_, column_); }
+  __device__ __forceinline__ Index position() const { return of_.position(row_, column_); }
   __device__ __forceinline__ void next() {
     index_ += step_;
     row_ += step_rows_;

@@ -23,13 +23,13 @@ struct NonLocalBwdParams {
   NonLocalWorkspace workspace;
 };
 
-// As many threads a query as its vector has pieces of 16 bytes; each goes on with the sum of the one before, in the order
-// of the product that delta is taken from.
+// As many threads a query as its vector has pieces of 16 bytes; each goes on with the sum of the one before, in the
+// order of the product that delta is taken from.
 template <class T>
 __global__ void __launch_bounds__(NonLocalTile::kThreads, 8) non_local_query_kernel(NonLocalBwdParams p) {
   const NonLocalShape& s = p.a.shape;
   const int pieces = s.d / kWidest<T>, at = threadIdx.x % pieces * kWidest<T>;
-  const std::int64_t query = std::int64_t(blockIdx.x) * (NonLocalTile::kThreads / pieces) + threadIdx.x / pieces;
+  const Index query = Index(blockIdx.x) * (NonLocalTile::kThreads / pieces) + threadIdx.x / pieces;
   const bool inside = query < s.n * s.h * s.w;
   float grad[kWidest<T>] = {}, attended[kWidest<T>] = {}, sum = 0;
   if (inside) {
@@ -55,17 +55,18 @@ struct NonLocalStepFacts {
   float shift[Step], share[Step], delta[Step];
 };
 
-// The rows of a block are its queries, of which it finds the gradients, and the rows met are keys; or the rows are keys,
-// with values, and the rows met are queries, with the gradients of what they attended to.
+// The rows of a block are its queries, of which it finds the gradients, and the rows met are keys; or the rows are
+// keys, with values, and the rows met are queries, with the gradients of what they attended to.
 template <class T, int Arch, int D, bool OfKeys>
 __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
-  constexpr NonLocalTile kTile = kNonLocalTile<T, Arch, D>;
-  constexpr int kStep = kTile.step, kPiece = kTile.piece, kStride = kTile.pair_stride, kWarpRows = NonLocalTile::kRowsOfWarp;
+  constexpr NonLocalTile kSizes = kNonLocalTile<T, Arch, D>;
+  constexpr int kStep = kSizes.step, kPiece = kSizes.piece, kStride = kSizes.pair_stride,
+                kWarpRows = NonLocalTile::kRowsOfWarp;
   using Steps = NonLocalSteps<T, Arch, D>;
   using Facts = NonLocalStepFacts<kStep>;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int tiles = OfKeys ? p.grid.key_tiles : p.grid.query_tiles;
-  const std::int64_t b = blockIdx.x / tiles;
+  const Index b = blockIdx.x / tiles;
   const NonLocalBlock block(p.a.shape, p.grid, b);
   const NonLocalRectangle& own = OfKeys ? block.keys : block.queries;
   const NonLocalRectangle& met = OfKeys ? block.queries : block.keys;
@@ -150,8 +151,7 @@ __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
           grads[g][i] = probability * (grads[g][i] - (OfKeys ? deltas[c] : delta[r]));
         }
       }
-      if constexpr (OfKeys)
-        non_local_accumulate<T, Arch, D, kPiece>(of_second, scores, piece + D, kStride, lane);
+      if constexpr (OfKeys) non_local_accumulate<T, Arch, D, kPiece>(of_second, scores, piece + D, kStride, lane);
       non_local_accumulate<T, Arch, D, kPiece>(of_first, grads, piece, kStride, lane);
     }
     if (more) put(next_buffer, next_facts);
@@ -171,7 +171,7 @@ __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
       for (int r = 0; r < 2; ++r) {
         const int row = first_row + lane / 4 + 8 * r;
         if (row >= own.size()) continue;
-        float* to = parts + std::int64_t(row) * (2 * D) + lane % 4 * 2;
+        float* to = parts + Index(row) * (2 * D) + lane % 4 * 2;
 #pragma unroll
         for (int n = 0; n < D / 8; ++n) {
           const float of_key[] = {of_first[n][2 * r], of_first[n][2 * r + 1]};
@@ -202,10 +202,10 @@ template <class T>
 __global__ void __launch_bounds__(NonLocalTile::kThreads, 8) non_local_sum_kernel(NonLocalBwdParams p) {
   const NonLocalShape& s = p.a.shape;
   const int quads = 2 * s.d / 4;
-  const std::int64_t i = std::int64_t(blockIdx.x) * NonLocalTile::kThreads + threadIdx.x, position = i / quads;
+  const Index i = Index(blockIdx.x) * NonLocalTile::kThreads + threadIdx.x, position = i / quads;
   if (position >= s.n * s.h * s.w) return;
   const int at = int(i % quads) * 4, y = int(position / s.w % s.h), x = int(position % s.w);
-  const std::int64_t image = position / s.w / s.h;
+  const Index image = position / s.w / s.h;
   const NonLocalSpan down = non_local_blocks_of_key(s.h, s.block, s.halo, y);
   const NonLocalSpan across = non_local_blocks_of_key(s.w, s.block, s.halo, x);
   float sum[4] = {};
@@ -213,9 +213,8 @@ __global__ void __launch_bounds__(NonLocalTile::kThreads, 8) non_local_sum_kerne
     const NonLocalSpan rows = non_local_keys(s.h, s.block, s.halo, row);
     for (int column = across.start; column < across.start + across.length; ++column) {
       const NonLocalSpan columns = non_local_keys(s.w, s.block, s.halo, column);
-      const std::int64_t b = (image * p.grid.down + row) * p.grid.across + column;
-      const std::int64_t key =
-          (b * rows.length + (y - rows.start)) * columns.length + (x - columns.start);
+      const Index b = (image * p.grid.down + row) * p.grid.across + column;
+      const Index key = (b * rows.length + (y - rows.start)) * columns.length + (x - columns.start);
       float part[4];
       load(p.workspace.keys + key * 2 * s.d + at, part);
 #pragma unroll

@@ -13,17 +13,20 @@ void launch_instance(const WideResidualParams& p, const Target& target) {
 
 }  // namespace
 
-std::int64_t wide_residual_workspace(std::int64_t n, std::int64_t h, std::int64_t w) {
+Index wide_residual_workspace(Index n, Index h, Index w) {
   return n * ceil_div(h, WideResidualTile::kDown) * ceil_div(w, WideResidualTile::kAcross) * kWideResidualChannels;
 }
 
 void launch_wide_residual_fwd(const WideResidual& a, DType dtype, const Target& target) {
   WideResidualParams p{conv_params(a.second, dtype), a.w1, a.b1, int(ceil_div(a.second.h, WideResidualTile::kDown)),
                        int(ceil_div(a.second.w, WideResidualTile::kAcross))};
-  p.second.parts = std::int64_t(p.down) * p.across;
-  if (dtype == DType::bfloat16) launch_instance<__nv_bfloat16, 80>(p, target);
-  else if (target.arch < 80) launch_instance<__half, 75>(p, target);
-  else launch_instance<__half, 80>(p, target);
+  p.second.parts = Index(p.down) * p.across;
+  if (dtype == DType::bfloat16)
+    launch_instance<__nv_bfloat16, 80>(p, target);
+  else if (target.arch < 80)
+    launch_instance<__half, 75>(p, target);
+  else
+    launch_instance<__half, 80>(p, target);
   if (a.second.mean) launch_conv_mean(p.second, dtype, target);
 }
 

@@ -1,7 +1,7 @@
-// A block has 12 x 16 outputs. x with a margin of two lies in shared memory; the wide map, 14 x 18 positions, never leaves
-// the SM: 32 of its channels at a time are computed into registers, go through shared memory by sixteens, and are
-// multiplied there by their part of the second weight. Positions are 64 bytes of x and 32 of the wide map, whose 16-byte
-// pieces are permuted by the position, so that the rows of an ldmatrix fall on different banks.
+// A block has 12 x 16 outputs. x with a margin of two lies in shared memory; the wide map, 14 x 18 positions, never
+// leaves the SM: 32 of its channels at a time are computed into registers, go through shared memory by sixteens, and
+// are multiplied there by their part of the second weight. Positions are 64 bytes of x and 32 of the wide map, whose
+// 16-byte pieces are permuted by the position, so that the rows of an ldmatrix fall on different banks.
 #pragma once
 
 #include "cuda/conv.cuh"
@@ -14,12 +14,12 @@ struct WideResidualTile {
   static constexpr int kBlocks = 2;  // on an SM of compute capability 7.5: 255 registers a thread, and its 64 KB
   static constexpr int kDown = 12, kAcross = 16;
   static constexpr int kWideDown = kDown + 2, kWideAcross = kAcross + 2;
-  static constexpr int kWidePositions = kWideDown * kWideAcross;        // 252 of four times four tiles of 16
+  static constexpr int kWidePositions = kWideDown * kWideAcross;  // 252 of four times four tiles of 16
   static constexpr int kXDown = kDown + 4, kXAcross = kAcross + 4;
   static constexpr int kXBytes = kXDown * kXAcross * 64, kXRowBytes = kXAcross * 64;
-  static constexpr int kRows = kDown / kWarps;                          // of outputs, a warp
+  static constexpr int kRows = kDown / kWarps;  // of outputs, a warp
   static constexpr int kGroups = kWideResidualWide / 32;
-  static constexpr int kTapStep = 64;                                   // of a packed weight, in uint4
+  static constexpr int kTapStep = 64;  // of a packed weight, in uint4
   static constexpr int kSumBytes = kWarps * kAcross * kAwmsSumPitch<4> * int(sizeof(float));
   static constexpr int kWideBytes = 256 * 32 > kSumBytes ? 256 * 32 : kSumBytes;
   static constexpr int kSharedBytes = kXBytes + kWideBytes;
@@ -45,7 +45,7 @@ template <class T, int Arch>
 __device__ __forceinline__ void wide_residual_product(float (&d)[4][4], const std::uint32_t (&a)[4], const uint4& first,
                                                       const uint4& second) {
   const std::uint32_t b[4][2] = {{first.x, first.y}, {first.z, first.w}, {second.x, second.y}, {second.z, second.w}};
-  mma_depth_16<T, Arch>(reinterpret_cast<float(&)[1][4][4]>(d), reinterpret_cast<const std::uint32_t(&)[1][4]>(a), b);
+  mma_depth_16<T, Arch>(reinterpret_cast<float (&)[1][4][4]>(d), reinterpret_cast<const std::uint32_t (&)[1][4]>(a), b);
 }
 
 template <class T>
@@ -62,7 +62,7 @@ __device__ __forceinline__ void wide_residual_load_x(const WideResidualParams& p
     const int y = tile_y - 2 + position / Tile::kXAcross, column = tile_x - 2 + position % Tile::kXAcross;
     words[i] = make_uint4(0, 0, 0, 0);
     if (y >= 0 && y < p.second.maps.h && column >= 0 && column < p.second.maps.w)
-      words[i] = *reinterpret_cast<const uint4*>(x + (std::int64_t(y) * p.second.maps.w + column) * 32 + at % 4 * 8);
+      words[i] = *reinterpret_cast<const uint4*>(x + (Index(y) * p.second.maps.w + column) * 32 + at % 4 * 8);
   }
 #pragma unroll
   for (int i = 0; i < kSteps; ++i) {
@@ -148,8 +148,10 @@ __global__ void __launch_bounds__(WideResidualTile::kThreads, WideResidualTile::
               const float first = fmaxf(sums[t][n][2 * r] + bias[n][0], 0.0f);
               const float second = fmaxf(sums[t][n][2 * r + 1] + bias[n][1], 0.0f);
               const std::uint32_t word = inside ? pack<T>(first, second) : 0;
-              if (n < 2) *reinterpret_cast<std::uint32_t*>(wide + wide_residual_wide(q, n) + lane % 4 * 4) = word;
-              else kept[t][n - 2][r] = word;
+              if (n < 2)
+                *reinterpret_cast<std::uint32_t*>(wide + wide_residual_wide(q, n) + lane % 4 * 4) = word;
+              else
+                kept[t][n - 2][r] = word;
             }
           }
       }
@@ -201,7 +203,7 @@ __global__ void __launch_bounds__(WideResidualTile::kThreads, WideResidualTile::
     ConvEpilogue<T> epilogue(p.second, image, vector);
 #pragma unroll
     for (int row = 0; row < Tile::kRows; ++row) {
-      const std::int64_t y = tile_y + warp * Tile::kRows + row;
+      const Index y = tile_y + warp * Tile::kRows + row;
       if (y >= maps.h) break;
       if (row) __syncwarp();
 #pragma unroll
@@ -212,14 +214,14 @@ __global__ void __launch_bounds__(WideResidualTile::kThreads, WideResidualTile::
           store(sums + (lane / 4 + 8 * r) * kPitch + n * 8 + lane % 4 * 2, pair);
         }
       __syncwarp();
-      const std::int64_t line = (image * maps.h + y) * maps.w + tile_x;
+      const Index line = (image * maps.h + y) * maps.w + tile_x;
       for (int i = lane / kVectors; i < positions; i += kStep)
         epilogue(p.second.a, sums + i * kPitch + vector, (line + i) * 32 + vector);
     }
     if (!p.second.a.mean) return;
     __syncthreads();
     conv_block_sums<32, Tile::kWarps>(epilogue.sums, vector, lane, warp, reinterpret_cast<float*>(wide),
-                                      p.second.a.workspace + std::int64_t(blockIdx.x) * 32, 32);
+                                      p.second.a.workspace + Index(blockIdx.x) * 32, 32);
   }
 }
 

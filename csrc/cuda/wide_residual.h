@@ -8,11 +8,11 @@ namespace awsrn_fast {
 
 constexpr int kWideResidualChannels = 32, kWideResidualWide = 128;
 
-// One kernel instead of two convolutions, whose wide map of four times x goes through global memory. It computes 17 % of
-// the wide map twice, at the edges of its tiles. By the roofline (no GPU has timed either) a 2080 Ti, bound by its tensor
-// cores, loses up to a tenth by that; a T4, of the same architecture, and all from sm_80 on are bound by memory and gain
-// more, and everywhere the map's memory is saved: 236 MB of fp16 for a 1280x720 input.
-constexpr bool wide_residual_is_fused(int arch, std::int64_t c, std::int64_t k, DType dtype) {
+// One kernel instead of two convolutions, whose wide map of four times x goes through global memory. It computes 17 %
+// of the wide map twice, at the edges of its tiles. By the roofline (no GPU has timed either) a 2080 Ti, bound by its
+// tensor cores, loses up to a tenth by that; a T4, of the same architecture, and all from sm_80 on are bound by memory
+// and gain more, and everywhere the map's memory is saved: 236 MB of fp16 for a 1280x720 input.
+constexpr bool wide_residual_is_fused(int arch, Index c, Index k, DType dtype) {
   return arch >= 75 && c == kWideResidualChannels && k == kWideResidualWide && dtype != DType::float32;
 }
 
@@ -23,7 +23,7 @@ struct WideResidual {
 };
 
 // Floats for the blocks' sums of y.
-std::int64_t wide_residual_workspace(std::int64_t n, std::int64_t h, std::int64_t w);
+Index wide_residual_workspace(Index n, Index h, Index w);
 
 void launch_wide_residual_fwd(const WideResidual& a, DType dtype, const Target& target);
 

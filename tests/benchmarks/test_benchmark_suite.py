@@ -15,10 +15,10 @@ import report
 import resident
 import test_benchmarks
 import torch
-from branches import in_branches
-from contest import Contender, Turns, WrongResult, contest
+from flops import of_op
 from rows import NetworkRow, OpRow, all_rows, tiny
-from work import of_op
+from separate_branches import in_branches
+from timing import Contender, Turns, WrongResult, timed_in_turn
 
 from awsrn_fast import native, ops
 from awsrn_fast.errors import UserError
@@ -103,7 +103,7 @@ def test_a_contender_with_wrong_results_is_not_timed() -> None:
         return {k: v * (1 + 1e-3 * (k == "gradient of w_a")) for k, v in right().items()}
 
     with pytest.raises(WrongResult, match="impostor: gradient of w_a is off by .*: not timed"):
-        contest([*field, Contender("impostor", wrong)], gate, 3, CPU)
+        timed_in_turn([*field, Contender("impostor", wrong)], gate, 3, CPU)
     assert len(timed) == 1
 
 
@@ -112,7 +112,7 @@ def test_a_network_that_is_off_by_a_fiftieth_of_a_grey_level_is_refused() -> Non
     field, gate = contenders.field_of(row, CPU, only="eager")
     result = field[0].once()
     gate("eager", result)
-    with pytest.raises(WrongResult, match="grey levels"):
+    with pytest.raises(WrongResult, match="gray levels"):
         gate("eager", {"output": result["output"] + 0.02 / 255})
 
 
@@ -129,10 +129,10 @@ def test_branches_of_awms_are_a_peer_and_add_up() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_turns_alternate(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr("contest.REST", 0)
+    monkeypatch.setattr("timing.REST", 0)
     order = []
     made = [Contender(name, lambda name=name: order.append(name) or {}) for name in "ab"]
-    turns = contest(made, lambda name, got: None, 3, CPU)
+    turns = timed_in_turn(made, lambda name, got: None, 3, CPU)
     awake = threads > 1  # a call that is not timed wakes a contender's own threads
     calls = [turns[name].calls + awake for name in "ab"]
     assert order[-calls[0] - calls[1] :] == ["a"] * calls[0] + ["b"] * calls[1]

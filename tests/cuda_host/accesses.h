@@ -12,7 +12,8 @@ namespace cuda_host {
 
 // One access in the source, over all launches of a kernel since the last call.
 struct AccessRecord {
-  std::string op, kernel, place, kind;  // kind: "global load", "global store", "shared load", "shared store", "ldmatrix"
+  std::string op, kernel, place;
+  std::string kind;  // "global load", "global store", "shared load", "shared store", "ldmatrix"
   std::uint64_t requests = 0;           // of warps
   std::uint64_t units = 0, ideal = 0;   // sectors or shared-memory wavefronts: as it is, and as few as would do
 };

@@ -54,7 +54,7 @@ Thread& current() { return block.threads[block.current]; }
 void yield() { switch_fiber(current().fiber, block.scheduler); }
 
 const char* name_of(WarpOp op) {
-  constexpr const char* names[] = {"__syncwarp",      "__shfl_sync", "__shfl_xor_sync", "__shfl_down_sync",
+  constexpr const char* names[] = {"__syncwarp",     "__shfl_sync",   "__shfl_xor_sync", "__shfl_down_sync",
                                    "__shfl_up_sync", "__ballot_sync", "ldmatrix",        "mma"};
   return names[int(op)];
 }
@@ -70,10 +70,14 @@ std::string where_threads_are() {
     char mask[16];
     std::snprintf(mask, sizeof mask, "%08x", t.mask);
     switch (t.state) {
-      case State::ready: return "running";
-      case State::at_barrier: return "in __syncthreads at " + place(t.site);
-      case State::in_warp_op: return std::string("in ") + name_of(t.op) + " at " + place(t.site) + " with mask " + mask;
-      default: return "exited";
+      case State::ready:
+        return "running";
+      case State::at_barrier:
+        return "in __syncthreads at " + place(t.site);
+      case State::in_warp_op:
+        return std::string("in ") + name_of(t.op) + " at " + place(t.site) + " with mask " + mask;
+      default:
+        return "exited";
     }
   };
   std::string text;
@@ -286,7 +290,8 @@ void run(const Launch& launch) {
         start_block(launch, {x, y, z}, random, order);
         run_block(order);
         const unsigned char* guard = block.shared + launch.shared_bytes;
-        if (block.failure.empty() && std::any_of(guard, guard + kSharedGuard, [](unsigned char b) { return b != kPoison; }))
+        if (block.failure.empty() &&
+            std::any_of(guard, guard + kSharedGuard, [](unsigned char b) { return b != kPoison; }))
           block.failure = "wrote beyond the end of shared memory";
         if (!block.failure.empty()) break;
       }

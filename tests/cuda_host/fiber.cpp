@@ -42,8 +42,8 @@ namespace cuda_host {
 
 char* allocate_stacks(std::size_t count) {
   static char* const stacks = [count] {
-    void* memory = mmap(nullptr, count * kStackBytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory =
+        mmap(nullptr, count * kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     return static_cast<char*>(memory);
   }();

@@ -111,7 +111,8 @@ template <class T>
 T __shfl_down_sync(std::uint32_t mask, T value, unsigned delta, int width = 32, AWSRN_FAST_HERE) {
   const int lane = cuda_host::lane_id();
   const bool beyond = (lane & (width - 1)) + int(delta) >= width;
-  return cuda_host::shuffle(cuda_host::WarpOp::shuffle_down, mask, value, beyond ? lane : lane + int(delta), file, line);
+  return cuda_host::shuffle(cuda_host::WarpOp::shuffle_down, mask, value, beyond ? lane : lane + int(delta), file,
+                            line);
 }
 
 template <class T>
@@ -122,8 +123,8 @@ T __shfl_up_sync(std::uint32_t mask, T value, unsigned delta, int width = 32, AW
 }
 
 inline std::uint32_t __ballot_sync(std::uint32_t mask, int vote, AWSRN_FAST_HERE) {
-  return std::uint32_t(cuda_host::warp_op(cuda_host::WarpOp::ballot, mask, vote != 0, 0, {file, line, 0},
-                                          cuda_host::count_votes));
+  return std::uint32_t(
+      cuda_host::warp_op(cuda_host::WarpOp::ballot, mask, vote != 0, 0, {file, line, 0}, cuda_host::count_votes));
 }
 inline int __any_sync(std::uint32_t mask, int vote, AWSRN_FAST_HERE) {
   return __ballot_sync(mask, vote, file, line) != 0;

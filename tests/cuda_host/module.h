@@ -23,14 +23,16 @@ inline void bind(pybind11::module_& m) {
           rows.emplace_back(r.op, r.kernel, r.blocks, r.threads, r.shared_bytes, r.products);
         return rows;
       },
-      "(op, mangled kernel, blocks, most threads, most shared bytes, whether mma was used) of each kernel launched since the last call.");
+      "(op, mangled kernel, blocks, most threads, most shared bytes, whether mma was used) of each kernel launched "
+      "since the last call.");
 #ifdef AWSRN_FAST_CUDA_RACE
   m.def("set_counting", &set_counting, pybind11::arg("on"), "Count sectors and bank conflicts from now on.");
   m.def(
       "take_accesses",
       [] {
-        std::vector<std::tuple<std::string, std::string, std::string, std::string, std::uint64_t, std::uint64_t,
-                               std::uint64_t>> rows;
+        std::vector<
+            std::tuple<std::string, std::string, std::string, std::string, std::uint64_t, std::uint64_t, std::uint64_t>>
+            rows;
         for (const AccessRecord& r : take_access_records())
           rows.emplace_back(r.op, r.kernel, r.place, r.kind, r.requests, r.units, r.ideal);
         return rows;

@@ -63,7 +63,8 @@ void mma_finish(Lane* lanes) {
       fail("the lanes of a warp execute different forms of mma");
     for (int i = 0; i < 4; ++i) {
       float sum = mine.d[i];
-      for (int k = 0; k < depth; ++k) sum += a_element(lanes, l / 4 + i / 2 * 8, k) * b_element(lanes, k, l % 4 * 2 + i % 2);
+      for (int k = 0; k < depth; ++k)
+        sum += a_element(lanes, l / 4 + i / 2 * 8, k) * b_element(lanes, k, l % 4 * 2 + i % 2);
       mine.d[i] = sum;
     }
   }

@@ -217,7 +217,9 @@ const Observer race_observer = {
     [](int thread) { running = thread; },
     on_barrier,
     on_sync_warp,
-    [](int thread, const void* p, std::size_t n, bool write, const void* place) { access(thread, p, n, write, place, false); },
+    [](int thread, const void* p, std::size_t n, bool write, const void* place) {
+      access(thread, p, n, write, place, false);
+    },
     on_ldmatrix,
     on_finish,
 };
@@ -232,12 +234,12 @@ void instrumented(const void* address, std::size_t bytes, bool write, const void
 
 using cuda_host::instrumented;
 
-#define AWSRN_FAST_HOOKS(Bytes)                                                                                     \
-  void __tsan_read##Bytes(void* p) { instrumented(p, Bytes, false, __builtin_return_address(0)); }                  \
-  void __tsan_write##Bytes(void* p) { instrumented(p, Bytes, true, __builtin_return_address(0)); }                  \
-  void __tsan_unaligned_read##Bytes(void* p) { instrumented(p, Bytes, false, __builtin_return_address(0)); }        \
-  void __tsan_unaligned_write##Bytes(void* p) { instrumented(p, Bytes, true, __builtin_return_address(0)); }        \
-  void __tsan_volatile_read##Bytes(void* p) { instrumented(p, Bytes, false, __builtin_return_address(0)); }         \
+#define AWSRN_FAST_HOOKS(Bytes)                                                                              \
+  void __tsan_read##Bytes(void* p) { instrumented(p, Bytes, false, __builtin_return_address(0)); }           \
+  void __tsan_write##Bytes(void* p) { instrumented(p, Bytes, true, __builtin_return_address(0)); }           \
+  void __tsan_unaligned_read##Bytes(void* p) { instrumented(p, Bytes, false, __builtin_return_address(0)); } \
+  void __tsan_unaligned_write##Bytes(void* p) { instrumented(p, Bytes, true, __builtin_return_address(0)); } \
+  void __tsan_volatile_read##Bytes(void* p) { instrumented(p, Bytes, false, __builtin_return_address(0)); }  \
   void __tsan_volatile_write##Bytes(void* p) { instrumented(p, Bytes, true, __builtin_return_address(0)); }
 
 extern "C" {

@@ -11,12 +11,12 @@
 namespace cuda_host {
 
 #ifdef AWSRN_FAST_CUDA_RACE
-#define AWSRN_FAST_WHOLE_COPIES(Name)                                                              \
-  Name() = default;                                                                                \
+#define AWSRN_FAST_WHOLE_COPIES(Name)                                                                             \
+  Name() = default;                                                                                               \
   __attribute__((always_inline)) Name(const Name& other) { ::cuda_host::copy_whole(this, &other, sizeof *this); } \
-  __attribute__((always_inline)) Name& operator=(const Name& other) {                              \
-    ::cuda_host::copy_whole(this, &other, sizeof *this);                                           \
-    return *this;                                                                                  \
+  __attribute__((always_inline)) Name& operator=(const Name& other) {                                             \
+    ::cuda_host::copy_whole(this, &other, sizeof *this);                                                          \
+    return *this;                                                                                                 \
   }
 #else
 #define AWSRN_FAST_WHOLE_COPIES(Name) Name() = default;
@@ -65,17 +65,17 @@ struct __nv_bfloat16 {
 };
 using half = __half;
 
-#define AWSRN_FAST_VECTOR2(Name, Element, Alignment)       \
-  struct alignas(Alignment) Name {                         \
-    Element x, y;                                          \
-    AWSRN_FAST_WHOLE_COPIES(Name)                          \
-    Name(Element x_, Element y_) : x(x_), y(y_) {}         \
+#define AWSRN_FAST_VECTOR2(Name, Element, Alignment) \
+  struct alignas(Alignment) Name {                   \
+    Element x, y;                                    \
+    AWSRN_FAST_WHOLE_COPIES(Name)                    \
+    Name(Element x_, Element y_) : x(x_), y(y_) {}   \
   };
-#define AWSRN_FAST_VECTOR4(Name, Element, Alignment)                                           \
-  struct alignas(Alignment) Name {                                                             \
-    Element x, y, z, w;                                                                        \
-    AWSRN_FAST_WHOLE_COPIES(Name)                                                              \
-    Name(Element x_, Element y_, Element z_, Element w_) : x(x_), y(y_), z(z_), w(w_) {}       \
+#define AWSRN_FAST_VECTOR4(Name, Element, Alignment)                                     \
+  struct alignas(Alignment) Name {                                                       \
+    Element x, y, z, w;                                                                  \
+    AWSRN_FAST_WHOLE_COPIES(Name)                                                        \
+    Name(Element x_, Element y_, Element z_, Element w_) : x(x_), y(y_), z(z_), w(w_) {} \
   };
 AWSRN_FAST_VECTOR2(__half2, __half, 4)
 AWSRN_FAST_VECTOR2(__nv_bfloat162, __nv_bfloat16, 4)
@@ -103,5 +103,7 @@ inline float2 __half22float2(__half2 h) { return {__half2float(h.x), __half2floa
 inline __nv_bfloat16 __float2bfloat16_rn(float v) { return {cuda_host::bfloat16_bits(v)}; }
 inline __nv_bfloat16 __float2bfloat16(float v) { return __float2bfloat16_rn(v); }
 inline float __bfloat162float(__nv_bfloat16 b) { return cuda_host::bfloat16_value(b.x); }
-inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) { return {__float2bfloat16_rn(x), __float2bfloat16_rn(y)}; }
+inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
+  return {__float2bfloat16_rn(x), __float2bfloat16_rn(y)};
+}
 inline float2 __bfloat1622float2(__nv_bfloat162 b) { return {__bfloat162float(b.x), __bfloat162float(b.y)}; }

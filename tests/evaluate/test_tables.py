@@ -10,7 +10,7 @@ from awsrn_fast.checkpoint import save_weights
 from awsrn_fast.errors import UserError
 from awsrn_fast.evaluate import cost
 from awsrn_fast.evaluate.command import main
-from awsrn_fast.inference.memory import most_taken
+from awsrn_fast.inference.process_memory import most_taken
 from awsrn_fast.models import create
 
 

@@ -10,9 +10,9 @@ import torch
 
 from awsrn_fast.config import Config
 from awsrn_fast.errors import UserError
-from awsrn_fast.train.budget import Budget
 from awsrn_fast.train.command import main
 from awsrn_fast.train.distributed import World
+from awsrn_fast.train.memory_limit import Budget
 
 CPU = torch.device("cpu")
 

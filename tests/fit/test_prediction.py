@@ -10,10 +10,10 @@ from awsrn_fast.config import Config
 from awsrn_fast.inference import Placed
 from awsrn_fast.losses.vgg import LAYERS
 from awsrn_fast.memory import ASSUMED, Network, Target, need, predict_inference, predict_training
-from awsrn_fast.train.adversarial import AdversarialStep
-from awsrn_fast.train.budget import Budget
+from awsrn_fast.train.adversarial_step import AdversarialStep
+from awsrn_fast.train.discriminator_state import DiscriminatorState
 from awsrn_fast.train.distributed import World
-from awsrn_fast.train.opponent import Opponent
+from awsrn_fast.train.memory_limit import Budget
 from awsrn_fast.train.state import Learner
 from awsrn_fast.train.step import Step
 
@@ -111,15 +111,15 @@ def stage_g(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.mark.parametrize("dtype", CPU, ids=str)
 def test_adversarial_step(stage_g: Config, dtype: torch.dtype) -> None:
     device = torch.device("cpu")
-    opponent = Opponent(stage_g, device)
-    before = [p.clone() for p in opponent.discriminator.parameters()]
-    predicted = Budget(stage_g, device, dtype, World(), opponent).check_steps().allocated
-    assert all(torch.equal(a, b) for a, b in zip(before, opponent.discriminator.parameters(), strict=True))
+    discriminator_state = DiscriminatorState(stage_g, device)
+    before = [p.clone() for p in discriminator_state.discriminator.parameters()]
+    predicted = Budget(stage_g, device, dtype, World(), discriminator_state).check_steps().allocated
+    assert all(torch.equal(a, b) for a, b in zip(before, discriminator_state.discriminator.parameters(), strict=True))
 
     def prepare():
         model = Network("improved-s", 4).create().train()
         learner = Learner(model, stage_g.ema, scale_gradients=False, betas=stage_g.betas)
-        learner.opponent = Opponent(stage_g, device)
+        learner.discriminator_state = DiscriminatorState(stage_g, device)
         step = AdversarialStep(stage_g, learner, dtype, World())
         lr_image, hr_image = torch.rand(2, 3, 48, 48), torch.rand(2, 3, 192, 192)
         step(lr_image, hr_image)

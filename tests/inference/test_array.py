@@ -109,7 +109,7 @@ def test_a_memory_limit_cuts_into_tiles(monkeypatch) -> None:
     seen = []
     large.tail.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape[2:].numel()))
     image = np.zeros((300, 300, 3), np.uint8)
-    monkeypatch.setattr("awsrn_fast.inference.memory.resident", lambda: 300 * 2**20)
+    monkeypatch.setattr("awsrn_fast.inference.process_memory.resident", lambda: 300 * 2**20)
     large.upscale(image, memory_limit=500 * 2**20)
     assert len(seen) > 1 and max(seen) * large.facts.activations < 120 * 2**20
     with pytest.raises(awsrn_fast.errors.RunError, match="300x300 pixels in the smallest tiles need"):

@@ -6,7 +6,7 @@ import torch
 
 from awsrn_fast.inference import Placed, Tiler, with_local_means
 from awsrn_fast.inference.local import local_gates, local_means
-from awsrn_fast.inference.memory import most_taken
+from awsrn_fast.inference.process_memory import most_taken
 from awsrn_fast.models import AWSRN, ImprovedAWSRN
 
 

@@ -12,7 +12,7 @@ import pynvml
 import pytest
 
 from awsrn_fast import native, ops
-from awsrn_fast.info import report
+from awsrn_fast.info import environment
 from awsrn_fast.info.command import main
 from awsrn_fast.models import SCALES, VARIANTS
 
@@ -33,7 +33,7 @@ def test_json_has_every_part(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_op_names_a_backend_and_reasons_against_the_others() -> None:
-    for name, choices in report.report()["ops"].items():
+    for name, choices in environment.report()["ops"].items():
         assert choices[0]["device"] == "cpu"
         for choice in choices:
             assert choice["backend"], name
@@ -50,7 +50,7 @@ def test_text_gives_the_reason_of_a_missing_library(
     text = capsys.readouterr().out
     assert "cpu: not built: no C++ compiler found [CXX]" in text
     assert "gated_residual on cpu (float32): reference" in text
-    assert "not native: not built: no C++ compiler found [CXX]" in text
+    assert "not cpu: not built: no C++ compiler found [CXX]" in text
 
 
 def test_no_driver_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_no_driver_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
 
     monkeypatch.setattr(pynvml, "nvmlInit", missing)
-    gpus = report.report()["gpus"]
+    gpus = environment.report()["gpus"]
     assert gpus["devices"] == []
     assert gpus["reason"].startswith("no NVIDIA driver: ")
 

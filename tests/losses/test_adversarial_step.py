@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from awsrn_fast.config import Config
 from awsrn_fast.losses import VGG19Features
 from awsrn_fast.models import create
-from awsrn_fast.train.adversarial import AdversarialStep
+from awsrn_fast.train.adversarial_step import AdversarialStep
+from awsrn_fast.train.discriminator_state import DiscriminatorState
 from awsrn_fast.train.distributed import World
-from awsrn_fast.train.opponent import Opponent
 from awsrn_fast.train.state import Learner
 
 LAYERS = ("conv1_2",)
@@ -39,7 +39,7 @@ def config(vgg_file) -> Config:
 def make_step(config: Config, scale_gradients: bool = False) -> AdversarialStep:
     torch.manual_seed(0)
     learner = Learner(create(config.variant, config.scale).train(), 0.9, scale_gradients, config.betas)
-    learner.opponent = Opponent(config, torch.device("cpu"))
+    learner.discriminator_state = DiscriminatorState(config, torch.device("cpu"))
     return AdversarialStep(config, learner, torch.float32, World())
 
 
@@ -57,7 +57,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def weights_of(step: AdversarialStep) -> dict[str, dict[str, torch.Tensor]]:
     learner = step.learner
-    networks = {"network": learner.model, "average": learner.average, "discriminator": learner.opponent.discriminator}
+    networks = {
+        "network": learner.model,
+        "average": learner.average,
+        "discriminator": learner.discriminator_state.discriminator,
+    }
     return {name: copy.deepcopy(network.state_dict()) for name, network in networks.items()}
 
 
@@ -66,7 +70,7 @@ def gradients_of(network: torch.nn.Module) -> list[torch.Tensor | None]:
 
 
 def test_each_network_learns_from_its_own_loss_alone(step, batch, monkeypatch) -> None:
-    network, discriminator = step.learner.model, step.opponent.discriminator
+    network, discriminator = step.learner.model, step.discriminator_state.discriminator
     backward, seen = step.backward, []
 
     def watched(loss) -> None:
@@ -80,12 +84,12 @@ def test_each_network_learns_from_its_own_loss_alone(step, batch, monkeypatch) -
     assert all(torch.equal(a, b) for a, b in zip(network_first, network_second, strict=True))
     assert all(g is not None and g.abs().max() > 0 for g in discriminator_second)
     assert all(p.requires_grad for p in discriminator.parameters())
-    assert all(p.grad is None for p in step.opponent.loss.parameters())
+    assert all(p.grad is None for p in step.discriminator_state.loss.parameters())
 
 
 def test_gradients_are_those_of_the_stage_s_formulas(step, batch, config) -> None:
     lr, hr = batch
-    network, discriminator = copy.deepcopy(step.learner.model), copy.deepcopy(step.opponent.discriminator)
+    network, discriminator = copy.deepcopy(step.learner.model), copy.deepcopy(step.discriminator_state.discriminator)
     losses = step.gradients(lr, hr)
 
     output = network(lr)
@@ -100,7 +104,7 @@ def test_gradients_are_those_of_the_stage_s_formulas(step, batch, config) -> Non
     assert [loss.item() for loss in losses] == pytest.approx([total.item(), judged.item()], rel=1e-5)
     for found, wanted in zip(gradients_of(step.learner.model), expected, strict=True):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm()
-    for found, wanted in zip(gradients_of(step.opponent.discriminator), expected_d, strict=True):
+    for found, wanted in zip(gradients_of(step.discriminator_state.discriminator), expected_d, strict=True):
         assert (found - wanted).norm() <= 1e-5 * wanted.norm()
 
 
@@ -111,7 +115,7 @@ def test_a_step_changes_both_networks_at_their_own_rates(step, batch) -> None:
     after = weights_of(step)
     for name in before:
         assert any(not torch.equal(before[name][key], after[name][key]) for key in before[name]), name
-    network, discriminator = step.learner.optimizer.param_groups[0], step.opponent.optimizer.param_groups[0]
+    network, discriminator = step.learner.optimizer.param_groups[0], step.discriminator_state.optimizer.param_groups[0]
     assert (network["lr"], discriminator["lr"]) == pytest.approx((0.25e-4, 1e-4))
     assert network["betas"] == discriminator["betas"] == (0.9, 0.99)
     figures = step.figures()
@@ -124,7 +128,7 @@ def test_a_step_changes_both_networks_at_their_own_rates(step, batch) -> None:
 def test_a_step_without_finite_losses_changes_neither(step, batch, which, monkeypatch) -> None:
     step(*batch)
     step.figures()
-    before, moments = weights_of(step), copy.deepcopy(step.opponent.optimizer.state_dict()["state"])
+    before, moments = weights_of(step), copy.deepcopy(step.discriminator_state.optimizer.state_dict()["state"])
     lr, hr = batch
     if which == "network's":
         lr = lr * float("nan")
@@ -135,7 +139,7 @@ def test_a_step_without_finite_losses_changes_neither(step, batch, which, monkey
     after = weights_of(step)
     for name in before:
         assert all(torch.equal(before[name][key], after[name][key]) for key in before[name]), name
-    for slot, values in step.opponent.optimizer.state_dict()["state"].items():
+    for slot, values in step.discriminator_state.optimizer.state_dict()["state"].items():
         assert all(torch.equal(values[key], moments[slot][key]) for key in values)
     assert step.figures() == {}
     monkeypatch.undo()
@@ -148,7 +152,7 @@ def test_scaled_gradients_lead_to_the_same_step(step, batch, config) -> None:
         assert each(*batch) is not None
     for a, b in zip(gradients_of(step.learner.model), gradients_of(scaled.learner.model), strict=True):
         assert (a - b).norm() <= 1e-5 * a.norm()
-    plain, found = (gradients_of(each.opponent.discriminator) for each in (step, scaled))
+    plain, found = (gradients_of(each.discriminator_state.discriminator) for each in (step, scaled))
     assert all((a - b).norm() <= 1e-5 * a.norm() for a, b in zip(plain, found, strict=True))
     before = weights_of(scaled)
     scaled.learner.scaler.update(1e38)  # overflows the network's gradients, not the discriminator's smaller ones
@@ -161,10 +165,10 @@ def test_scaled_gradients_lead_to_the_same_step(step, batch, config) -> None:
 
 def test_the_discriminator_learns_to_tell(step, batch) -> None:
     first = step.gradients(*batch)[1].item()
-    for group in step.opponent.optimizer.param_groups:
+    for group in step.discriminator_state.optimizer.param_groups:
         group["lr"] = 1e-4
     for _ in range(2):
-        step.opponent.optimizer.zero_grad()
+        step.discriminator_state.optimizer.zero_grad()
         judged = step.gradients(*batch)[1].item()
-        step.opponent.optimizer.step()
+        step.discriminator_state.optimizer.step()
     assert judged < first

@@ -8,7 +8,7 @@ import sys
 
 import torch
 
-from awsrn_fast.train import report, state
+from awsrn_fast.train import logs, state
 from awsrn_fast.train.command import main
 from awsrn_fast.train.step import Step
 
@@ -58,7 +58,7 @@ def between_the_renames_of_a_checkpoint() -> None:
 
 
 def after_half_a_row_of_metrics() -> None:
-    original = report.Metrics.add
+    original = logs.Metrics.add
 
     def add(self, iteration, **values):
         original(self, iteration, **values)
@@ -67,7 +67,7 @@ def after_half_a_row_of_metrics() -> None:
                 file.truncate(self.path.stat().st_size - 9)
             die()
 
-    report.Metrics.add = add
+    logs.Metrics.add = add
 
 
 POINTS = (

@@ -18,7 +18,7 @@ from triton.runtime.jit import JITFunction
 from awsrn_fast import ops
 from awsrn_fast.errors import UserError
 from awsrn_fast.ops import _triton
-from awsrn_fast.tune import command, measure
+from awsrn_fast.tune import command, trials
 from awsrn_fast.tune.problems import LAYOUTS, OPS, tasks_of
 
 if _triton.INTERPRETED:
@@ -139,14 +139,14 @@ def test_a_bad_file_is_left_out_with_one_line(text: str, tmp_path: Path, monkeyp
     assert len(said) == 1 and "\n" not in str(said[0].message)
     assert BAD[text] in str(said[0].message)
     with pytest.raises(UserError, match="delete it, or name another file with --out"):
-        measure.File(tmp_path / "bad.json", GPU)
+        trials.File(tmp_path / "bad.json", GPU)
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = tasks_of("gated_residual", FP16, GPU)
     path, order = tmp_path / "some-gpu.json", []
 
-    def found(task, *others) -> measure.Found:
+    def found(task, *others) -> trials.Found:
         # Whatever was found before is in the file by now, and nothing lies beside it.
         assert [p.name for p in tmp_path.iterdir()] == ([path.name] if order else [])
         if order:
@@ -155,13 +155,13 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             found.stopped = True
             raise KeyboardInterrupt
         order.append(task.problem.name)
-        return measure.Found({"VALUES": 1024, "num_warps": 2}, 1.0, 2.0, [])
+        return trials.Found({"VALUES": 1024, "num_warps": 2}, 1.0, 2.0, [])
 
-    monkeypatch.setattr(measure, "measure", found)
+    monkeypatch.setattr(trials, "measure", found)
     with pytest.raises(KeyboardInterrupt):
-        list(measure.tune(tasks, measure.File(path, GPU), torch.device("cpu"), lambda call: 1.0))
+        list(trials.tune(tasks, trials.File(path, GPU), torch.device("cpu"), lambda call: 1.0))
     assert order == [task.problem.name for task in tasks[:3]]
-    done = list(measure.tune(tasks, measure.File(path, GPU), torch.device("cpu"), lambda call: 1.0))
+    done = list(trials.tune(tasks, trials.File(path, GPU), torch.device("cpu"), lambda call: 1.0))
     assert [task for task, _ in done] == tasks[3:]
     assert order == [task.problem.name for task in tasks]
     monkeypatch.setenv("AWSRN_FAST_TUNED", str(tmp_path))
@@ -171,7 +171,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_file_of_another_gpu_is_refused(tmp_path: Path) -> None:
     path = a_file(tmp_path, {})
     with pytest.raises(UserError, match="is of Some GPU, this is Another: name another file with --out"):
-        measure.File(path, _gpu.Gpu("Another", "sm_80"))
+        trials.File(path, _gpu.Gpu("Another", "sm_80"))
 
 
 def test_dry_run_lists_the_candidates(capsys: pytest.CaptureFixture) -> None:

@@ -13,7 +13,7 @@ from awsrn_fast import backends, ops
 from awsrn_fast.ops import _triton
 from awsrn_fast.ops.channel_attention.cases import _case as channel_attention_case
 from awsrn_fast.ops.gated_residual.cases import _case as gated_residual_case
-from awsrn_fast.tune import measure
+from awsrn_fast.tune import trials
 from awsrn_fast.tune.problems import Task, tasks_of
 
 if not _triton.INTERPRETED:
@@ -78,12 +78,12 @@ def test_the_fastest_correct_candidate_wins(monkeypatch: pytest.MonkeyPatch) -> 
         return times[timed[-1]]
 
     asked = task("channel_attention_fwd", case)
-    found = measure.measure(asked, CPU, timer)
+    found = trials.measure(asked, CPU, timer)
     assert timed == [4, 1, 2]  # the kernel's own first; 8 warps give a wrong gate
     assert (found.tiles, found.ms, found.own_ms) == ({"num_warps": 2}, 0.5, 1.0)
     assert len(found.refused) == 1 and "num_warps=8: output 0 is off by" in found.refused[0]
     times[2] = 0.98
-    assert measure.measure(asked, CPU, timer) == measure.Found({}, 1.0, 1.0, found.refused)  # that may be noise
+    assert trials.measure(asked, CPU, timer) == trials.Found({}, 1.0, 1.0, found.refused)  # that may be noise
 
 
 def test_wrong_gradients_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,9 +95,9 @@ def test_wrong_gradients_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(gated_residual, "gated_residual_bwd_kernel", spy)
     monkeypatch.setitem(_tiles.SPACES, "gated_residual_bwd", {"VALUES": (2048,), "num_warps": (2, 4)})
     asked = task("gated_residual_bwd", gated_residual_case("small", 1, 64, 10, 10))
-    with pytest.raises(measure.Wrong, match="gradient of x is off by nan"):  # the kernel's own
-        measure.measure(asked, CPU, lambda call: 1.0)
+    with pytest.raises(trials.Wrong, match="gradient of x is off by nan"):  # the kernel's own
+        trials.measure(asked, CPU, lambda call: 1.0)
     monkeypatch.setattr(spy, "after", lambda *args, **named: None)
     timed = []
-    found = measure.measure(asked, CPU, lambda call: timed.append(call()) or 1.0 / len(timed))
-    assert found == measure.Found({"VALUES": 2048, "num_warps": 2}, 0.5, 1.0, [])
+    found = trials.measure(asked, CPU, lambda call: timed.append(call()) or 1.0 / len(timed))
+    assert found == trials.Found({"VALUES": 2048, "num_warps": 2}, 0.5, 1.0, [])

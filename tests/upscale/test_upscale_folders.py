@@ -20,7 +20,7 @@ import awsrn_fast
 from awsrn_fast.backends import BackendError
 from awsrn_fast.errors import RunError, UserError
 from awsrn_fast.upscale.plan import Job, plan
-from awsrn_fast.upscale.report import Report
+from awsrn_fast.upscale.progress import Report
 from awsrn_fast.upscale.shard import Shard, pick_shard
 
 ROOT = Path(awsrn_fast.__file__).parents[1]

@@ -15,7 +15,7 @@ from PIL import Image
 import awsrn_fast
 from awsrn_fast import images
 from awsrn_fast.checkpoint import save_weights
-from awsrn_fast.inference.memory import OVERHEAD, fitting_tile
+from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile
 from awsrn_fast.inference.wrappers import exact_context
 from awsrn_fast.models import AWSRN, ImprovedAWSRN, create
 from awsrn_fast.upscale.command import main
@@ -124,7 +124,7 @@ def test_the_memory_taken_is_what_was_predicted() -> None:
     code = (
         "import torch, awsrn_fast, sys\n"
         "from awsrn_fast.inference import Placed\n"
-        "from awsrn_fast.inference.memory import peak\n"
+        "from awsrn_fast.inference.process_memory import peak\n"
         "placed = Placed(awsrn_fast.load('improved-s-x4').fuse())\n"
         "placed(torch.rand(1, 3, 32, 32))\n"
         "before = peak()\n"

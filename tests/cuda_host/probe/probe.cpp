@@ -34,19 +34,21 @@ PYBIND11_MODULE(_probe, m) {
       .value("blocks_meet", Fault::blocks_meet)
       .value("unaligned_matrix", Fault::unaligned_matrix)
       .value("early_matrix", Fault::early_matrix);
-  m.def("row_sums",
-        [](Address x, Address y, int rows, Fault fault, int threads, std::int64_t shared_bytes) {
-          row_sums({pointer<const float>(x), pointer<float>(y), fault}, rows, threads, shared_bytes);
-        },
-        py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("fault") = Fault::none, py::arg("threads") = 64,
-        py::arg("shared_bytes") = 256);
-  m.def("product",
-        [](Address a, Address b, Address d, int depth, bool b_transposed, bool bfloat16, Fault fault) {
-          product({pointer<const void>(a), pointer<const void>(b), pointer<float>(d), depth, b_transposed, bfloat16,
-                   fault});
-        },
-        py::arg("a"), py::arg("b"), py::arg("d"), py::arg("depth"), py::arg("b_transposed"), py::arg("bfloat16"),
-        py::arg("fault") = Fault::none);
+  m.def(
+      "row_sums",
+      [](Address x, Address y, int rows, Fault fault, int threads, std::int64_t shared_bytes) {
+        row_sums({pointer<const float>(x), pointer<float>(y), fault}, rows, threads, shared_bytes);
+      },
+      py::arg("x"), py::arg("y"), py::arg("rows"), py::arg("fault") = Fault::none, py::arg("threads") = 64,
+      py::arg("shared_bytes") = 256);
+  m.def(
+      "product",
+      [](Address a, Address b, Address d, int depth, bool b_transposed, bool bfloat16, Fault fault) {
+        product(
+            {pointer<const void>(a), pointer<const void>(b), pointer<float>(d), depth, b_transposed, bfloat16, fault});
+      },
+      py::arg("a"), py::arg("b"), py::arg("d"), py::arg("depth"), py::arg("b_transposed"), py::arg("bfloat16"),
+      py::arg("fault") = Fault::none);
   m.def("shuffles", [](Address x, Address y, int width) { shuffles({pointer<const int>(x), pointer<int>(y), width}); });
   m.def("rounding", [](Address x, Address half, Address bfloat16, Address from_half, Address from_bfloat16, int count) {
     rounding({pointer<const float>(x), pointer<std::uint16_t>(half), pointer<std::uint16_t>(bfloat16),

@@ -69,15 +69,19 @@ __global__ void __launch_bounds__(32, 16) product_kernel(Product p) {
     for (int i = lane; i < 8 * Tensor::kDepth; i += 32) {
       const int column = i / Tensor::kDepth, k = i % Tensor::kDepth;
       const T* from = static_cast<const T*>(p.b);
-      if (p.b_transposed) b[column * kStride + k] = from[column * p.depth + first + k];
-      else b[k * kStride + column] = from[(first + k) * 8 + column];
+      if (p.b_transposed)
+        b[column * kStride + k] = from[column * p.depth + first + k];
+      else
+        b[k * kStride + column] = from[(first + k) * 8 + column];
     }
     if (p.fault != Fault::early_matrix) __syncwarp();
     typename Tensor::A fragment_a;
     typename Tensor::B fragment_b;
     Tensor::load_a(fragment_a, a + (p.fault == Fault::unaligned_matrix ? 1 : 0), kStride, lane);
-    if (p.b_transposed) Tensor::load_b(fragment_b, b, kStride, lane);
-    else Tensor::load_b_rows(fragment_b, b, kStride, lane);
+    if (p.b_transposed)
+      Tensor::load_b(fragment_b, b, kStride, lane);
+    else
+      Tensor::load_b_rows(fragment_b, b, kStride, lane);
     Tensor::product(d, fragment_a, fragment_b);
     __syncwarp();
   }
@@ -113,9 +117,12 @@ void row_sums(const RowSums& p, int rows, int threads, std::int64_t shared_bytes
 
 void product(const Product& p) {
   constexpr std::size_t kShared = 2 * 16 * 24 * 2;
-  if (p.bfloat16) launch(product_kernel<__nv_bfloat16, 80>, 1, 32, kShared, kTarget, "product", p);
-  else if (p.depth % 16) launch(product_kernel<__half, 75>, 1, 32, kShared, kTarget, "product", p);
-  else launch(product_kernel<__half, 80>, 1, 32, kShared, kTarget, "product", p);
+  if (p.bfloat16)
+    launch(product_kernel<__nv_bfloat16, 80>, 1, 32, kShared, kTarget, "product", p);
+  else if (p.depth % 16)
+    launch(product_kernel<__half, 75>, 1, 32, kShared, kTarget, "product", p);
+  else
+    launch(product_kernel<__half, 80>, 1, 32, kShared, kTarget, "product", p);
 }
 
 void shuffles(const Shuffles& p) { launch(shuffles_kernel, 1, 32, 0, kTarget, "shuffles", p); }

@@ -22,21 +22,22 @@ from .step import Step
 
 
 class AdversarialStep(Step):
-    """Stages G and G-literal; arguments as for :class:`Step`, of a learner that has an opponent.
+    """Stages G and G-literal; arguments as for :class:`Step`, for a learner with a discriminator.
 
-    Both gradients are taken at the weights from before the step, and both networks are changed or none (but for the
-    gradient scaler, which skips the one whose gradient overflowed). Several GPUs take BatchNorm's statistics together.
+    Both gradients are computed at the weights before the step, and either both networks are updated or neither (except
+    that the gradient scaler skips one whose gradient overflowed). Several GPUs synchronise BatchNorm's statistics.
     """
 
     columns = ("iteration", "pixel", "perceptual", "adversarial", "discriminator", "real", "fake")
 
     def __init__(self, config: Config, learner: Learner, dtype: torch.dtype, world: World) -> None:
         super().__init__(config, learner, dtype, world)
-        self.opponent = learner.opponent
-        self.optimizers.append((self.opponent.optimizer, dataclasses.replace(config, lr=config.discriminator_lr)))
-        if world.size > 1 and self.device.type == "cuda":  # torch has none for CPUs: there each process takes its own
-            nn.SyncBatchNorm.convert_sync_batchnorm(self.opponent.discriminator)
-        judge = _Judge(self.opponent.discriminator)
+        self.discriminator_state = learner.discriminator_state
+        other = self.discriminator_state.optimizer
+        self.optimizers.append((other, dataclasses.replace(config, lr=config.discriminator_lr)))
+        if world.size > 1 and self.device.type == "cuda":  # on CPUs, which torch does not support, each its own
+            nn.SyncBatchNorm.convert_sync_batchnorm(self.discriminator_state.discriminator)
+        judge = _Judge(self.discriminator_state.discriminator)
         self.judge = DistributedDataParallel(judge) if world.size > 1 else judge
         self._parts: dict[str, Tensor] = {}
 
@@ -44,14 +45,14 @@ class AdversarialStep(Step):
         loss = super().__call__(lr_image, hr_image)
         if loss is not None:
             means = self.world.mean(torch.stack([value.float() for value in self._parts.values()])).tolist()
-            self.opponent.figures.append(dict(zip(self._parts, means, strict=True)))
+            self.discriminator_state.figures.append(dict(zip(self._parts, means, strict=True)))
         return loss
 
     def gradients(self, lr_image: Tensor, hr_image: Tensor) -> list[Tensor]:
         output = self.output(lr_image)
-        discriminator = self.opponent.discriminator
+        discriminator = self.discriminator_state.discriminator
         with torch.profiler.record_function("losses"), self.autocast(), _frozen(discriminator):
-            loss, parts = self.opponent.loss(output, hr_image, discriminator(output))
+            loss, parts = self.discriminator_state.loss(output, hr_image, discriminator(output))
         self.backward(loss)
         with torch.profiler.record_function("discriminator"), self.autocast():
             real, fake = self.judge(hr_image, output.detach())
@@ -63,13 +64,13 @@ class AdversarialStep(Step):
 
     def figures(self) -> dict[str, float]:
         """Means since the last call: the parts of the network's loss before their weights, the discriminator's loss,
-        and how sure it is that photographs ("real") and outputs ("fake") are photographs, from 0 to 1."""
-        taken, self.opponent.figures = self.opponent.figures, []
+        and its mean probability for photographs ("real") and outputs ("fake")."""
+        taken, self.discriminator_state.figures = self.discriminator_state.figures, []
         return {name: fmean(step[name] for step in taken) for name in (taken[0] if taken else ())}
 
 
 def large_enough(photos: Photos, patch: int) -> tuple[Photos, str]:
-    """The photos that hold a whole LR patch, since the discriminator judges one size; and a line on those that do not.
+    """The photos that contain a whole LR patch, as the discriminator has a fixed input size; and a line on the others.
 
     Raises:
         UserError: none does.
@@ -86,7 +87,7 @@ def large_enough(photos: Photos, patch: int) -> tuple[Photos, str]:
 
 
 class _Judge(nn.Module):
-    """Both of the discriminator's batches in one call, as DistributedDataParallel expects; statistics stay apart."""
+    """The discriminator on both batches in one call, as DistributedDataParallel expects; with separate statistics."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class _Judge(nn.Module):
 
 @contextlib.contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Gradients flow through the network, not to its weights."""
+    """Context in which gradients flow through the network but not to its weights."""
     network.requires_grad_(False)
     try:
         yield

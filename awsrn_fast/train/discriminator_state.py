@@ -1,4 +1,4 @@
-"""What the network is trained against in the adversarial stages."""
+"""The discriminator of the adversarial stages with its optimiser, and the generator loss."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from awsrn_fast.losses import STAGES, Discriminator, GeneratorLoss, PerceptualLo
 from awsrn_fast.losses.vgg import SHA256, file_sha256
 
 
-class Opponent:
-    """The discriminator with its optimiser, and the network's loss in the stage.
+class DiscriminatorState:
+    """The discriminator with its optimiser, and the generator loss of the stage.
 
     Args:
         config: of an adversarial stage.
@@ -39,7 +39,7 @@ class Opponent:
         self._resumed_vgg = self.vgg_sha256
 
     def describe(self) -> list[str]:
-        """What is minimised, for the user, and what is unusual about it."""
+        """Lines for the user on the losses that are minimised, and a warning about unusual VGG19 weights."""
         lines = [f"loss: {self.stage}, VGG at {', '.join(self.layers)} by {self.norm}"]
         if self.vgg_sha256 != SHA256:
             lines.append(
@@ -49,7 +49,7 @@ class Opponent:
         return lines
 
     def check_resumed(self) -> None:
-        """Raise UserError if the run that was resumed had other VGG19 weights."""
+        """Raise UserError if the resumed run had other VGG19 weights."""
         if self._resumed_vgg != self.vgg_sha256:
             raise UserError(
                 f"the run was started with other VGG19 weights than {self.vgg_weights} (SHA-256 {self._resumed_vgg}, "
@@ -57,7 +57,7 @@ class Opponent:
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes in training, and which VGG19 it was trained with."""
+        """Everything that changes in training, and the hash of the VGG19 weights."""
         return {
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -66,7 +66,7 @@ class Opponent:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take what :meth:`state_dict` gave."""
+        """Restore what :meth:`state_dict` returned."""
         self.discriminator.load_state_dict(state["discriminator"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.figures, self._resumed_vgg = state["figures"], state["vgg_sha256"]

@@ -1,4 +1,4 @@
-"""The facts about this installation and machine, as plain data."""
+"""Facts about this installation and machine as JSON-compatible data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "triton", "numpy", "pillow", "safetensors", "nvidia-ml-py")
 
 
 def report() -> dict[str, Any]:
-    """Everything, ready for JSON; where something is missing, a ``reason`` says why."""
+    """The whole report; missing parts carry a ``reason``."""
     gpus = _gpus()
     return {
         "versions": _versions(),
@@ -73,7 +73,7 @@ def _cpu_model() -> str:
 
 
 def _gpus() -> dict[str, Any]:
-    """NVIDIA GPUs as the driver sees them, whatever torch was built for."""
+    """NVIDIA GPUs as reported by the driver, independent of torch's build."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -101,7 +101,7 @@ def _gpu(handle: Any) -> dict[str, Any]:
 
 
 def _choices(op: str) -> list[dict[str, Any]]:
-    """For each device that torch can use: the backend of ``op`` for maps of the network's size."""
+    """The chosen backend of ``op`` for each device that torch can use, for maps of the network's size."""
     calls = [backends.Call("cpu", None, torch.float32, (1, 32, 48, 48))]
     for index in range(torch.cuda.device_count()):
         capability = torch.cuda.get_device_capability(index)

@@ -1,4 +1,4 @@
-"""What a run shows and writes while it goes: metrics.csv, progress, TensorBoard, sample pictures."""
+"""A run's logs: metrics.csv, progress bar, TensorBoard, sample images."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing, write_text
 
 FIXED = 58
-"""Columns of the bar without its figures."""
+"""Terminal columns that the bar needs without the figures."""
 COLUMNS = ("iteration", "loss", "lr", "images_per_s", "val_psnr")
 
 
 class Metrics:
-    """metrics.csv, a row at a time; on resume the rows after the checkpoint are cut.
+    """Writer of metrics.csv, a row at a time; on resume the rows after the checkpoint are removed.
 
     Args:
         path: the file.
-        iteration: steps done by the checkpoint that the run goes on from; 0: a new run.
+        iteration: steps completed at the checkpoint that is resumed; 0: a new run.
         tensorboard: folder for TensorBoard events, or None.
-        columns: of another file than metrics.csv; the first is "iteration".
+        columns: column names, if not those of metrics.csv; the first is "iteration".
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Metrics:
 
 
 class _Figures(ProgressColumn):
-    """The newest PSNR and the figures of the last row of metrics.csv, as many words as the terminal has room for."""
+    """Column with the latest PSNR and the last row of metrics.csv, as much as fits the terminal's width."""
 
     def render(self, task: Task) -> Text:
         text = f"{task.fields['psnr']}{task.fields['figures']}"
@@ -67,7 +67,7 @@ class _Figures(ProgressColumn):
 
 
 def progress_bar(visible: bool) -> Progress:
-    """The bar of a run: iterations, time left, PSNR, loss, learning rate, images/s."""
+    """Progress bar of a run: iterations, time left, PSNR, loss, learning rate, images/s."""
     return Progress(
         TextColumn("{task.description}", style="bold", markup=False),
         BarColumn(bar_width=16 if console.width > FIXED else 4),
@@ -80,7 +80,7 @@ def progress_bar(visible: bool) -> Progress:
 
 
 def save_samples(path: Path, pictures: dict[str, np.ndarray], side: int = 384) -> None:
-    """Pictures ``[H, W, 3]`` uint8 side by side under their captions, the same middle part of each.
+    """Write images ``[H, W, 3]`` uint8 side by side under their captions, the same centre crop of each.
 
     Args:
         path: PNG to write.

@@ -1,4 +1,4 @@
-"""Largest tile that fits the free memory, and the peak memory of the process."""
+"""Memory of the process, current, peak and available, and the largest tile that fits."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FILL_GRID = 128
 """Rows on whose multiples strips begin and end when hidden pixels are filled, so that all find the same colours. Only
 pixels of squares of this side without any visible pixel may differ from those of the whole image."""
 OVERHEAD = 96 * 2**20
-"""Bytes that no formula here knows of: buffers of kernels, readers and writers, what malloc keeps."""
+"""Bytes not modelled here: buffers of kernels, readers and writers, memory that malloc retains."""
 _SHARE = 0.75
 """Share of the free memory that is used where no limit is given."""
 
 
 def resident() -> int:
-    """Bytes that this process holds now; where the system does not tell, what it holds at the start."""
+    """Resident bytes of this process; 300 MiB, about the size after start-up, if the system does not report them."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -35,11 +35,11 @@ def resident() -> int:
 
 
 def peak() -> int | None:
-    """Most bytes that this process has held; None on Windows."""
+    """Peak resident bytes of this process; None on Windows."""
     if sys.platform == "win32":
         return None
     if sys.platform.startswith("linux"):
-        # getrusage's number begins at what the parent held when it started this process.
+        # getrusage's peak includes the parent's memory at the fork.
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         if found:
             return 1024 * int(found[1])
@@ -50,10 +50,10 @@ def peak() -> int | None:
 
 
 def most_taken(run: Callable[[], object]) -> int | None:
-    """Bytes that ``run`` takes at the most on top of what is held before; None where the system does not tell.
+    """Peak bytes of ``run`` above those allocated before; None: not available on this system.
 
-    On CUDA's devices those of torch's tensors. It runs twice, so that what is made once is there before; the process's
-    own :func:`peak` starts anew.
+    On CUDA devices only torch's tensors count. ``run`` is called twice, so that one-time allocations are excluded; the
+    process's :func:`peak` is reset.
     """
     run()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
@@ -72,7 +72,7 @@ def most_taken(run: Callable[[], object]) -> int | None:
 
 
 def free(limit: int | None) -> int | None:
-    """Bytes that may still be taken: up to the limit, or a share of what is free; None: not known."""
+    """Bytes that may still be taken: up to the limit, or a share of the free memory; None: unknown."""
     if limit is not None:
         return limit - resident()
     have = limits.memory()
@@ -96,9 +96,9 @@ def fitting_tile(
     """Height and width of the largest tile that fits; None: the image fits whole.
 
     Args:
-        facts: of the network.
+        facts: the network's facts.
         size: height and width of the image.
-        planes: of the image, 1 to 4.
+        planes: the image's planes, 1 to 4.
         host: bytes that may be taken; None: not known.
         device: bytes that may be taken where the network runs, if that is elsewhere.
 
@@ -128,7 +128,7 @@ def fitting_tile(
         seen = min(height, rows + 2 * context)
         columns = min(window(rows) // seen, width)
         own = width if columns == width else (columns - 2 * context) // align * align
-        # The share of the work that is not repeated in the next tile.
+        # The share of the computation that is not repeated in the next tile.
         useful = min(rows, height) * own / (seen * max(columns, 1))
         if own >= min(step, width) and useful > most:
             best, most = (rows, own), useful

@@ -1,4 +1,4 @@
-"""How much there is to do in a row: floating-point operations and the bytes that must move, counted on meta tensors."""
+"""Floating-point operations and minimum memory traffic of a row, counted on meta tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from awsrn_fast import ops
 
 
 def _convolution_backward(grad_shape, x_shape, w_shape, *sizes, output_mask=(True, True, True), **_) -> int:
-    """torch 2.13's own count takes a grouped convolution's weight gradient for a dense one's."""
+    """FLOPs of a convolution's backward; torch 2.13 counts a grouped convolution's weight gradient as a dense one's."""
     mask = sizes[-1] if sizes and isinstance(sizes[-1], (list, tuple)) and len(sizes[-1]) == 3 else output_mask
     return 2 * prod(grad_shape) * prod(w_shape[1:]) * (mask[0] + mask[1])
 
@@ -24,7 +24,7 @@ FLOPS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 class Work(NamedTuple):
-    """Multiplications and additions of convolutions and products (exponentials and the like are not counted), and
+    """FLOPs of convolutions and matrix products (exponentials and the like are not counted), and memory traffic in
     bytes: each input read once, each output written once; backward also reads the outputs' gradients, reads the inputs
     again and writes theirs."""
 
@@ -33,7 +33,7 @@ class Work(NamedTuple):
 
 
 def on_meta(row: OpRow) -> dict[str, Any]:
-    """The row's arguments without values, leaves of a graph if it goes backward."""
+    """The row's arguments as meta tensors, requiring gradients if it has a backward pass."""
     shapes = row.case.shapes.items()
     leaves = {
         name: None if shape is None else torch.empty(shape, dtype=row.dtype, device="meta", requires_grad=row.backward)
@@ -43,7 +43,7 @@ def on_meta(row: OpRow) -> dict[str, Any]:
 
 
 def of_op(row: OpRow) -> Work:
-    """The least an op can do: as its reference computes it, with nothing stored in between."""
+    """The minimum for an op: the reference's FLOPs, without intermediate results in memory."""
     arguments = on_meta(row)
     leaves = [v for v in arguments.values() if isinstance(v, Tensor)]
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter, sdpa_kernel(SDPBackend.MATH):

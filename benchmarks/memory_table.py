@@ -1,9 +1,9 @@
-"""Memory of fused and eager forms side by side, without running them: ``python benchmarks/memory.py [--dtype fp16]``.
+"""Memory of fused and eager forms compared without running them: ``python benchmarks/memory_table.py [--dtype fp16]``.
 
-Shapes alone flow through (fake tensors), so that sizes that fit no machine are counted, too. For an op: the bytes kept
+Fake tensors carry shapes only, so that sizes larger than any machine can be counted. For an op: the bytes kept
 for the backward beyond the arguments and the outputs, and the peak of forward and backward over the arguments. For a
 network: the peak of a training step's or an inference's activations, gradients and temporaries. What a kernel takes
-inside itself and gives back is not seen (a kernel's scratch is bounded by tile and threads, not by the map).
+and frees internally is not counted (a kernel's scratch is bounded by tile and threads, not by the map).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from awsrn_fast.ops._cases import Case
 
 
 class Bytes(NamedTuple):
-    """Kept for the backward, and the peak."""
+    """Bytes kept for the backward, and the peak."""
 
     saved: int
     peak: int
 
 
 def of_op(op: str, case: Case, dtype: torch.dtype, backend: str) -> Bytes:
-    """Of one call with all gradients on ``backend`` (or "naive", the literal equations of non_local)."""
+    """Memory of one call with all gradients on ``backend`` (or "naive", the literal equations of non_local)."""
     function = naive_non_local if backend == "naive" else ops.ROWS[op]
     with _fake(op, "reference" if backend == "naive" else backend):
         arguments = {
@@ -60,7 +60,7 @@ def of_op(op: str, case: Case, dtype: torch.dtype, backend: str) -> Bytes:
 
 
 def naive_non_local(x: Tensor, **weights: Any) -> Tensor:
-    """Equations 7 to 10 as they stand: every score of every pair of positions in memory."""
+    """Equations 7 to 10 literally: the scores of all pairs of positions in memory."""
     n, _, height, width = x.shape
     tokens = x.flatten(2)
     theta, phi, g = (
@@ -83,7 +83,7 @@ def _storage(tensor: Tensor) -> int:
 
 
 def op_table(dtype: torch.dtype) -> Iterator[tuple[str, ...]]:
-    """Lines of the ops: op, shape, saved and peak of our kernels' form and of the eager one, and their ratio."""
+    """Table of the ops: op, shape, saved and peak bytes with our kernels and eager, and their ratio."""
     for op in ops.ROWS:
         for case in importlib.import_module(f"awsrn_fast.ops.{op}.cases").BENCHMARKS:
             eager = of_op(op, case, dtype, "naive" if op == "non_local" and "block" not in case.name else "reference")
@@ -96,7 +96,7 @@ def op_table(dtype: torch.dtype) -> Iterator[tuple[str, ...]]:
 
 
 def network_table(dtype: torch.dtype) -> Iterator[tuple[str, ...]]:
-    """Lines of the networks: training steps of 16 patches of 48x48 and inference at three sizes."""
+    """Table of the networks: training steps of 16 patches of 48x48 and inference at three sizes."""
     target = Target("cpu", None, dtype)
     for variant in ("improved-s", "improved-full", "awsrn-s", "awsrn-full"):
         network = Network(variant, 4)

@@ -1,7 +1,7 @@
-"""Contenders for one piece of work: checked first, then timed in turn, in one process.
+"""Interleaved timing of contenders in one process, after a check of their results.
 
-A machine that is busy, warm or throttled is so for all of them alike, so the ratio of two medians means something
-where the times themselves do not.
+Load, temperature and throttling of the machine affect all of them alike, so the ratio of two medians is meaningful even
+where absolute times are not.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from torch import Tensor
 
 Results = dict[str, Tensor]
 SLICE = 3e-3
-"""Seconds that a contender runs for at least in its turn, in several calls if one is shorter."""
+"""Minimum seconds of a contender's turn; shorter calls are repeated."""
 
 REST = 0.05
-"""Seconds before a turn on a CPU: threads of the last contender's pool spin for a while and would take its cores."""
+"""Seconds of pause before a turn on a CPU: the previous contender's threads still spin and would occupy cores."""
 
 
 @dataclass
 class Contender:
-    """One way to do a row's work.
+    """One implementation of a row's computation.
 
     Attributes:
         name: such as "native", "eager channels_last", "OpenVINO".
-        run: does it once; its results by name.
-        ours: a backend of this package, as against a peer.
-        context: entered around a turn, outside the clock of none of its calls.
+        run: computes it once; returns the results by name.
+        ours: whether it is a backend of this package or a peer.
+        context: entered before timing starts, left after the turn.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Contender:
 
 @dataclass
 class Turns:
-    """Seconds a call of one contender, one figure a turn."""
+    """Timings of one contender: seconds per call, one figure per turn."""
 
     calls: int
     seconds: list[float] = field(default_factory=list)
@@ -62,21 +62,21 @@ class Turns:
 
 
 class WrongResult(AssertionError):
-    """A contender computes something else; nothing is timed."""
+    """A contender's results are wrong; nothing is timed."""
 
 
 Gate = Callable[[str, Results], None]
-"""Raises :class:`WrongResult` for a contender (by name) with wrong results."""
+"""Check of results: raises :class:`WrongResult` for a contender (by name) with wrong ones."""
 
 
 def check(contenders: Sequence[Contender], gate: Gate) -> None:
-    """Run each contender once and refuse the row if one of them is wrong."""
+    """Run each contender once; raises WrongResult if one is wrong."""
     for contender in contenders:
         gate(contender.name, contender.once())
 
 
 def calibrated(contender: Contender, device: torch.device) -> Turns:
-    """How many calls a turn of this contender has, after a call to warm it up."""
+    """Turns with the number of calls per turn of this contender, estimated after a warm-up call."""
     contender.once()
     _finish(device)
     start = time.perf_counter()
@@ -86,11 +86,11 @@ def calibrated(contender: Contender, device: torch.device) -> Turns:
 
 
 def turn(contender: Contender, turns: Turns, device: torch.device) -> float:
-    """One turn; seconds a call, which are noted, too."""
+    """Time one turn; returns and records the seconds per call."""
     with contender.context():
         if device.type == "cpu" and torch.get_num_threads() > 1:
             time.sleep(REST)
-            contender.run()  # its own threads wake up
+            contender.run()  # wakes its threads up
         _finish(device)
         start = time.perf_counter()
         for _ in range(turns.calls):
@@ -101,8 +101,8 @@ def turn(contender: Contender, turns: Turns, device: torch.device) -> float:
     return taken
 
 
-def contest(contenders: Sequence[Contender], gate: Gate, rounds: int, device: torch.device) -> dict[str, Turns]:
-    """Check all, then time them in turn; turns by name."""
+def timed_in_turn(contenders: Sequence[Contender], gate: Gate, rounds: int, device: torch.device) -> dict[str, Turns]:
+    """Check all contenders, then time them in turn; returns the timings by name."""
     check(contenders, gate)
     turns = {contender.name: calibrated(contender, device) for contender in contenders}
     for _ in range(rounds):

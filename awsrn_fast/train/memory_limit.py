@@ -1,4 +1,4 @@
-"""``--memory-limit``: a run that would not fit is refused before it starts."""
+"""Enforcement of ``--memory-limit``: a run predicted not to fit is refused before it starts."""
 
 from __future__ import annotations
 
@@ -27,30 +27,35 @@ from awsrn_fast.memory import (
 )
 from awsrn_fast.models import SuperResolution
 
-from .adversarial import AdversarialStep
+from .adversarial_step import AdversarialStep
+from .discriminator_state import DiscriminatorState
 from .distributed import World
-from .opponent import Opponent
 from .schedule import Phase, phases
 
 
 class Budget:
-    """What a run is predicted to take on each device, against its ``--memory-limit``.
+    """Predicted memory of a run on each device, compared with its ``--memory-limit``.
 
     Args:
         config: the run.
         device: where it runs.
-        dtype: of the autocast.
+        dtype: autocast dtype.
         world: the processes that share a batch.
-        opponent: of the adversarial stages; it stays as it is.
+        discriminator_state: of the adversarial stages; left unchanged.
 
     Raises:
-        UserError: the limit is no size.
+        UserError: the limit is not a valid size.
     """
 
     def __init__(
-        self, config: Config, device: torch.device, dtype: torch.dtype, world: World, opponent: Opponent | None = None
+        self,
+        config: Config,
+        device: torch.device,
+        dtype: torch.dtype,
+        world: World,
+        discriminator_state: DiscriminatorState | None = None,
     ) -> None:
-        self.opponent = opponent
+        self.discriminator_state = discriminator_state
         self.limit = parse_size(config.memory_limit)
         self.config, self.world = config, world
         kind = "cpu" if device.type == "cpu" else "cuda"
@@ -61,7 +66,7 @@ class Budget:
         )
 
     def check_steps(self) -> Need:
-        """What the largest phase's steps take.
+        """Predicted memory of the steps in the largest phase.
 
         Raises:
             UserError: more than the limit; says how much, and what would fit.
@@ -78,10 +83,10 @@ class Budget:
     def check_validation(self, photos: Photos) -> None:
         """Raise UserError if validating on the largest of these photographs would exceed the limit."""
         height, width = max((photo.lr.shape[:2] for photo in photos), key=lambda size: size[0] * size[1])
-        # What a step leaves behind, gradients too, stays while whole pictures are validated in fp32.
+        # Optimiser state and gradients stay allocated while whole images are validated in fp32.
         phase = phases(self.config)[0]
         state = self._step(self.network, phase._replace(batch=self.world.size))
-        held = state.weights + state.average + state.optimizer * 3 // 2  # Adam keeps two numbers a gradient
+        held = state.weights + state.average + state.optimizer * 3 // 2  # Adam keeps two moments per gradient
         picture = predict_inference(self.network, replace(self.target, dtype=torch.float32), height, width)
         most = self._need(replace(picture, work=picture.work + held))
         if most.total > self.limit:
@@ -92,18 +97,18 @@ class Budget:
 
     def _step(self, network: Network, phase: Phase) -> Prediction:
         batch, ema = self.world.share(phase.batch), self.config.ema > 0
-        if self.opponent is None:
+        if self.discriminator_state is None:
             return predict_training(network, self.target, batch, phase.patch, ema)
-        opponent = copy.copy(self.opponent)
-        opponent.loss, opponent.discriminator = copy.deepcopy((opponent.loss, opponent.discriminator))
+        state = copy.copy(self.discriminator_state)
+        state.loss, state.discriminator = copy.deepcopy((state.loss, state.discriminator))
         config = replace(self.config, compile="none")
 
         def gradients(model: SuperResolution, lr_image: Tensor, hr_image: Tensor) -> None:
             scaler = torch.amp.GradScaler("cpu", enabled=False)
-            learner = SimpleNamespace(model=model, optimizer=None, scaler=scaler, opponent=opponent)
+            learner = SimpleNamespace(model=model, optimizer=None, scaler=scaler, discriminator_state=state)
             AdversarialStep(config, learner, self.target.dtype, World()).gradients(lr_image, hr_image)
 
-        beside = (opponent.loss, opponent.discriminator)
+        beside = (state.loss, state.discriminator)
         return predict_training(network, self.target, batch, phase.patch, ema, beside, gradients)
 
     def _need(self, prediction: Prediction) -> Need:

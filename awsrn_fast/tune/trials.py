@@ -1,4 +1,4 @@
-"""Checking and timing candidates, and the file of what was found."""
+"""Correctness checks and timing of candidate tiles, and the file of results."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from awsrn_fast.ops._cases import FLOOR, Case
 from .problems import Task
 
 LEAST_GAIN = 0.03
-"""Of the time: what is less faster than the kernel's own tile may be noise."""
+"""Least relative speed-up over the default tile; a smaller one may be noise."""
 RAGGED = (13, 11)
 """Height and width of the small maps on which a candidate is checked, too: no block divides their positions."""
 
 Timer = Callable[[Callable[[], Any]], float]
-"""Milliseconds of a call."""
+"""Function that returns the milliseconds of a call."""
 
 
 class Found(NamedTuple):
-    """The fastest correct tile of a problem, and how the kernel's own did.
+    """The fastest correct tile of a problem, compared with the kernel's default.
 
     Attributes:
-        tiles: empty: the kernel's own.
-        ms: of its call.
-        own_ms: of the call with the kernel's own.
+        tiles: the fastest tile; empty: the kernel's default.
+        ms: milliseconds of a call with it.
+        own_ms: milliseconds of a call with the default.
         refused: candidates that were not timed, each with the reason.
     """
 
@@ -48,11 +48,11 @@ class Found(NamedTuple):
 
 
 class Wrong(Exception):
-    """A kernel's results are off; says which and by how much."""
+    """A kernel's results are wrong; says which and by how much."""
 
 
 class Trial:
-    """The call that a task is measured in, on one case, and what it must give."""
+    """The call that a task is measured in, on one case, with its expected results."""
 
     def __init__(self, task: Task, case: Case, device: torch.device) -> None:
         dtype = task.problem.dtype
@@ -68,14 +68,14 @@ class Trial:
             self.allowed[name] = 2 * off + FLOOR[dtype] * max(truth.square().mean().sqrt().item(), 1e-3)
 
     def check(self) -> None:
-        """Raises Wrong if an output, or a gradient of the backward pass, is off."""
+        """Raise Wrong if an output, or a gradient of the backward pass, is wrong."""
         for name, value in self._results(ops.ROWS[self.op], self.arguments).items():
             off = (value.double() - self.exact[name]).abs().max().item()
             if not off <= self.allowed[name]:  # NaN, too
                 raise Wrong(f"{name} is off by {off:.3g}, allowed {self.allowed[name]:.3g}")
 
     def call(self) -> Callable[[], Any]:
-        """What is timed: the forward pass, or the backward pass alone."""
+        """The timed call: the forward pass, or the backward pass alone."""
         if not self.backward:
             return torch.no_grad()(lambda: self._forward(ops.ROWS[self.op], self.arguments))
         graph = self._graph(ops.ROWS[self.op], self.arguments)
@@ -106,7 +106,7 @@ def measure(task: Task, device: torch.device, timer: Timer, advance: Callable[[]
     """Check each candidate on ragged maps and on the case itself, and time the correct ones.
 
     Raises:
-        Wrong: the kernel's own tile is, too.
+        Wrong: the kernel's default tile is wrong, too.
     """
     small = ragged(task.case)
     trials = [Trial(task, case, device) for case in ([task.case] if small == task.case else [small, task.case])]
@@ -125,7 +125,7 @@ def measure(task: Task, device: torch.device, timer: Timer, advance: Callable[[]
                 raise
             refused.append(f"{show(tiles)}: {error}")
         except (TritonError, RuntimeError) as error:
-            # Too much of the GPU's shared memory or registers; AMD's compiler fails in passes.
+            # Out of shared memory or registers; AMD's compiler fails in various passes.
             if tiles is own or not (isinstance(error, TritonError) or "PassManager" in str(error)):
                 raise
             refused.append(f"{show(tiles)}: {str(error).splitlines()[0]}")
@@ -157,13 +157,13 @@ def show(tiles: Tiles) -> str:
 
 
 class File:
-    """``tuned/<gpu>.json``: written anew after each problem, whole or not at all."""
+    """File ``tuned/<gpu>.json``, rewritten atomically after each problem."""
 
     def __init__(self, path: Path, gpu: Gpu) -> None:
         """Reads what an earlier run found.
 
         Raises:
-            UserError: the file is of another GPU or release of Triton, or none of tuning's.
+            UserError: the file is for another GPU or release of Triton, or was not written by tuning.
         """
         self.path = path
         self.content = {"gpu": gpu.name, "arch": gpu.arch, "triton": _tuned.release(), "problems": {}}
@@ -193,7 +193,7 @@ def tune(
     timer: Timer,
     advance: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Task, Found | Wrong]]:
-    """Measure the tasks that the file lacks, each written to it before the next one; yields what was found."""
+    """Measure the tasks missing in the file, saving after each; yields the results."""
     for task in tasks:
         if file.has(task):
             continue

@@ -1,4 +1,4 @@
-"""``awms`` as the branches that it merges: convolutions of 3x3, 5x5, ..., each with a PixelShuffle."""
+"""``awms`` as the separate branches that it merges: convolutions of 3x3, 5x5, ..., each with a PixelShuffle."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def in_branches(weight: Tensor) -> Callable[..., Tensor]:
-    """``awms``' reference with ``weight [O, C, K, K]`` in parts, which are made here, once: each branch has a ring of
+    """``awms``' reference with ``weight [O, C, K, K]`` split into branches once, at construction: each has a ring of
     the merged kernel, so that they add up to it without rounding. Takes the arguments of ``awms``."""
     kernel = weight.shape[-1]
     nhwc = weight.is_contiguous(memory_format=torch.channels_last)

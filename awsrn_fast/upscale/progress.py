@@ -1,4 +1,4 @@
-"""What the user sees: a bar on a terminal, a line per file and minute elsewhere, failures again at the end."""
+"""Progress output: a bar on a terminal, a line per file and minute elsewhere, failures repeated at the end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .pipes import plain
 from .plan import Job
 
 _SILENCE = 60.0
-"""Seconds after which a log gets a line about an image that is still at work."""
+"""Seconds after which an image still in progress is mentioned in a log."""
 
 
 class _Speed(ProgressColumn):
-    """Output pixels a second."""
+    """Column with the output pixels per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -29,13 +29,13 @@ class _Speed(ProgressColumn):
 
 
 class Report:
-    """Context around all jobs.
+    """Progress of all jobs, as a context around them.
 
     Args:
-        console: where to.
+        console: destination.
         sizes: input pixels of each job (0 where unknown), for the time left.
         scale: upscaling factor.
-        remark: what the summary says beside.
+        remark: appended to the summary.
     """
 
     def __init__(self, console: Console, sizes: list[int], scale: int, remark: str = ""):
@@ -49,7 +49,7 @@ class Report:
             _Speed(),
             TimeRemainingColumn(),
             console=console,
-            # Of torchrun's processes on one terminal only the first draws.
+            # Only the first of torchrun's processes draws on the shared terminal.
             disable=not console.is_terminal or not speaks(),
             transient=True,
         )
@@ -68,7 +68,7 @@ class Report:
         self._bar.update(self._task, description=printable(job.source.name))
 
     def advance(self, pixels: float) -> None:
-        """Input pixels that are done."""
+        """Count input pixels that are done."""
         self._bar.advance(self._task, pixels)
         self._done += pixels
         now = time.perf_counter()
@@ -79,7 +79,7 @@ class Report:
             self.console.print(f"{part:.0%} of all pixels, {speed:.2f} MP/s{self._left()}")
 
     def done(self, job: Job, before: tuple[int, int], after: tuple[int, int], notes: tuple[str, ...]) -> None:
-        """One image written; sizes are (height, width)."""
+        """Count one written image; sizes are (height, width)."""
         seconds = time.perf_counter() - self._began
         self._done = float(sum(self.sizes[: self._index + 1]))
         sizes = f"{before[1]}x{before[0]} to {after[1]}x{after[0]}"
@@ -93,7 +93,7 @@ class Report:
         self._line(f"failed: {message}", "red")
 
     def close(self) -> int:
-        """Print the summary; the exit status."""
+        """Print the summary; returns the exit status."""
         seconds = time.perf_counter() - self._start
         good = len(self.sizes) - len(self.failures)
         self.console.print(f"{good} of {len(self.sizes)} images upscaled x{self.scale} in {seconds:.1f} s{self.remark}")
@@ -102,7 +102,7 @@ class Report:
         return 1 if self.failures else 0
 
     def _left(self) -> str:
-        """Time that the other pixels take at the mean speed so far; nothing where none are left."""
+        """Remaining time at the mean speed so far; empty if nothing is left."""
         left = sum(self.sizes) - self._done
         if left < 1 or self._done <= 0:
             return ""
