@@ -103,4 +103,6 @@ def weight_norm(gain: Tensor, direction: Tensor) -> Tensor:
 
 
 def _norm(weight: Tensor) -> Tensor:
+    if weight.is_meta:  # torch computes this shape by its compiler's machinery, a second of imports
+        return weight.new_empty(len(weight), 1, 1, 1)
     return torch.linalg.vector_norm(weight, dim=(1, 2, 3), keepdim=True)  # [out_channels, 1, 1, 1]
