@@ -70,7 +70,7 @@ def test_the_table_of_compiled_kernels() -> None:
         launches = compiled.launches_of(row)
         assert bool(launches) == ("cuda" in backends.registered(row.op)), row.name
         for each in launches:
-            assert each.kernel.startswith((f"{row.op}_", "conv_kernel")) and each.blocks > 0
+            assert each.kernel.startswith((f"{row.op}_", "conv_", "awms_bwd_weight_")) and each.blocks > 0
             assert each.resident >= 1 and each.registers * each.threads * each.resident <= 65536
             assert each.threads * each.resident <= card_model.MOST_THREADS
             assert each.shared_bytes * each.resident <= 65536
