@@ -27,15 +27,9 @@ struct StridedMatrix {
 
 constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
 
-// (score - reference) / ln 2, the exponent of a power of two. Where a product is not rounded before it is added to,
-// only the reference's is, which all keys have in common: it cancels.
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
-inline Vec scaled_reference(Vec reference) { return reference * kLog2E; }
-inline Vec exponent(Vec score, Vec scaled) { return score * kLog2E - scaled; }
-#else
-inline Vec scaled_reference(Vec reference) { return reference; }
+// The exponent of a power of two. The difference comes first: it is exact for the largest scores, whose products with
+// 1 / ln 2 would be rounded at their own size, not at that of the difference.
 inline Vec exponent(Vec score, Vec reference) { return (score - reference) * kLog2E; }
-#endif
 
 constexpr int kRowsAtOnce = int(kNonLocalRowsAtOnce);
 
