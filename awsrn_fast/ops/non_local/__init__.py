@@ -58,9 +58,9 @@ def non_local(
     Returns:
         ``y [N, C, H, W]`` in x's memory format.
 
-    Kept for the backward pass beyond arguments and result: ``4*(N*C*H*W + 3*D*(C + 1)) + 4*N*H*W*(4*D + 2)`` bytes in fp32,
-    linear in the positions: x as tokens (not if it is in channels_last), projections, sums, and two numbers a position
-    in place of its scores.
+    Kept for the backward pass beyond arguments and result: ``4*(N*C*H*W + 3*D*(C + 1)) + 4*N*H*W*(4*D + 2)`` bytes in
+    fp32, linear in the positions: x as tokens (not if it is in channels_last), projections, sums, and two numbers a
+    position in place of its scores.
 
     Raises:
         TypeError, ValueError: a wrong dtype, device, shape, block or halo; names the argument.
