@@ -11,7 +11,7 @@ import pytest
 from awsrn_fast.heap import keep_freed_memory
 
 PROGRAM = """
-import resource, torch
+import resource, torch, awsrn_fast.ops
 from awsrn_fast.heap import give_back, keep_freed_memory
 print(keep_freed_memory())
 for turn in range(12):

@@ -27,6 +27,8 @@ from awsrn_fast.ops.dwpw_attention.cases import BENCHMARKS
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.bfloat16)
 ROOT = Path(__file__).resolve().parents[2]
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+"""Where these tests run in several processes, the runs that they start are none of them: those measure nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +36,7 @@ def run(tmp_path_factory) -> Path:
     """The JSON of a run of the quick rows on a few pixels."""
     path = tmp_path_factory.mktemp("run") / "results.json"
     command = [sys.executable, "-m", "pytest", "benchmarks", "--tiny", "-q", "--benchmark-json", str(path)]
-    done = subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([*command, "-p", "no:cacheprovider"], cwd=ROOT, env=ALONE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]
     return path
 
@@ -56,7 +58,9 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     ]
     said = []
     for _ in range(2):
-        done = subprocess.run([*command, "-p", "no:cacheprovider", "-rs"], cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(
+            [*command, "-p", "no:cacheprovider", "-rs"], cwd=ROOT, env=ALONE, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stdout[-3000:]
         said.append(done.stdout)
     rows, facts = report.read(tmp_path / "s")

@@ -10,12 +10,14 @@ import roofline
 import torch
 from rows import OpRow, op_rows
 
-from awsrn_fast import backends
+from awsrn_fast import backends, ops
 from awsrn_fast.errors import UserError
 from awsrn_fast.ops.dwpw_attention.cases import BENCHMARKS as GATES
 from awsrn_fast.ops.non_local.cases import BENCHMARKS as ATTENTIONS
 
 CARD = card_model.CARDS["RTX 2080 Ti"]
+OWN_KERNELS = ("conv_", *(f"{op}_" for op in ops.ROWS))
+"""What kernels are called: after their op, or, of those that convolve, after what they share."""
 
 
 def test_floor_of_the_gate_block_is_its_traffic() -> None:
@@ -70,7 +72,7 @@ def test_the_table_of_compiled_kernels() -> None:
         launches = compiled.launches_of(row)
         assert bool(launches) == ("cuda" in backends.registered(row.op)), row.name
         for each in launches:
-            assert each.kernel.startswith((f"{row.op}_", "conv_", "awms_bwd_weight_")) and each.blocks > 0
+            assert each.kernel.startswith(OWN_KERNELS) and each.blocks > 0
             assert each.resident >= 1 and each.registers * each.threads * each.resident <= 65536
             assert each.threads * each.resident <= card_model.MOST_THREADS
             assert each.shared_bytes * each.resident <= 65536
