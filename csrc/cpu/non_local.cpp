@@ -48,7 +48,7 @@ inline void powers_of_rows(const StridedMatrix& keys, Index rows, Index depth, c
   multiply<A, kRowsAtOnce, kGroup>(keys, depth, query, kTileLanes, scores);
 #pragma GCC unroll 4
   for (int v = 0; v < kGroup; ++v) {
-    const Vec base = load(reference + v * kLanes, AllLanes{});
+    const Vec base = scaled_reference(load(reference + v * kLanes, AllLanes{}));
 #pragma GCC unroll 4
     for (int m = 0; m < kRowsAtOnce; ++m) {
       const Vec above = exponent(scores[m][v], base);

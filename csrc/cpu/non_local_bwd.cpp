@@ -72,7 +72,7 @@ void make_tile(const NonLocalBwd& a, const Blocks& blocks, Index b, Index number
 
 template <class A>
 inline Vec probability(Vec score, const Statistics& of) {
-  const Vec power = exp2_below_128<typename A::Precision>(exponent(score, splat(of.reference)));
+  const Vec power = exp2_below_128<typename A::Precision>(exact_exponent(score, splat(of.reference)));
   return A::kDivisorInExponent ? power : power * of.share;
 }
 

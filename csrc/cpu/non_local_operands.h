@@ -27,9 +27,19 @@ struct StridedMatrix {
 
 constexpr float kLog2E = 0x1.715476p+0f, kLn2 = 0x1.62e430p-1f;
 
-// The exponent of a power of two. The difference comes first: it is exact for the largest scores, whose products with
-// 1 / ln 2 would be rounded at their own size, not at that of the difference.
+// (score - reference) / ln 2, the exponent of a power of two. In the forward pass, where a product is not rounded before it
+// is added to, only the reference's is, which all keys of a tile have in common: it cancels.
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline Vec scaled_reference(Vec reference) { return reference * kLog2E; }
+inline Vec exponent(Vec score, Vec scaled) { return score * kLog2E - scaled; }
+#else
+inline Vec scaled_reference(Vec reference) { return reference; }
 inline Vec exponent(Vec score, Vec reference) { return (score - reference) * kLog2E; }
+#endif
+
+// The same for the backward pass, whose references are of all tiles. The difference comes first: it is exact for the
+// largest scores, whose products with 1 / ln 2 would be rounded at their own size.
+inline Vec exact_exponent(Vec score, Vec reference) { return (score - reference) * kLog2E; }
 
 constexpr int kRowsAtOnce = int(kNonLocalRowsAtOnce);
 

@@ -54,7 +54,7 @@ def test_instruction_set_by_name(cpu) -> None:
 
 
 def test_unknown_instruction_set_is_an_error(cpu) -> None:
-    done = python("import awsrn_fast", AWSRN_FAST_ISA="avx3")
+    done = python("import awsrn_fast.ops", AWSRN_FAST_ISA="avx3")
     assert done.returncode != 0
     assert "AWSRN_FAST_ISA=avx3: instruction set 'avx3' is not available here; available: portable" in done.stderr
 
