@@ -155,14 +155,16 @@ class TestFaults:
 
 
 class Altered:
-    """The harness's module with one launcher called with other arguments."""
+    """The harness's module with one launcher called with other arguments: sizes first, then addresses."""
 
     def __init__(self, module: ModuleType, launcher: str, alter) -> None:
         self._module, self._launcher, self._alter = module, launcher, alter
 
     def __getattr__(self, name: str):
         function = getattr(self._module, name)
-        return (lambda *a: function(*self._alter(list(a)))) if name == self._launcher else function
+        if name != self._launcher:
+            return function
+        return lambda arguments, *rest: function(tuple(self._alter(list(arguments))), *rest)
 
 
 class TestFaultsInALauncher:
@@ -188,7 +190,7 @@ class TestFaultsInALauncher:
 
     def test_two_gradients_swapped(self) -> None:
         def swap(a: list) -> list:
-            a[7], a[8] = a[8], a[7]
+            a[8], a[9] = a[9], a[8]
             return a
 
         with pytest.raises(AssertionError, match="gradient of x: error"):
@@ -196,12 +198,12 @@ class TestFaultsInALauncher:
 
     def test_an_unwritten_gradient(self) -> None:
         with pytest.raises(AssertionError, match="gradient of gate: error nan"):
-            self.check("gated_residual_bwd", lambda a: [*a[:9], 0, *a[10:]])
+            self.check("gated_residual_bwd", lambda a: [*a[:10], 0, *a[11:]])
 
     def test_an_off_by_one_in_the_size(self) -> None:
         def smaller(a: list) -> list:
-            a[10] -= 1  # positions
-            return a
+            n, c, positions, channels_last = a[0]
+            return [(n, c, positions - 1, channels_last), *a[1:]]
 
         with pytest.raises(AssertionError, match="output 0: error"):
             self.check("gated_residual_fwd", smaller)
