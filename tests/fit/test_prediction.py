@@ -125,7 +125,7 @@ def test_adversarial_step(stage_g: Config, dtype: torch.dtype) -> None:
         step(lr_image, hr_image)
         return lambda: step(lr_image, hr_image)
 
-    # 3.3 % below in bf16 on a CPU without instructions for it (Zen 3), where PyTorch's convolutions take more.
+    # Measured 3.3 % too low in bf16 on a CPU without instructions for it (Zen 3); the cause is not known.
     assert predicted == pytest.approx(measured(prepare), rel=0.05)
 
 
