@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWMS, Gates, Part, Prepared, WNConv2d
+from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d
 
 from .protocols import Facts
 
@@ -105,19 +105,25 @@ def with_weights_in(
     """
     twin = sharing(network)
     lower = dtype != torch.float32
+    of_gates = {child for module in twin.modules() if isinstance(module, ChannelAttention) for child in module.children()}
     for module in twin.modules():
-        if not isinstance(module, kinds) or (lower and hasattr(module, "weight_g")):
+        if not isinstance(module, kinds) or (lower and (hasattr(module, "weight_g") or module in of_gates)):
             continue
         for name, weight in module._parameters.items():
-            if weight is not None and weight.is_floating_point():
+            if _is_cast(weight, lower):
                 module._parameters[name] = nn.Parameter(weight.detach().to(dtype), False)
         for name, weight in module._buffers.items():
-            module._buffers[name] = weight.to(dtype) if weight is not None and weight.is_floating_point() else weight
+            module._buffers[name] = weight.to(dtype) if _is_cast(weight, lower) else weight
     if lower:
         for module in twin.modules():
             if isinstance(module, Prepared) and module.prepared is not None:
                 module.mark_prepared()
     return twin
+
+
+def _is_cast(weight: Tensor | None, lower: bool) -> bool:
+    """Biases and scales stay in fp32 under autocast."""
+    return weight is not None and weight.is_floating_point() and not (lower and weight.dim() < 2)
 
 
 class SelfEnsemble(nn.Module):

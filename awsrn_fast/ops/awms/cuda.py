@@ -53,6 +53,8 @@ def bwd(
 ) -> list[Tensor | None]:
     inputs = (x, weight, bias, skip, out_shift)
     grads = [room_like(t, t is x) if want else None for t, want in zip(inputs, wanted, strict=True)]
+    for i in (2, 4):  # sums over the maps
+        grads[i] = None if grads[i] is None else grads[i].float()
     if not grad_y.numel():
         return [None if room is None else room.zero_() for room in grads]
     want_x, want_weight, want_bias, want_skip, want_shift = wanted
@@ -98,9 +100,9 @@ def _convolve(
     """Into ``y``, from x as :func:`_rows` gives it."""
     if prepared is None or not _fits(prepared, weight):
         prepared = prepare(weight)
-    tensors = (rows, prepared, bias, skip, out_shift, y)
+    tensors = (*map(address, (rows, prepared)), _cuda.values_of(bias), address(skip), _cuda.values_of(out_shift))
     options = (memory_format(y) == torch.channels_last, scale, out_scale, clamp, y.dtype == torch.uint8)
-    what = (_maps(rows, weight), rows.shape[1], *map(address, tensors), *options)
+    what = (_maps(rows, weight), rows.shape[1], *tensors, address(y), *options)
     native.cuda.awms_fwd(what, _cuda.dtype_code(rows.dtype), _cuda.target(rows))
 
 
