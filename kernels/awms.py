@@ -16,6 +16,7 @@ from ._maps import layout, strides
 from ._numbers import narrow, precision, product
 from ._tiles import Problem, Tiles, Tiling, padded
 
+
 @triton.jit
 def awms_fwd_kernel(
     x,  # [N, C, H, W]

@@ -105,7 +105,9 @@ def with_weights_in(
     """
     twin = sharing(network)
     lower = dtype != torch.float32
-    of_gates = {child for module in twin.modules() if isinstance(module, ChannelAttention) for child in module.children()}
+    of_gates = {
+        child for module in twin.modules() if isinstance(module, ChannelAttention) for child in module.children()
+    }
     for module in twin.modules():
         if not isinstance(module, kinds) or (lower and (hasattr(module, "weight_g") or module in of_gates)):
             continue

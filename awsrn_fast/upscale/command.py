@@ -10,98 +10,24 @@ import torch
 
 import awsrn_fast
 from awsrn_fast import backends, cli, images
-from awsrn_fast.arguments import Parser, real, whole, wrong_usage
+from awsrn_fast.arguments import wrong_usage
 from awsrn_fast.bundled import default_for, weights_table
 from awsrn_fast.commands import spelled
-from awsrn_fast.devices import DTYPES, dtype_name, pick_dtype
+from awsrn_fast.devices import pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.process_memory import ceiling, free, peak
-from awsrn_fast.memory import parse_size, show_size
+from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
 
 from .image import Settings, upscale_image
+from .options import DEFAULT_SCALE, parser
 from .pipes import piped
-from .plan import SUFFIXES, Job, plan
+from .plan import Job, plan
 from .progress import Report
 from .shard import Shard, pick_own_device, pick_shard, together
 from .size import Size
-
-DEFAULT_SCALE = 4
-
-EPILOG = """
-Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
-Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
-Formats: PNG, JPEG, WebP, TIFF, BMP, AVIF, and HEIC with the package pillow-heif. Resolution (pixels an inch) grows with
-the picture, XMP, IPTC and texts are kept where the format has a place for them; what is left out is said. Measurements
-(TIFF with one channel of 16 bits, signed or floating samples) keep their range of values. Exit status: 0 all done, 1
-some images failed (the others are done), 2 wrong usage (nothing done), 130 interrupted. No file is ever left
-half-written.
-"""
-
-
-def parser() -> Parser:
-    """The command's arguments."""
-    p = Parser("upscale", description="Upscale image files with a trained network.", epilog=EPILOG)
-    p.add_argument("inputs", nargs="*", metavar="IN",
-                   help="image files, or folders (with all that lies below, but not linked folders); - is standard "
-                        "input")  # fmt: skip
-    p.add_argument("-i", "--input", nargs="+", action="extend", default=[], dest="more", metavar="IN",
-                   help="the same, for who is used to it")  # fmt: skip
-    p.add_argument("-o", "--out", "--output", metavar="OUT",
-                   help="file for one image; folder for several images or a folder (made if missing); - is standard "
-                        "output (default: beside each input, photo.jpg to photo_x4.jpg)")  # fmt: skip
-    p.add_argument("-s", "--scale", type=int, choices=SCALES,
-                   help=f"upscaling factor of the network, which chooses its weights (default: {DEFAULT_SCALE}, or the "
-                        "smallest that --outscale fits in)")  # fmt: skip
-    p.add_argument("--weights", metavar="W",
-                   help="weights file (.safetensors, or .pth of the public code) or a bundled name (default: "
-                        "improved-s of the scale)")  # fmt: skip
-    p.add_argument("--list-weights", action="store_true",
-                   help="print the bundled weights with scale, PSNR and licence of their data, and end")  # fmt: skip
-    p.add_argument("--outscale", type=real(0.01), metavar="X",
-                   help="make results X times as large as the inputs, such as 3.5: by the network, and from there down "
-                        "by Lanczos resampling")  # fmt: skip
-    p.add_argument("--width", type=whole(1), metavar="N",
-                   help="make results N pixels wide in the same way, and the height in proportion")  # fmt: skip
-    p.add_argument("--height", type=whole(1), metavar="N", help="make results N pixels high")
-    p.add_argument("--memory-limit", type=parse_size, metavar="SIZE",
-                   help="what the process may hold, such as 2GB; images that take more go through in tiles (default: "
-                        "three quarters of what is free)")  # fmt: skip
-    p.add_argument("--tile", type=whole(0), metavar="N",
-                   help="side of a tile in input pixels, 0: never tile; images of up to NxN pixels go through whole "
-                        "(default: as large as the memory allows)")  # fmt: skip
-    p.add_argument("--stats", choices=("frozen", "exact", "local"), default="frozen",
-                   help="gates of a tiled image: frozen takes them from one run over regions spread over it, and says "
-                        "how much that changes; exact takes them from the whole image, layer by layer, with up to "
-                        "1 KB a pixel in temporary files (TMPDIR); local, tiled or not, takes them from 48x48 pixels "
-                        "around each: 2.4 times the work (default: %(default)s)")  # fmt: skip
-    p.add_argument(
-        "--device", default="auto", metavar="D", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)"
-    )
-    p.add_argument("--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32",
-                   help="arithmetic of the network; the 16-bit types are faster where the hardware has them, and "
-                        "less precise: differences of a gray level; fp32, bf16 and fp16 "
-                        "are the same (default: %(default)s)")  # fmt: skip
-    p.add_argument("--backend", type=backends.current_name, choices=("auto", *backends.NAMES), default="auto",
-                   help="kernels to run on (default: the best of each op; "
-                        f"see {spelled('info')})")  # fmt: skip
-    p.add_argument("--self-ensemble", action="store_true",
-                   help="average over 8 flips and quarter turns: a little better, 8 times the work")  # fmt: skip
-    exists = p.add_mutually_exclusive_group()
-    exists.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
-    exists.add_argument("--resume", action="store_true", help="leave out images whose outputs exist")
-    p.add_argument("--shard", metavar="I/N",
-                   help="do the I-th of N parts of the images, so that N processes or machines share the work; "
-                        "torchrun's processes do this by themselves")  # fmt: skip
-    p.add_argument("--format", choices=sorted(SUFFIXES), help="write this format (default: that of each input)")
-    p.add_argument("--quality", type=whole(1, 100), metavar="Q",
-                   help="of JPEG, WebP and AVIF, 1 to 100; WebP is lossless at 100 (default: 95, and lossless WebP "
-                        "stays lossless)")  # fmt: skip
-    p.add_argument("--max-pixels", type=whole(1), default=images.MAX_PIXELS, metavar="N",
-                   help="refuse inputs with more pixels than this (default: %(default)s)")  # fmt: skip
-    return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:

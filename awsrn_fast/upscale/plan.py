@@ -15,9 +15,16 @@ from awsrn_fast.images import FORMATS
 
 from .walk import LeftOut, images_below
 
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tif", "bmp": ".bmp", "avif": ".avif",
-            "heic": ".heic"}  # fmt: skip
-SUFFIXES = {name: suffix for name, suffix in SUFFIXES.items() if suffix in FORMATS}
+_NAMED = {
+    "png": ".png",
+    "jpeg": ".jpg",
+    "webp": ".webp",
+    "tiff": ".tif",
+    "bmp": ".bmp",
+    "avif": ".avif",
+    "heic": ".heic",
+}
+SUFFIXES = {name: suffix for name, suffix in _NAMED.items() if suffix in FORMATS}
 """File suffix of each value of --format."""
 
 

@@ -41,17 +41,17 @@ def bwd(
     # Both maps' in one layout, those of the values in fp32.
     grads = [torch.empty_like(x, memory_format=layout) if want else None for want in wanted[:2]]
     for value, want in zip((gate, x_scale, res_scale), wanted[2:], strict=True):
-        grads.append(x.new_empty(value.shape, dtype=torch.float32) if want else None)
+        grads.append(None if value is None or not want else x.new_empty(value.shape, dtype=torch.float32))
     _, _, want_gate, want_x_scale, want_res_scale = wanted
     maps, dtype, target = _maps(x, layout), _cuda.dtype_code(x.dtype), _cuda.target(x)
     workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
-    x = x.contiguous(memory_format=layout) if want_x_scale else None
-    f = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
+    x_read = x.contiguous(memory_format=layout) if want_x_scale else None
+    f_read = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
     grad_y = None if grad_y is None else grad_y.contiguous(memory_format=layout)
     grad_mean = None if grad_mean is None else grad_mean.contiguous()
     gate = None if gate is None else gate.contiguous()
     values = map(_cuda.values_of, (gate, x_scale, res_scale))
-    what = (maps, *map(address, (grad_y, grad_mean, x, f)), *values, *map(address, (*grads, workspace)))
+    what = (maps, *map(address, (grad_y, grad_mean, x_read, f_read)), *values, *map(address, (*grads, workspace)))
     native.cuda.gated_residual_bwd(what, dtype, target)
     return grads
 
