@@ -1,7 +1,7 @@
 """``wide_residual`` in Triton: two convolutions, the second with gate, scales, residual and mean behind it.
 
-The wide map goes through memory: a tile of it with its margin would have to be shared by the programs of the second
-convolution, and Triton has no shared memory that a program can index. It is kept for nothing: backward computes it again.
+The wide map goes through memory: a program would need a tile of it with its margin, and what a Triton program holds
+cannot be read at shifted positions. The map is not kept for backward, which computes it again.
 """
 
 from __future__ import annotations

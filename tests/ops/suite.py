@@ -147,10 +147,8 @@ class OpSuite:
         arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32, device)
         call, op = call_of(self.op, arguments), importlib.import_module(f"awsrn_fast.ops.{self.op}").OP
         maps = {a.name for a in op.tensors if len(a.dims) > 2}
-        half = next(
-            d for d in (torch.float16, torch.bfloat16)
-             if not backends.reasons_against(self.op, backend, call._replace(dtype=d))
-        )  # fmt: skip
+        halves = (torch.float16, torch.bfloat16)
+        half = next(d for d in halves if not backends.reasons_against(self.op, backend, call._replace(dtype=d)))
         seen: dict[str, torch.dtype] = {}
         chosen = backends.choose
 
