@@ -26,4 +26,5 @@ def read_kernel(text: str) -> str | np.ndarray:
             return np.load(path, allow_pickle=False).astype(np.float64)
         return np.loadtxt(path.read_text(encoding="utf-8").replace(",", " ").splitlines(), ndmin=2)
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"--kernel {text}: not a file of numbers, a row a line ({error})".replace("\n", " ")) from error
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--kernel {text}: not a file of numbers, a row a line ({reason})") from error
