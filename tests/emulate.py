@@ -99,6 +99,8 @@ class Emulated:
         return lambda *arguments: self._call(name, arguments)
 
     def _call(self, name: str, arguments: tuple) -> int:
+        if self._process.poll() is not None:
+            raise SystemExit(f"emulate: the program has ended with status {self._process.returncode}")
         self.calls += 1
         memory = _Memory()
         packed = b"".join(memory.packed(each) for each in arguments)

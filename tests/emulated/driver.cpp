@@ -3,7 +3,7 @@
 //
 // A call, little-endian: the function's name; the buffers, each as a size and its bytes; then the arguments in the
 // order of the struct's fields, each a letter and 8 bytes: n and a whole number, f and a double, p and a buffer (-1:
-// null), followed by the offset in it. A struct inside the struct is its fields. The answer: a byte, 1 if the function
+// null, as is the whole number 0), followed by the offset in it. A struct inside the struct is its fields. The answer: a byte, 1 if the function
 // threw; the message; the result; then the buffers.
 #include <cstdint>
 #include <cstdio>
@@ -94,6 +94,10 @@ T read_argument() {
   } else {
     const char kind = read_number<char>();
     if constexpr (std::is_pointer_v<T>) {
+      if (kind == 'n') {
+        check(read_number<std::int64_t>() == 0, "a pointer");
+        return nullptr;
+      }
       check(kind == 'p', "a pointer");
       const auto buffer = read_number<std::int64_t>(), offset = read_number<std::int64_t>();
       return buffer < 0 ? nullptr : reinterpret_cast<T>(static_cast<char*>(buffers.at(buffer).bytes) + offset);
