@@ -99,7 +99,8 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
-    with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
+    wanted = str(args.size or "")
+    with Report(cli.console, sizes, placed.facts.scale, wanted=wanted) as report, backends.use_backend(args.backend):
         for job in jobs:
             report.begin(job)
             try:
