@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the sizes that fit. Returns 0; raises UserError on wrong usage."""
     options = parser().parse_args(arguments)
     device, name, capability, memory = _device(options)
-    dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16" if capability >= (8, 0) else "float16")
+    dtype = options.dtype or ("float32" if capability is None else "bfloat16" if capability >= (8, 0) else "float16")
     if device == "cpu" and dtype == "float16":
         raise UserError("--dtype float16 is for GPUs; on the CPU use bfloat16 or float32")
     question = Question(
@@ -145,7 +145,7 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
     table.add_column("")
     for row in rows:
         table.add_column(Text(row.name.replace(", ", ",\n")), justify="right")
-    lines = {
+    lines: dict[str, Sequence[str | Text]] = {
         "at": sizes,
         "tensors at the peak": [show_size(row.need.allocated) for row in rows],
         "fragmentation": [show_size(row.need.margin) for row in rows],

@@ -55,16 +55,17 @@ def keeping_colors(strips: Callable[[Source], Iterator[Tensor]], scale: int) -> 
 
     def kept(source: Source) -> Iterator[Tensor]:
         seen = _Remembered(source)
-        x = y = None
+        x: Tensor | None = None
+        y: Tensor | None = None
         done = low = have = 0  # rows of the input: yielded, first one buffered, computed by the network
         for strip in chain(_cut(strips(seen), scale), (None,)):
             if strip is not None:
                 rows = strip.shape[2] // scale
                 more = seen.window(have, have + rows, 0, source.width)
-                x, y = (more, strip) if x is None else (torch.cat((x, more), 2), torch.cat((y, strip), 2))
+                x, y = (more, strip) if x is None or y is None else (torch.cat((x, more), 2), torch.cat((y, strip), 2))
                 have += rows
             ready = have if strip is None else have - REACH
-            if ready > done:
+            if ready > done and x is not None and y is not None:
                 yield _rows(x, y, scale, done - low, ready - low)
                 drop = max(ready - REACH, 0) - low
                 x, y = x[:, :, drop:], y[:, :, scale * drop :]
@@ -108,7 +109,8 @@ class _Remembered:
 
     def __init__(self, source: Source) -> None:
         self._source, self.height, self.width = source, source.height, source.width
-        self._top, self._rows = 0, None
+        self._top = 0
+        self._rows: Tensor | None = None
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
         if self._rows is not None and self._top <= top and bottom <= self._top + self._rows.shape[2]:

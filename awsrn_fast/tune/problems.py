@@ -58,16 +58,20 @@ def reasons_against(op: str, case: Case, dtype: torch.dtype, gpu: Gpu) -> list[s
     digits = gpu.arch.removeprefix("sm_")
     capability = (int(digits[:-1]), int(digits[-1])) if gpu.arch.startswith("sm_") else None
     device = "cuda" if gpu.arch else "cpu"
-    return backends.reasons_against(op, "triton", Call(device, capability, dtype, next(iter(case.shapes.values()))))
+    return backends.reasons_against(op, "triton", Call(device, capability, dtype, next(iter(_shapes(case).values()))))
+
+
+def _shapes(case: Case) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in case.shapes.items() if shape is not None}
 
 
 def _positions(case: Case) -> int:
-    return prod(next(iter(case.shapes.values())))
+    return prod(next(iter(_shapes(case).values())))
 
 
 def _launches(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bool, bool]]:
     """Tiling, channels, whether the layout of maps matters, and whether only the backward pass launches it."""
-    shapes = case.shapes
+    shapes = _shapes(case)
     if op == "awms":
         outputs, channels = shapes["weight"][:2]
         yield awms.FWD, (channels, outputs), True, False

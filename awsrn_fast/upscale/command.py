@@ -17,6 +17,7 @@ from awsrn_fast.devices import pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.process_memory import ceiling, free, peak
+from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
@@ -95,7 +96,7 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     model = _model(args)
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
-    stats = "exact" if args.stats == "exact" else "frozen"
+    stats: Stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
