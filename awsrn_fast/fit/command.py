@@ -73,15 +73,29 @@ def parser() -> Parser:
         "--device", choices=("cuda", "cpu"), default="cuda", help="kind of the --memory device (default: %(default)s)"
     )
     p.add_argument("--scale", type=int, choices=SCALES, default=4, help="upscaling factor (default: %(default)s)")
-    p.add_argument("--variant", choices=tuple(VARIANTS), default="improved-s", metavar="V",
-                   help=f"{', '.join(VARIANTS)} (default: %(default)s)")  # fmt: skip
-    p.add_argument("--dtype", type=dtype_name, choices=tuple(DTYPES),
-                   help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
-                        "with --memory, float32 on a CPU)")  # fmt: skip
+    p.add_argument(
+        "--variant",
+        choices=tuple(VARIANTS),
+        default="improved-s",
+        metavar="V",
+        help=f"{', '.join(VARIANTS)} (default: %(default)s)",
+    )
+    p.add_argument(
+        "--dtype",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
+        "with --memory, float32 on a CPU)",
+    )
     p.add_argument("--batch", type=whole(1), default=16, metavar="B", help="samples of a step (default: %(default)s)")
     p.add_argument("--patch", type=whole(1), default=48, metavar="P", help="LR patch side (default: %(default)s)")
-    p.add_argument("--tile", type=whole(1), default=512, metavar="T",
-                   help="side of the tiles of large images, LR pixels (default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--tile",
+        type=whole(1),
+        default=512,
+        metavar="T",
+        help="side of the tiles of large images, LR pixels (default: %(default)s)",
+    )
     p.add_argument("--context", metavar="SIZE", help=_assumption_help("context"))
     p.add_argument("--workspace", metavar="SIZE", help=_assumption_help("workspace"))
     p.add_argument("--scratch", type=real(0), metavar="X", help=_assumption_help("scratch") + ", in largest tensors")
