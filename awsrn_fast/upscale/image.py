@@ -12,7 +12,10 @@ from awsrn_fast import images
 from awsrn_fast.errors import RunError
 from awsrn_fast.inference import Placed, SelfEnsemble, Source, Tiler
 from awsrn_fast.inference.colors import keeping_colors
+from awsrn_fast.inference.consistency import Consistency
+from awsrn_fast.inference.corrections import corrected, held
 from awsrn_fast.inference.enhance import enlarged, passes
+from awsrn_fast.inference.forward_model import ForwardModel
 from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
@@ -40,6 +43,7 @@ class Settings:
         self_ensemble: average over flips and rotations.
         quality: encoder quality for JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
         size: output size; None: the network's factor times the input's.
+        forward: how inputs were measured, for results that are consistent with them; None: they need not be.
     """
 
     tile: int | None = None
@@ -50,6 +54,7 @@ class Settings:
     self_ensemble: bool = False
     quality: int | None = None
     size: Size | None = None
+    forward: ForwardModel | None = None
 
 
 class _Pixels:
@@ -87,6 +92,9 @@ def upscale_image(
         if settings.size is not None:
             larger = header.sized(*_size(job, header, settings.size, scale))
         images.check_writable(job.target, larger)
+        consistency = _consistency(settings.forward, header)
+        if room is not None and consistency is not None:
+            room -= held(scale, consistency.reach, header.width)
         if room is not None:
             room -= reader.resident + images.held(job.target, larger)
         pixels = _Pixels(reader)
@@ -97,12 +105,24 @@ def upscale_image(
             tiler.on_tile = lambda done: advance(done / runs)
             remarks: dict[str, None] = {}
             with images.writer(job.target, larger, settings.quality) as out:
-                rows = enlarged(pixels, keeping_colors(_strips(tiler, settings, remarks), scale))
+                strips = keeping_colors(_strips(tiler, settings, remarks), scale)
+                if consistency is not None:
+                    strips = corrected(strips, scale, consistency.reach, consistency)
+                rows = enlarged(pixels, strips)
                 for part in shrunk(rows, header.scaled(scale).size, larger.size):
                     out.write(part)
         except RunError as error:
             raise RunError(str(error) if str(job.target) in str(error) else f"{job.source}: {error}") from error
+    if consistency is not None:
+        remarks[str(consistency)] = None
     return header, larger, _remarks(job, header) + tuple(remarks)
+
+
+def _consistency(forward: ForwardModel | None, header: images.Header) -> Consistency | None:
+    if forward is None:
+        return None
+    top = int(header.samples.high) if header.samples.natural else None
+    return Consistency(forward, top)
 
 
 def _size(job: Job, header: images.Header, size: Size, scale: int) -> tuple[int, int]:
