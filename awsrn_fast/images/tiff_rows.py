@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, BinaryIO
@@ -12,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from . import geo
+from .deflate import compressed
 from .extras import xmp_of
 from .picture import Header
 
@@ -71,7 +71,7 @@ class TiffWriter:
         if rows.dtype.kind != "f":
             # Differences to the pixel on the left, modulo the type's range, compress better.
             rows = np.concatenate((rows[:, :1], np.diff(rows, axis=1)), axis=1)
-        data = zlib.compress(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).data, 6)
+        data = compressed(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).data)
         self._strips.append((self._place(), len(data)))
         self._file.write(data)
 
