@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from fractions import Fraction
 from typing import BinaryIO
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
 from . import geo
+from .deflate import compressed
 from .extras import xmp_of
 from .picture import Header
 
@@ -68,7 +68,7 @@ class TiffWriter:
         if rows.dtype.kind != "f":
             # Differences to the pixel on the left, modulo the type's range, compress better.
             rows = np.concatenate((rows[:, :1], np.diff(rows, axis=1)), axis=1)
-        data = zlib.compress(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")), 6)
+        data = compressed(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")))
         self._strips.append((self._place(), len(data)))
         self._file.write(data)
 

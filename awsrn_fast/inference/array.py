@@ -99,7 +99,13 @@ class Upscaling:
                 room = free(memory_limit)
                 result = 4 * unit.planes * self.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
                 room = None if room is None else room - result
-                side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
+                side = fitting_tile(
+                    placed.facts,
+                    (unit.height, unit.width),
+                    unit.planes,
+                    room,
+                    free_on(placed),
+                )
             tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
             tiler.ceiling = ceiling(memory_limit)
             strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, self.scale)

@@ -7,7 +7,7 @@ forward takes as ``gates``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from awsrn_fast.nn import ChannelAttention, Gates, Stage, pooled_means
 
+from .cuda_graph import Graphs
 from .protocols import Facts
 from .spans import Span
 
@@ -96,6 +97,22 @@ class Census:
             own = [maps[i][:, :, rows, columns].sum((0, 2, 3), dtype=torch.float64) for i in stage.pools]
             self._tile[stage.name] = torch.cat(own)
         return self._gates(stage, maps, means)
+
+    def run(self, network: Callable[..., Tensor], x: Tensor, graphs: Graphs | None) -> Tensor:
+        """``network(x, gates=self)`` as a graph, whose inputs are the constants, too, and whose results the sums."""
+        if graphs is None:
+            return network(x, gates=self)
+        names, own = list(self.constants), self._own
+
+        def function(x: Tensor, *constants: Tensor) -> tuple[Tensor, ...]:
+            census = Census(dict(zip(names, constants, strict=True)))
+            census._own = own
+            return network(x, gates=census), *(census._tile[name] for name in names if own is not None)
+
+        place = None if own is None else tuple((part.start, part.stop) for part in own)
+        y, *sums = graphs((tuple(names), place), function, (x, *self.constants.values()))
+        self._tile = dict(zip(names if own is not None else (), sums, strict=True))
+        return y
 
     @contextmanager
     def counting(self, rows: Span, columns: Span) -> Iterator[None]:

@@ -9,9 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWMS, Gates, Part, Prepared, WNConv2d
+from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d
 
+from .cuda_graph import Graphs
+from .gates import Census
 from .protocols import Facts
+from .transfers import Result, Transfers
 
 
 def exact_context(facts: Facts) -> int:
@@ -36,6 +39,8 @@ class Placed(nn.Module):
         dtype: torch.float32, or bfloat16 or float16 through autocast: sums stay fp32. Weights are rounded here, once:
             make another after they change. Those that are not in fp32 are cast to it.
         as_it_is: use the model unmodified; it is on the device and may be in use elsewhere.
+        graphs: replay CUDA graphs, one a shape (:class:`~awsrn_fast.inference.cuda_graph.Graphs`); without an effect
+            elsewhere. On CUDA the weights are brought into the kernels' layouts here, once, too.
     """
 
     def __init__(
@@ -44,6 +49,7 @@ class Placed(nn.Module):
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         as_it_is: bool = False,
+        graphs: bool = True,
     ):
         super().__init__()
         if getattr(model, "out_dtype", None) is not None:
@@ -61,13 +67,38 @@ class Placed(nn.Module):
                     self.model(torch.zeros(1, 3, 1, 1, dtype=torch.float32, device="cpu"))
             self.model = with_weights_in(self.model, dtype)
         self.facts = model.facts
+        self.graphs: Graphs | None = None
+        """None: kernels are launched one by one."""
+        if self.device.type == "cuda":
+            self.model = with_prepared_weights(self.model)
+            self.graphs = Graphs() if graphs else None
+            self._transfers = Transfers(self.device)
 
         if hasattr(self.model, "parts"):
             self.parts: Callable[[], list[Part]] = self.model.parts
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """``x`` fp32 on the CPU; so is the result. ``gates``: as the network takes them."""
+        if self.overlaps:
+            return self.begin(x, gates)().clone(memory_format=torch.contiguous_format)
         return self.run(self.model if gates is None else partial(self.model, gates=gates), x)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether :meth:`begin` returns before the result is there."""
+        return self.device.type == "cuda"
+
+    def begin(self, x: Tensor, gates: Gates | None = None) -> Result:
+        """As :meth:`forward`, on CUDA: the result is valid until the second call after this one."""
+        on_device = self._transfers.up(x)
+        with self.precision():
+            if isinstance(gates, Census):
+                y = gates.run(self.model, on_device, self.graphs)
+            elif gates is not None or self.graphs is None:
+                y = self.model(on_device) if gates is None else self.model(on_device, gates=gates)
+            else:
+                (y,) = self.graphs(None, lambda seen: (self.model(seen),), (on_device,))
+        return self._transfers.down(y)
 
     def run(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
         """Run ``function`` on maps ``[N, C, H, W]``, fp32 on the CPU, with the network's device and dtype."""
@@ -78,7 +109,9 @@ class Placed(nn.Module):
     @contextmanager
     def precision(self) -> Iterator[None]:
         """Context without gradients, with autocast to :attr:`dtype`."""
-        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        lower = self.dtype != torch.float32
+        # No cache: it would hold casts from a graph's memory.
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=lower, cache_enabled=False):
             yield
 
 
@@ -105,19 +138,37 @@ def with_weights_in(
     """
     twin = sharing(network)
     lower = dtype != torch.float32
+    of_gates = {
+        child for module in twin.modules() if isinstance(module, ChannelAttention) for child in module.children()
+    }
     for module in twin.modules():
-        if not isinstance(module, kinds) or (lower and hasattr(module, "weight_g")):
+        if not isinstance(module, kinds) or (lower and (hasattr(module, "weight_g") or module in of_gates)):
             continue
         for name, weight in module._parameters.items():
-            if weight is not None and weight.is_floating_point():
+            if _is_cast(weight, lower):
                 module._parameters[name] = nn.Parameter(weight.detach().to(dtype), False)
         for name, weight in module._buffers.items():
-            module._buffers[name] = weight.to(dtype) if weight is not None and weight.is_floating_point() else weight
+            module._buffers[name] = weight.to(dtype) if _is_cast(weight, lower) else weight
     if lower:
         for module in twin.modules():
             if isinstance(module, Prepared) and module.prepared is not None:
                 module.mark_prepared()
     return twin
+
+
+def with_prepared_weights(network: nn.Module) -> nn.Module:
+    """A copy of the network, which shares its tensors and keeps its weights in the layouts of the kernels of the device
+    they are on, as they are now."""
+    twin = sharing(network)
+    for module in twin.modules():
+        if isinstance(module, Prepared):
+            module.keep_prepared()
+    return twin
+
+
+def _is_cast(weight: Tensor | None, lower: bool) -> bool:
+    """Biases and scales stay in fp32 under autocast."""
+    return weight is not None and weight.is_floating_point() and not (lower and weight.dim() < 2)
 
 
 class SelfEnsemble(nn.Module):

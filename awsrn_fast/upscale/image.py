@@ -159,7 +159,7 @@ def _tile(header: images.Header, placed: Placed, settings: Settings, room: int |
             )
     if settings.tile is not None:
         return settings.tile or None
-    return fitting_tile(placed.facts, header.size, header.planes, room, free_on(placed.device))
+    return fitting_tile(placed.facts, header.size, header.planes, room, free_on(placed))
 
 
 def _remarks(job: Job, header: images.Header) -> tuple[str, ...]:
