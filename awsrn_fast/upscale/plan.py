@@ -57,9 +57,9 @@ def plan(
     one file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
     there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
     Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; an image without one of
-    the known suffixes becomes PNG. Within a folder only known suffixes count, and files of the other fields (see
-    :mod:`.fields`) by their contents; other files and linked folders are left out, which ``say`` reports in one line, and so are hidden files and ``out`` itself where it lies within. A folder
-    that cannot be listed is a job with a problem.
+    the known suffixes becomes PNG. Within a folder only known suffixes count, and files of the other fields by their
+    contents (see :mod:`.fields`); other files and linked folders are left out, which ``say`` reports in one line, and
+    so are hidden files and ``out`` itself where it lies within. A folder that cannot be listed is a job with a problem.
 
     Raises:
         UserError: a missing input, no image at all, ``out`` unfit, two inputs with the same target, a target that is
