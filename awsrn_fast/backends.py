@@ -221,7 +221,8 @@ def explain(op: str, call: Call | torch.Tensor | None = None, **sizes: int) -> E
     for name in candidates:
         if chosen is not None and name != chosen and not against[name]:
             against[name] = [f"{chosen} comes first"]
-    against.pop(chosen, None)
+    if chosen is not None:
+        against.pop(chosen, None)
     return Explanation(op, chosen, against)
 
 

@@ -13,6 +13,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch  # noqa: F401  first: its OpenMP library, already loaded, is then the one that ours uses, with one pool
 
@@ -78,6 +79,9 @@ def _choose_isa(module: ModuleType) -> str:
     return module.isa()
 
 
+# Any: compiled modules have no types; that a library is there is asked before an op is given a kernel of it.
+cpu: Any
+cuda: Any
 cpu, cpu_reason = _load("cpu")
 cuda, cuda_reason = _load_cuda()
 isa: str | None = _choose_isa(cpu) if cpu else None

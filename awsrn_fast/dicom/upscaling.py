@@ -78,10 +78,11 @@ class _Large:
     def blocks(self) -> Iterator[np.ndarray]:
         """Rows of stored values, of one frame after the other."""
         stored = self.scan.stored
+        steps = max(stored.high - stored.low, 1)
         for numbers in self.scan.numbers():
             missing = stored.is_padding(numbers) if stored.padding is not None else None
             padded = missing is not None and bool(missing.any())
             fill = int(numbers[missing][0]) if padded else 0
             unit = Array(stored.to_unit(numbers, padded))
-            for rows in self.enlarger.rows(unit, self.scan.resident + unit.values.nbytes):
+            for rows in self.enlarger.rows(unit, self.scan.resident + unit.values.nbytes, steps):
                 yield stored.from_unit(rows, padded, fill)

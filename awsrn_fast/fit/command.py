@@ -47,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         patch=options.patch,
         tile=options.tile,
     )
-    with cli.console.status("predicting"):
-        rows = solve(question)
+    with cli.console.status("predicting") as status:
+        rows, remarks = solve(question, lambda line: status.update(f"predicting {line}"))
+    for remark in remarks:
+        cli.console.print(remark, style="yellow")
     command = _command(question, rows, dtype)
     if options.json:
         print(json.dumps(_as_dict(question, rows, name, dtype, command), indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from math import ceil
 from typing import Any
@@ -15,9 +16,9 @@ from awsrn_fast.memory import (
     Target,
     largest,
     need,
-    predict_inference,
-    predict_training,
 )
+
+from .predictions import Predictions
 
 PATCH_STEP, TILE_STEP = 8, 32
 """Grids of the sizes: patches by the body's alignment, tiles by the default block of the non-local fusion."""
@@ -42,13 +43,6 @@ class Question:
     batch: int
     patch: int
     tile: int
-
-    def training(self, batch: int, patch: int) -> Prediction:
-        return predict_training(self.network, self.target, batch, patch)
-
-    def inference(self, tile: int) -> Prediction:
-        side = seen_side(self.network, tile)
-        return predict_inference(self.network, self.target, side, side)
 
     def total(self, prediction: Prediction) -> int:
         return need(prediction, self.assumed).total
@@ -79,10 +73,25 @@ class Row:
         }
 
 
-def solve(question: Question) -> list[Row]:
-    """Rows for training, training with activation checkpointing, and upscaling."""
-    again = replace(question, network=replace(question.network, checkpoint_activations=True))
-    return [_training("training", question), _training("training, checkpointed", again), _upscaling(question)]
+Progress = Callable[[str], None]
+"""Takes a line on what is being computed."""
+
+
+def solve(question: Question, progress: Progress = lambda line: None) -> tuple[list[Row], list[str]]:
+    """Rows for training, training with activation checkpointing, and upscaling; and remarks for the user."""
+    rows: list[Row] = []
+    remarks: list[str] = []
+    for name, checkpointed in (("training", False), ("training, checkpointed", True), ("upscaling", False)):
+        network = replace(question.network, checkpoint_activations=checkpointed)
+
+        def tell(kind: str, sizes: tuple[int, ...], name: str = name) -> None:
+            what = "{} patches of {}" if kind == "training" else "a map of {}x{}"
+            progress(f"{name}: {what.format(*sizes)} ({len(rows) + 1} of 3)")
+
+        predictions = Predictions(network, question.target, tell)
+        rows.append((_upscaling if name == "upscaling" else _training)(name, question, predictions))
+        remarks.append(predictions.save())
+    return rows, [*dict.fromkeys(filter(None, remarks))]
 
 
 def seen_side(network: Network, tile: int) -> int:
@@ -92,20 +101,37 @@ def seen_side(network: Network, tile: int) -> int:
     return ceil(tile / align) * align + context + ceil(context / align) * align
 
 
-def _training(name: str, question: Question) -> Row:
+def _training(name: str, question: Question, predictions: Predictions) -> Row:
     batch, patch = question.batch, question.patch
+
+    def total(batch: int, patch: int) -> int:
+        return question.total(predictions.training(batch, patch))
+
+    wanted = predictions.training(batch, patch)
     sizes = {
-        "batch": largest(lambda n: question.total(question.training(n, patch)), question.memory),
+        "batch": largest(lambda n: total(n, patch), question.memory, start=batch, by_curve=True),
         "patch": largest(
-            lambda n: question.total(question.training(batch, n)), question.memory, PATCH_STEP, power=2, most=2048
+            lambda n: total(batch, n), question.memory, PATCH_STEP, power=2, most=2048, start=patch, by_curve=True
         ),
     }
-    return _row(name, question, question.training(batch, patch), sizes)
+    return _row(name, question, wanted, sizes)
 
 
-def _upscaling(question: Question) -> Row:
-    tile = largest(lambda n: question.total(question.inference(n)), question.memory, TILE_STEP, power=2, most=16384)
-    return _row("upscaling", question, question.inference(question.tile), {"tile": tile})
+def _upscaling(name: str, question: Question, predictions: Predictions) -> Row:
+    def prediction(tile: int) -> Prediction:
+        side = seen_side(question.network, tile)
+        return predictions.inference(side, side)
+
+    tile = largest(
+        lambda n: question.total(prediction(n)),
+        question.memory,
+        TILE_STEP,
+        power=2,
+        most=16384,
+        start=question.tile,
+        by_curve=True,
+    )
+    return _row(name, question, prediction(question.tile), {"tile": tile})
 
 
 def _row(name: str, question: Question, prediction: Prediction, sizes: dict[str, int]) -> Row:

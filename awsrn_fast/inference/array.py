@@ -14,7 +14,10 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.images import scaled_info
 
 from .colors import keeping_colors
+from .consistency import Consistency
+from .corrections import corrected
 from .enhance import Array, Strips, enlarged
+from .forward_model import forward_model
 from .local import with_local_means
 from .process_memory import ceiling, fitting_tile, free, free_on
 from .protocols import Network, Source
@@ -38,6 +41,7 @@ class Upscaling:
         memory_limit: int | None = None,
         self_ensemble: bool = False,
         dtype: torch.dtype = torch.float32,
+        consistent: str | np.ndarray | None = None,
     ) -> Picture:
         """Upscale an image of any size; the result is of the same kind, ``scale`` times as large.
 
@@ -62,9 +66,13 @@ class Upscaling:
             memory_limit: bytes that the process may hold; None: three quarters of what is free.
             self_ensemble: average over eight flips and rotations: slightly better, eight times the computation.
             dtype: compute dtype; bfloat16 or float16 through autocast.
+            consistent: how the image was measured, "bicubic", "area" or a kernel ``[k, k]``: the result is changed as
+                little as needed so that, measured so again, it is the image, and clipped to [0, 1]; see
+                :func:`awsrn_fast.inference.consistency.consistent`. None: it is as the network makes it.
 
         Raises:
             TypeError, ValueError: an unsupported image; says which.
+            UserError: an unknown kernel.
             RunError: too little memory, or the network's output is not finite.
         """
         if isinstance(image, Tensor):
@@ -80,6 +88,7 @@ class Upscaling:
             planes, top = [_of_array(values)], _top(values.dtype)
         network = with_local_means(self) if stats == "local" else self
         placed = Placed(network, self.mean.device, dtype, as_it_is=True)
+        forward = None if consistent is None else forward_model(consistent, self.scale)
         large = []
         for each in planes:
             if top == 1 and not np.isfinite(each).all():
@@ -94,6 +103,9 @@ class Upscaling:
             tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
             tiler.ceiling = ceiling(memory_limit)
             strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, self.scale)
+            if forward is not None:
+                correction = Consistency(forward, None if top == 1 else top)
+                strips = corrected(strips, self.scale, correction.reach, correction)
             large.append(np.concatenate(list(enlarged(unit, strips))))
         if isinstance(image, Tensor):
             return _to_tensor(large, image, top)

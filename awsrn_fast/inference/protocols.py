@@ -66,10 +66,10 @@ class Enlarger(Protocol):
     settings: Any
     scale: int
     identity: str
-    remarks: dict[str, None]
+    remarks: tuple[str, ...]
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result. Raises RunError where the network makes no such size."""
 
-    def rows(self, pixels: Pixels, held: int = 0) -> Iterator[np.ndarray]:
+    def rows(self, pixels: Pixels, held: int = 0, steps: int | None = None) -> Iterator[np.ndarray]:
         """The enlarged picture from top to bottom, float32 ``[rows, W, planes]``, neither clipped nor rounded."""

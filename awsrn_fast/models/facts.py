@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
-from awsrn_fast.nn import ChannelAttention, DWPWAttention, NonLocal, WNConv2d
+from awsrn_fast.nn import AWMS, ChannelAttention, DWPWAttention, NonLocal, Part, WNConv2d
 
 from .sizes import variant_of
 
@@ -50,7 +50,24 @@ class Facts:
     training: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
-def describe(model: nn.Module) -> Facts:
+class Described(Protocol):
+    """What the facts of a :class:`~awsrn_fast.models.SuperResolution` are made of."""
+
+    network: str
+    hyper: dict[str, Any]
+    scale: int
+    channels: int
+    tail: AWMS
+    training_facts: dict[str, Any]
+
+    def modules(self) -> Iterator[nn.Module]: ...
+
+    def state_dict(self) -> Mapping[str, Tensor]: ...
+
+    def parts(self) -> list[Part]: ...
+
+
+def describe(model: Described) -> Facts:
     """The facts of a :class:`~awsrn_fast.models.SuperResolution`, from its modules."""
     hyper = model.hyper
     positions = HD_PIXELS / model.scale**2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class SuperResolution(Upscaling, nn.Module):
 
         Whole images, tiles, sweeps and exported programs all run these stages; see :class:`~awsrn_fast.nn.Stage`.
         """
-        body = [block.stages(f"body.{i}.") for i, block in enumerate(self.body)]
+        body = [block.stages(f"body.{i}.") for i, block in enumerate(cast("Sequence[LFB]", self.body))]
         tail = Stage(self._tail, reach=self.tail.kernels[-1] // 2, reads_image=True)
         return [[self._head_stage()], *body, *self._fusion(), [tail]]
 
@@ -212,6 +212,8 @@ class ImprovedAWSRN(SuperResolution):
     """
 
     network = "improved"
+    zero: Tensor
+    one: Tensor
 
     def __init__(
         self,

@@ -54,6 +54,7 @@ class DWPWAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` -> the same shape; the input is added to the result."""
         depthwise, pointwise, attention = self.depthwise, self.pointwise, self.attention
+        assert depthwise.bias is not None
         return ops.dwpw_attention(
             x,
             depthwise.weight,
@@ -88,8 +89,10 @@ class NonLocal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[N, C, H, W]`` -> the same shape."""
-        projections = [p for layer in (self.theta, self.phi, self.g, self.z) for p in (layer.weight, layer.bias)]
-        return ops.non_local(x, *projections, block=self.block, halo=self.halo)
+        theta, phi, g, z = self.theta, self.phi, self.g, self.z
+        queries_and_keys = (theta.weight, theta.bias, phi.weight, phi.bias)
+        values_and_output = (g.weight, g.bias, z.weight, z.bias)
+        return ops.non_local(x, *queries_and_keys, *values_and_output, self.block, self.halo)
 
     def keys_and_values(self, x: Tensor) -> Tensor:
         """``[1, C, h, w]`` -> keys and values of its positions, ``[2, 1, 1, h * w, D]``."""
@@ -99,6 +102,6 @@ class NonLocal(nn.Module):
     def attend(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The layer on a part of a map ``[1, C, h, w]``, from keys and values ``[1, 1, K, D]`` of all positions."""
         query = self.theta(x.flatten(2).transpose(1, 2))[:, None]
-        kept = (t.to(query.dtype) for t in (keys, values))
-        attended = F.scaled_dot_product_attention(query, *kept, scale=1.0)[:, 0]
+        keys, values = keys.to(query.dtype), values.to(query.dtype)
+        attended = F.scaled_dot_product_attention(query, keys, values, scale=1.0)[:, 0]
         return x + self.z(attended).transpose(1, 2).reshape(x.shape)

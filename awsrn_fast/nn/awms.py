@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -26,6 +27,9 @@ class AWMS(Prepared):
         scale: upscaling factor.
         kernels: odd kernel sizes of the branches; each starts with the weight 1/len(kernels).
     """
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, channels: int, scale: int, kernels: tuple[int, ...] = (3, 5, 7, 9)) -> None:
         super().__init__()
@@ -56,8 +60,8 @@ class AWMS(Prepared):
     def sources(self) -> tuple[Tensor, ...]:
         return self.merged()[:1]
 
-    def prepare(self, weight: Tensor) -> Tensor | None:
-        return ops.awms.prepare(weight)
+    def prepare(self, *weights: Tensor) -> Tensor | None:
+        return ops.awms.prepare(*weights)
 
     def forward(
         self,
@@ -91,9 +95,6 @@ class AWMS(Prepared):
 def merge(branches: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Weight and bias of the one convolution ``sum_k alpha_k pad(W_k)``, from (W_k, bias, alpha_k) by growing k."""
     largest = branches[-1][0].shape[-1]
-    weight = bias = 0
-    for own, own_bias, alpha in branches:
-        margin = (largest - own.shape[-1]) // 2
-        weight = weight + F.pad(alpha * own, (margin,) * 4)
-        bias = bias + alpha * own_bias
-    return weight, bias
+    weights = [F.pad(alpha * own, ((largest - own.shape[-1]) // 2,) * 4) for own, _, alpha in branches]
+    biases = [alpha * bias for _, bias, alpha in branches]
+    return reduce(torch.add, weights), reduce(torch.add, biases)

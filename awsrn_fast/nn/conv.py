@@ -28,9 +28,12 @@ class WNConv2d(Prepared):
         in_channels, out_channels, kernel_size: as in :class:`torch.nn.Conv2d`; the kernel size is odd.
     """
 
+    folded: Tensor
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
         plain = nn.Conv2d(in_channels, out_channels, kernel_size)
+        assert plain.bias is not None
         self.weight_g = nn.Parameter(_norm(plain.weight.detach()))
         self.weight_v = nn.Parameter(plain.weight.detach())
         self.bias = nn.Parameter(plain.bias.detach())
@@ -54,8 +57,8 @@ class WNConv2d(Prepared):
     def sources(self) -> tuple[Tensor, ...]:
         return (self.weight(),)
 
-    def prepare(self, weight: Tensor) -> Tensor | None:
-        return ops.conv3x3.prepare(weight) if weight.shape[-1] == 3 else None
+    def prepare(self, *weights: Tensor) -> Tensor | None:
+        return ops.conv3x3.prepare(*weights) if weights[0].shape[-1] == 3 else None
 
     def forward(self, x: Tensor, *others: Tensor) -> Tensor:
         """``x [N, C, H, W]``; to a 3x3 convolution up to three ``others`` that follow it, as if concatenated."""
@@ -90,6 +93,7 @@ def _without_parametrizations(module: nn.Module) -> None:
     """
     if not parametrize.is_parametrized(module):
         return
+    assert isinstance(module.parametrizations, nn.ModuleDict)
     values = {name: getattr(module, name).detach() for name in module.parametrizations}
     module.__class__ = module.__class__.__bases__[0]
     del module.parametrizations

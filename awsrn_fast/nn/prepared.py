@@ -24,6 +24,8 @@ class Prepared(nn.Module):
     A subclass sets :attr:`is_folded` and gives :meth:`sources` and :meth:`prepare`.
     """
 
+    prepared: Tensor | None
+
     def __init__(self) -> None:
         super().__init__()
         self.is_folded = False

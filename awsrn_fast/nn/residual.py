@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ class AWRU(Prepared):
     def _unit(self, x: Tensor, gate: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if gate is not None and gate.dim() == 4:
             return self._gated(x, self._residual(x)[0], gate)
-        first, second = self.body["0"], self.body["2"]
+        first, second = self._convolutions()
         weights = first.weight(), first.bias, second.weight(), second.bias
         scales = self.x_scale.scale, self.res_scale.scale
         return ops.wide_residual(x, *weights, gate, *scales, self.prepared_weights())
@@ -77,15 +77,19 @@ class AWRU(Prepared):
 
     def fold(self) -> None:
         """Fold both convolutions: same output, no training."""
-        for conv in self.body.values():
+        for conv in self._convolutions():
             conv.fold()
         self.is_folded = True
 
     def sources(self) -> tuple[Tensor, ...]:
-        return self.body["0"].weight(), self.body["2"].weight()
+        first, second = self._convolutions()
+        return first.weight(), second.weight()
 
-    def prepare(self, w1: Tensor, w2: Tensor) -> Tensor | None:
-        return ops.wide_residual.prepare(w1, w2)
+    def prepare(self, *weights: Tensor) -> Tensor | None:
+        return ops.wide_residual.prepare(*weights)
+
+    def _convolutions(self) -> tuple[WNConv2d, WNConv2d]:
+        return cast("WNConv2d", self.body["0"]), cast("WNConv2d", self.body["2"])
 
 
 class ConcatLRFU(WNConv2d):
@@ -94,7 +98,7 @@ class ConcatLRFU(WNConv2d):
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__(levels * channels, channels, 3)
 
-    def forward(self, levels: Sequence[Tensor], gate: None = None) -> Tensor:
+    def forward(self, *levels: Tensor) -> Tensor:
         """Levels ``[N, C, H, W]`` each -> ``[N, C, H, W]``."""
         return super().forward(*(levels if len(levels) <= 4 else [torch.cat(levels, dim=1)]))
 
@@ -123,17 +127,17 @@ class LRFU(nn.Module):
 
         The gate is ``[N, levels * C]``, or ``[N, levels * C, H, W]`` with one for each position.
         """
-        count = len(self.pairs)
+        count, pairs = len(self.pairs), cast("Sequence[nn.Conv2d]", self.pairs)
         if gate.dim() == 4:
             levels = [x * g for x, g in zip(levels, (2 * gate).chunk(len(levels), dim=1), strict=True)]
             gates: Sequence[Tensor | None] = [None] * count
         else:
             gates = (2 * gate).chunk(count, dim=1)
-        pairs = [
-            ops.gated_pair(*levels[2 * i : 2 * i + 2], own, pair.weight.flatten(1), pair.bias)
-            for i, (own, pair) in enumerate(zip(gates, self.pairs, strict=True))
-        ]
-        return self.fuse(*(pairs if count <= 4 else [torch.cat(pairs, dim=1)]))
+        fused = []
+        for i, (own, pair) in enumerate(zip(gates, pairs, strict=True)):
+            assert pair.bias is not None
+            fused.append(ops.gated_pair(levels[2 * i], levels[2 * i + 1], own, pair.weight.flatten(1), pair.bias))
+        return self.fuse(*(fused if count <= 4 else [torch.cat(fused, dim=1)]))
 
 
 class LFB(nn.Module):
@@ -180,5 +184,5 @@ class LFB(nn.Module):
 
     def _fused(self, x: Tensor, *levels_and_gate: Tensor | None) -> tuple[Tensor, Tensor]:
         *levels, gate = levels_and_gate
-        fused = self.reduction(levels, gate)
+        fused = self.reduction(*levels) if gate is None else self.reduction(levels, gate)
         return ops.gated_residual(x, fused, None, self.x_scale.scale, self.res_scale.scale)

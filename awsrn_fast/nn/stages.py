@@ -38,6 +38,11 @@ class Stage(NamedTuple):
     reads_image: bool = False
     non_local: NonLocal | None = None
 
+    def gate(self, means: Tensor) -> Tensor:
+        """The gate that the stage's attention makes of the means ``[N, C]`` of the maps that it pools."""
+        assert self.attention is not None
+        return self.attention(means)
+
 
 Part = Sequence[Stage]
 Gates = Callable[[Stage, list[Tensor], list["Tensor | None"]], Tensor]
@@ -46,13 +51,16 @@ Gates = Callable[[Stage, list[Tensor], list["Tensor | None"]], Tensor]
 
 def pooled_means(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
     """The means ``[N, C]`` that a stage's gate is made of."""
-    found = [maps[i].mean(dim=(2, 3)) if means[i] is None else means[i] for i in stage.pools]
+    found = []
+    for i in stage.pools:
+        mean = means[i]
+        found.append(maps[i].mean(dim=(2, 3)) if mean is None else mean)
     return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 def pooled_gates(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
     """The gate ``[N, C]`` from the means over whole maps, as in training."""
-    return stage.attention(pooled_means(stage, maps, means))
+    return stage.gate(pooled_means(stage, maps, means))
 
 
 def run(
@@ -73,6 +81,7 @@ def run(
     for stage in part:
         seen = [maps[i] for i in stage.reads]
         if stage.reads_image:
+            assert image is not None
             seen.append(image)
         gate = None if stage.attention is None else gates(stage, maps, means)
         y, mean = stage.function(*seen, gate)

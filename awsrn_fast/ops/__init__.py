@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from ._public import Public
 from .awms import awms
 from .channel_attention import channel_attention
 from .conv3x3 import conv3x3
@@ -11,7 +14,16 @@ from .gated_residual import gated_residual
 from .non_local import non_local
 from .wide_residual import wide_residual
 
-_OPS = (dwpw_attention, channel_attention, gated_residual, wide_residual, gated_pair, conv3x3, non_local, awms)
+_OPS: tuple[Public[..., Any], ...] = (
+    dwpw_attention,
+    channel_attention,
+    gated_residual,
+    wide_residual,
+    gated_pair,
+    conv3x3,
+    non_local,
+    awms,
+)
 ROWS = {op.__name__: op for op in _OPS}
 """Every op by name; the same name stands in kernels/, csrc/ and tests/ops/, where the op has such a part."""
 

@@ -37,7 +37,7 @@ def forward_and_gradients(
 ) -> dict[str, Tensor]:
     """Outputs and the gradient of every tensor argument, for fixed gradients of the outputs."""
     leaves = {k: v.detach().requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
-    result = function(**(arguments | leaves))
+    result = function(**{**arguments, **leaves})
     outputs = result if isinstance(result, tuple) else (result,)
     if seeds is None:
         generator = torch.Generator().manual_seed(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -21,7 +22,7 @@ class Case:
     """One call of an op: tensor shapes by argument name (None: the argument is None) and the other arguments."""
 
     name: str
-    shapes: dict[str, tuple[int, ...] | None]
+    shapes: Mapping[str, tuple[int, ...] | None]
     options: dict[str, Any] = field(default_factory=dict)
 
     def make(self, dtype: torch.dtype, device: str = "cpu", seed: int = 0) -> dict[str, Any]:

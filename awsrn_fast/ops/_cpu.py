@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -36,6 +38,10 @@ def dtype_code(dtype: torch.dtype) -> int:
     return native.cpu.BFLOAT16 if dtype == torch.bfloat16 else native.cpu.FLOAT32
 
 
+@overload
+def in_float32(tensor: Tensor) -> Tensor: ...
+@overload
+def in_float32(tensor: Tensor | None) -> Tensor | None: ...
 def in_float32(tensor: Tensor | None) -> Tensor | None:
     """Per-channel values and scalars go to the kernels dense and in fp32, whatever the maps are in."""
     return None if tensor is None else tensor.float().contiguous()

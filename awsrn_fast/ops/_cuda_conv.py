@@ -126,11 +126,10 @@ def convolve(
     workspace = None if mean is None else _cuda.workspace(native.cuda.conv_workspace(n, h, w, o), y)
     small = [None if t is None else t.contiguous() for t in (input_gate, bias, gate, x_scale, res_scale)]
     of_inputs, of_bias, of_gate, of_x, of_res = map(values_of, small)
-    native.cuda.conv(
-        op, [(address(x), x.shape[1]) for x in given], address(packed), of_inputs, of_bias, relu,
-        *map(address, (mask, plain, residual)), of_gate, of_x, of_res, *map(address, (y, mean, workspace)),
-        n, o, h, w, k, _cuda.dtype_code(y.dtype), *_cuda.target(y),
-    )  # fmt: skip
+    inputs = [(address(x), x.shape[1]) for x in given]
+    before = (address(packed), of_inputs, of_bias, relu, *map(address, (mask, plain, residual)))
+    after = (of_gate, of_x, of_res, *map(address, (y, mean, workspace)))
+    native.cuda.conv(op, inputs, *before, *after, n, o, h, w, k, _cuda.dtype_code(y.dtype), *_cuda.target(y))
 
 
 def values_of(values: Tensor | None) -> tuple[int, bool]:

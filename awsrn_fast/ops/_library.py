@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch._ops import OpOverload
 
 NAMESPACE = "awsrn_fast"
 KERNELS: dict[tuple[str, str], Callable[..., Any]] = {}
@@ -24,7 +25,7 @@ def define(
     cpu: Callable[..., Any] | None = None,
     cuda: Callable[..., Any] | None = None,
     xpu: Callable[..., Any] | None = None,
-) -> Callable[..., Any]:
+) -> OpOverload:
     """Define ``awsrn_fast::<name>``; the kernels change no input, and no output is one.
 
     Args:
@@ -45,7 +46,7 @@ def define(
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 
-def define_composite(name: str, schema: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def define_composite(name: str, schema: str, function: Callable[..., Any]) -> OpOverload:
     """Define ``awsrn_fast::<name>`` as a function of other ops; what it calls gives device, fake and gradient.
 
     Args:
@@ -60,12 +61,12 @@ def define_composite(name: str, schema: str, function: Callable[..., Any]) -> Ca
     return getattr(getattr(torch.ops, NAMESPACE), name).default
 
 
-def differentiable(op: Callable[..., Any], backward: Callable[..., Any], setup_context: Callable[..., Any]) -> None:
+def differentiable(op: OpOverload, backward: Callable[..., Any], setup_context: Callable[..., Any]) -> None:
     """Give an op its gradient; the arguments are torch.library.register_autograd's."""
     torch.library.register_autograd(op, backward, setup_context=setup_context)
 
 
-def not_differentiable(op: Callable[..., Any]) -> None:
+def not_differentiable(op: OpOverload) -> None:
     """Make a gradient op raise where it is differentiated itself (double backward)."""
 
     def refuse(ctx: Any, *grads: Any) -> None:

@@ -102,7 +102,7 @@ class Op:
 
     def call_of(self, **arguments: Any) -> choice.Call:
         """What the choice of a backend depends on; what is left out is None."""
-        given = tuple(arguments.get(key) for key in self.arguments)
+        given: tuple[Any, ...] = tuple(arguments.get(key) for key in self.arguments)
         return choice.call_of(given[0], self.check(*given))
 
     def run(self, sizes: dict[str, int], *arguments: Any) -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 import awsrn_fast
@@ -16,6 +18,7 @@ from awsrn_fast.commands import spelled
 from awsrn_fast.devices import pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
+from awsrn_fast.inference.forward_model import forward_model
 from awsrn_fast.inference.process_memory import ceiling, free, peak
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
@@ -24,6 +27,7 @@ from awsrn_fast.remarks import say_if_slow, say_licences
 from .enlarger import Enlarger, Settings
 from .fields import IMAGE, Result
 from .image import upscale_image
+from .kernel_file import read_kernel
 from .options import DEFAULT_SCALE, parser
 from .pipes import piped
 from .plan import Job, plan
@@ -42,12 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.inputs:
         raise UserError(wrong_usage("no image is named", spelled("upscale")))
     args.size = _size(args)
+    kernel = _kernel(args)
     shard = pick_shard(args.shard)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
         ending = (args.size.ending if args.size else f"_x{_scale(args)}") if out is None else ""
         jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say, ending)
         todo = [job for job in jobs if job.problem or not (args.resume and os.path.exists(job.target))]
-        status = _run(args, todo, _remark(len(jobs) - len(todo), shard))
+        status = _run(args, todo, _remark(len(jobs) - len(todo), shard), kernel)
     return together(status)
 
 
@@ -60,6 +65,17 @@ def _size(args: argparse.Namespace) -> Size | None:
     if args.outscale is not None and args.outscale > max(SCALES):
         raise UserError(f"--outscale {args.outscale:g}: the networks make up to x{max(SCALES)}; upscale again")
     return Size(args.outscale, args.width, args.height)
+
+
+def _kernel(args: argparse.Namespace) -> str | np.ndarray | None:
+    """The kernel that results are to be consistent with; None: they need not be."""
+    if not args.consistent:
+        if args.kernel is not None:
+            raise UserError("--kernel says what --consistent is about: give both, or neither")
+        return None
+    if args.size is not None:
+        raise UserError("--consistent is about the network's whole scale: leave out --outscale, --width and --height")
+    return read_kernel(args.kernel or "bicubic")
 
 
 def _weights(args: argparse.Namespace) -> str:
@@ -91,7 +107,7 @@ def _say(text: str) -> None:
     cli.console.print(text)
 
 
-def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
+def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
     device = pick_own_device(args.device)
     say_if_slow(device)
     model = _model(args)
@@ -100,6 +116,8 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
     stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
+    if kernel is not None:
+        settings = replace(settings, forward=forward_model(kernel, placed.facts.scale))
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
         for job in jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 
@@ -13,9 +13,13 @@ from torch import Tensor
 import awsrn_fast
 from awsrn_fast import images
 from awsrn_fast.errors import RunError
-from awsrn_fast.inference import Placed, SelfEnsemble, Source, Tiler
+from awsrn_fast.inference import Deviation, Placed, SelfEnsemble, Source, Tiler
 from awsrn_fast.inference.colors import keeping_colors
+from awsrn_fast.inference.consistency import Consistency
+from awsrn_fast.inference.corrections import corrected
+from awsrn_fast.inference.corrections import held as held_by_correction
 from awsrn_fast.inference.enhance import enlarged, passes
+from awsrn_fast.inference.forward_model import ForwardModel
 from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.protocols import Pixels
 from awsrn_fast.inference.tiling import Stats
@@ -38,6 +42,7 @@ class Settings:
         self_ensemble: average over flips and rotations.
         quality: encoder quality for JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
         size: output size; None: the network's factor times the input's.
+        forward: how inputs were measured, for results that are consistent with them; None: they need not be.
     """
 
     tile: int | None = None
@@ -48,6 +53,7 @@ class Settings:
     self_ensemble: bool = False
     quality: int | None = None
     size: Size | None = None
+    forward: ForwardModel | None = None
 
 
 @dataclass
@@ -58,13 +64,26 @@ class Enlarger:
         placed: the network on its device.
         settings: options.
         advance: called with the number of input pixels done.
-        remarks: what the user should know, filled while rows are made; a dictionary, for its order.
     """
 
     placed: Placed
     settings: Settings
     advance: Callable[[float], None] = lambda pixels: None
-    remarks: dict[str, None] = field(default_factory=dict)
+    _deviation: Deviation | None = None
+    _cut_attention: bool = False
+    _consistency: Consistency | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of all rows so far."""
+        said = []
+        if self._cut_attention:
+            said.append("attention of global span sees its tile only; --stats exact lets it see the image")
+        if self._deviation is not None:
+            said.append(f"gates frozen: {self._deviation}; --stats exact takes the whole image's")
+        if self._consistency is not None:
+            said.append(str(self._consistency))
+        return tuple(said)
 
     @property
     def scale(self) -> int:
@@ -78,8 +97,9 @@ class Enlarger:
         for name, values in sorted(self.placed.state_dict().items()):
             found.update(name.encode() + values.detach().cpu().float().numpy().tobytes())
         settings, placed = self.settings, self.placed
+        forward = settings.forward and [axis.tobytes() for pair in settings.forward.factors for axis in pair]
         kind = type(placed.model).__name__, str(placed.dtype)
-        found.update(repr((self.scale, kind, settings.stats, settings.self_ensemble, settings.size)).encode())
+        found.update(repr((self.scale, kind, settings.stats, settings.self_ensemble, settings.size, forward)).encode())
         return found.hexdigest()
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -91,24 +111,37 @@ class Enlarger:
             else self.settings.size.of(height, width, scale)
         )
 
-    def rows(self, pixels: Pixels, held: int = 0) -> Iterator[np.ndarray]:
+    def rows(self, pixels: Pixels, held: int = 0, steps: int | None = None) -> Iterator[np.ndarray]:
         """The enlarged picture from top to bottom, float32 ``[rows, W, planes]``, neither clipped nor rounded.
 
         Args:
             pixels: the picture.
             held: bytes that its reader and the writer of the result hold.
+            steps: steps in [0, 1] that the result is rounded to; None: it is not rounded.
 
         Raises:
             RunError: too little memory, or the network's output is not finite.
         """
         settings, before = self.settings, (pixels.height, pixels.width)
+        consistency = self._consistent(steps)
+        if consistency is not None:
+            held += held_by_correction(self.scale, consistency.reach, pixels.width)
         room = None if settings.room is None else settings.room - held
         tiler = Tiler(self.placed, self._tile(pixels, room), settings.stats)
         tiler.ceiling = settings.ceiling
         runs = passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
         tiler.on_tile = lambda done: self.advance(done / runs)
-        rows = enlarged(pixels, keeping_colors(self._strips(tiler), self.scale))
+        strips = keeping_colors(self._strips(tiler), self.scale)
+        if consistency is not None:
+            strips = corrected(strips, self.scale, consistency.reach, consistency)
+        rows = enlarged(pixels, strips)
         yield from shrunk(rows, (self.scale * before[0], self.scale * before[1]), self.size(*before))
+
+    def _consistent(self, steps: int | None) -> Consistency | None:
+        """The correction, one for all pictures of a file, so that it knows the residual of all of them."""
+        if self.settings.forward is not None and self._consistency is None:
+            self._consistency = Consistency(self.settings.forward, steps)
+        return self._consistency
 
     def _strips(self, tiler: Tiler) -> Callable[[Source], Iterator[Tensor]]:
         def strips(source: Source) -> Iterator[Tensor]:
@@ -118,9 +151,10 @@ class Enlarger:
                 yield from tiler.strips(source)
             in_parts = tiler.cuts(source.height, source.width) and tiler.stats != "exact"
             if in_parts and tiler.facts.non_local and tiler.facts.block is None:
-                self.remarks["attention of global span sees its tile only; --stats exact lets it see the image"] = None
-            if tiler.deviation is not None:
-                self.remarks[f"gates frozen: {tiler.deviation}; --stats exact takes the whole image's"] = None
+                self._cut_attention = True
+            found, worst = tiler.deviation, self._deviation
+            if found is not None and (worst is None or found.largest > worst.largest):
+                self._deviation = found
 
         return strips
 

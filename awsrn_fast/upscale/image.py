@@ -47,14 +47,15 @@ def upscale_image(job: Job, enlarger: Enlarger) -> Result:
         try:
             larger = header.sized(*enlarger.size(*header.size))
             images.check_writable(job.target, larger)
-            rows = enlarger.rows(_Pixels(reader), reader.resident + images.held(job.target, larger))
+            steps = int(header.samples.high) if header.samples.natural else None
+            rows = enlarger.rows(_Pixels(reader), reader.resident + images.held(job.target, larger), steps)
             with images.writer(job.target, larger, settings.quality) as out:
                 for part in rows:
                     out.write(part)
         except RunError as error:
             named = any(str(path) in str(error) for path in (job.target, job.source))
             raise RunError(str(error) if named else f"{job.source}: {error}") from error
-    return header.size, larger.size, _remarks(job, header) + tuple(enlarger.remarks)
+    return header.size, larger.size, _remarks(job, header) + enlarger.remarks
 
 
 def _remarks(job: Job, header: images.Header) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from awsrn_fast import backends, images
 from awsrn_fast.arguments import Parser, real, whole
 from awsrn_fast.commands import spelled
 from awsrn_fast.devices import DTYPES, dtype_name
+from awsrn_fast.inference.forward_model import KERNELS
 from awsrn_fast.memory import parse_size
 from awsrn_fast.models import SCALES
 
@@ -34,6 +35,7 @@ def parser() -> Parser:
     _add_size(p)
     _add_tiles(p)
     _add_computation(p)
+    _add_consistency(p)
     _add_several(p)
     _add_format(p)
     return p
@@ -157,6 +159,21 @@ def _add_computation(p: argparse.ArgumentParser) -> None:
         "--self-ensemble",
         action="store_true",
         help="average over 8 flips and quarter turns: a little better, 8 times the work",
+    )
+
+
+def _add_consistency(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--consistent",
+        action="store_true",
+        help="change the result as little as needed so that, shrunk by --kernel, it is the input again; says how far "
+        "it was off before and is after (in gray levels: root mean square, and the largest)",
+    )
+    p.add_argument(
+        "--kernel",
+        metavar="K",
+        help=f"how the input was measured: {', '.join(KERNELS)}, or a file of numbers (.npy, or text with a row a "
+        "line), in pixels of the result (default: bicubic, which is MATLAB's)",
     )
 
 

@@ -18,12 +18,15 @@ from awsrn_fast.memory.budget import GIB
     limit=st.integers(-5, 105),
     step=st.integers(1, 4),
     power=st.integers(1, 2),
+    start=st.integers(1, 250),
 )
 @settings(max_examples=300, deadline=None)
-def test_the_largest_is_found_on_any_rising_cost(costs: list[int], limit: int, step: int, power: int) -> None:
-    most = step * len(costs)
-    found = largest(lambda size: costs[size // step - 1], limit, step, power, most)
-    assert found == step * sum(cost <= limit for cost in costs)
+def test_the_largest_is_found_on_any_rising_cost(
+    costs: list[int], limit: int, step: int, power: int, start: int
+) -> None:
+    most, exact = step * len(costs), step * sum(cost <= limit for cost in costs)
+    assert largest(lambda size: costs[size // step - 1], limit, step, power, most, start) == exact
+    assert largest(lambda size: costs[size // step - 1], limit, step, power, most, start, by_curve=True) <= exact
 
 
 @pytest.mark.parametrize("power", [1, 2])
@@ -34,9 +37,18 @@ def test_a_few_looks_are_enough_where_the_cost_is_as_told(power: int) -> None:
         looks.append(size)
         return 1000 + 37 * size**power
 
-    found = largest(cost, 10**9, power=power, most=10**9)
-    assert cost(found) <= 10**9 < cost(found + 1)
-    assert len(looks) < 12
+    for by_curve, most_looks in ((False, 4), (True, 3)):
+        looks.clear()
+        found = largest(cost, 10**9, power=power, most=10**9, start=16, by_curve=by_curve)
+        assert len(looks) <= most_looks
+        assert cost(found) <= 10**9 < cost(found + 1)
+
+
+def test_a_kink_in_the_cost_is_not_taken_for_the_curve() -> None:
+    def cost(size: int) -> int:
+        return 100 * size if size <= 50 else 5000 + 3 * (size - 50)
+
+    assert largest(cost, 5300, start=16, by_curve=True) == 150
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch import Tensor
 from awsrn_fast import native
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._op import PREPARED, Op
+from awsrn_fast.ops._public import defined_by, prepared_by
 
 from . import cpu, cuda, triton
 from .reference import reference
@@ -44,6 +45,8 @@ def prepare(weight: Tensor) -> Tensor | None:
     return None
 
 
+@prepared_by(prepare)
+@defined_by(reference)
 def awms(
     x: Tensor,
     weight: Tensor,
@@ -97,7 +100,3 @@ def awms(
     if out_dtype is not None and learning:
         raise ValueError("awms: out_dtype=torch.uint8 has no gradient; call it under torch.no_grad()")
     return OP.run(sizes, x, weight, bias, skip, scale, out_scale, out_shift, clamp, out_dtype, prepared)
-
-
-awms.reference = reference
-awms.prepare = prepare

@@ -52,10 +52,10 @@ def bwd(
     wanted: list[bool],
 ) -> list[Tensor | None]:
     inputs = (x, weight, bias, skip, out_shift)
-    grads = [room_like(t, t is x) if want else None for t, want in zip(inputs, wanted, strict=True)]
+    grads = [None if t is None or not want else room_like(t, t is x) for t, want in zip(inputs, wanted, strict=True)]
     if not grad_y.numel():
         return [None if room is None else room.zero_() for room in grads]
-    want_x, want_weight, want_bias, want_skip, want_shift = wanted
+    want_skip = wanted[3]
     maps, outputs = _maps(x, weight), weight.shape[0]
     where = _cuda.dtype_code(x.dtype), _cuda.target(x)
     of_sums, of_weight = native.cuda.awms_workspace(maps, where[0])
@@ -66,19 +66,19 @@ def bwd(
     grad_y = grad_y.contiguous(memory_format=layout)
     wide = (x.shape[0], outputs + _lacking(outputs, x), *x.shape[2:])
     grad = torch.empty(wide, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
-    grad_bias, grad_shift = grads[2], grads[4]
-    workspace = _cuda.workspace(of_sums, x) if want_bias or want_shift else None
+    grad_x, grad_weight, grad_bias, _, grad_shift = grads
+    sums = None if grad_bias is None and grad_shift is None else _cuda.workspace(of_sums, x)
     given = (grad.shape[1], *map(address, (grad_y, y)), layout == torch.channels_last, scale, out_scale)
-    results = map(address, (grad, grad_bias, grad_shift, workspace))
+    results = map(address, (grad, grad_bias, grad_shift, sums))
     native.cuda.awms_bwd_grad((maps, *given, *results), *where)
 
     if want_skip:
         grads[3] = grad[:, :outputs]
-    if want_x:
-        _convolve(grad, weight.transpose(0, 1).flip(2, 3), grads[0])
-    if want_weight:
+    if grad_x is not None:
+        _convolve(grad, weight.transpose(0, 1).flip(2, 3), grad_x)
+    if grad_weight is not None:
         rows, workspace = _rows(x), _cuda.workspace(of_weight, x)
-        tensors, widths = (rows, grad, grads[1], workspace), (rows.shape[1], grad.shape[1])
+        tensors, widths = (rows, grad, grad_weight, workspace), (rows.shape[1], grad.shape[1])
         native.cuda.awms_bwd_weight((maps, *widths, *map(address, tensors)), *where)
     return grads
 

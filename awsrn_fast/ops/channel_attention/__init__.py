@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from awsrn_fast.ops._op import Op
+from awsrn_fast.ops._public import defined_by
 
 from . import cuda, triton
 from .reference import reference
@@ -22,6 +23,7 @@ OP = Op(
 )
 
 
+@defined_by(reference)
 def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
     """``sigmoid(w2 relu(w1 mean + b1) + b2)``.
 
@@ -39,6 +41,3 @@ def channel_attention(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
     return OP(mean, w1, b1, w2, b2)
-
-
-channel_attention.reference = reference

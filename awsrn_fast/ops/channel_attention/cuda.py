@@ -15,7 +15,7 @@ __all__ = ["bwd", "fwd", "reasons_against"]
 
 def fwd(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
     inputs = [_dense(tensor) for tensor in (mean, w1, b1, w2, b2)]
-    gate = torch.empty_like(inputs[0])
+    gate = torch.empty_like(mean, memory_format=torch.contiguous_format)
     hidden = _cuda.workspace(mean.shape[0] * w1.shape[0], mean)
     what = ((*mean.shape, w1.shape[0]), *map(address, (*inputs, gate, hidden)))
     native.cuda.channel_attention_fwd(what, _cuda.dtype_code(mean.dtype), _cuda.target(mean))
@@ -33,7 +33,10 @@ def bwd(
 ) -> list[Tensor | None]:
     (n, c), r = mean.shape, w1.shape[0]
     inputs = [_dense(tensor) for tensor in (grad_gate, mean, w1, b1, w2, b2)]
-    grads = [torch.empty_like(tensor) if want else None for tensor, want in zip(inputs[1:], wanted, strict=True)]
+    grads = [
+        None if tensor is None or not want else torch.empty_like(tensor)
+        for tensor, want in zip(inputs[1:], wanted, strict=True)
+    ]
     hidden, to_hidden, to_gate = _cuda.workspace(n * (2 * r + c), mean).split([n * r, n * r, n * c])
     what = ((n, c, r), *map(address, (*inputs, *grads, hidden, to_hidden, to_gate)))
     native.cuda.channel_attention_bwd(what, _cuda.dtype_code(mean.dtype), _cuda.target(mean))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._op import PREPARED, Op
+from awsrn_fast.ops._public import defined_by, prepared_by
 
 from . import cpu, cuda
 from .reference import reference
@@ -35,6 +36,8 @@ def prepare(weight: Tensor) -> Tensor | None:
     return prepare_cuda(weight) if weight.device.type == "cuda" else cpu.prepare(weight)
 
 
+@prepared_by(prepare)
+@defined_by(reference)
 def conv3x3(
     x: Tensor,
     weight: Tensor,
@@ -70,7 +73,3 @@ def conv3x3(
     if prepared is not None and prepared.dtype != torch.uint8:
         raise TypeError(f"conv3x3: prepared must be what prepare() returned, got {prepared.dtype}")
     return OP.run(sizes, x, weight, bias, x1, x2, x3, prepared)
-
-
-conv3x3.reference = reference
-conv3x3.prepare = prepare

@@ -54,8 +54,8 @@ def bwd(
         grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
         if grad_y.numel():
             maps = _given(x, x1, x2, x3)
-            parts = zip(maps, weight.split([m.shape[1] for m in maps], dim=1), strict=True)
-            parts = [weight_gradient(m, grad_y, part) for m, part in parts]
+            weights = weight.split([m.shape[1] for m in maps], dim=1)
+            parts = [weight_gradient(m, grad_y, part) for m, part in zip(maps, weights, strict=True)]
             grad_weight = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
     return grad_x, grad_weight, grad_bias
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from awsrn_fast.ops._op import Op
+from awsrn_fast.ops._public import defined_by
 
 from . import cpu, cuda, triton
 from .reference import reference
@@ -26,6 +27,7 @@ OP = Op(
 )
 
 
+@defined_by(reference)
 def dwpw_attention(
     x: Tensor,
     w_dw: Tensor,
@@ -55,6 +57,3 @@ def dwpw_attention(
             backend's kernels hold the next one runs: :func:`awsrn_fast.explain` says so.
     """
     return OP(x, w_dw, b_dw, w_pw, b_pw, w_a, b_a, residual)
-
-
-dwpw_attention.reference = reference

@@ -56,7 +56,7 @@ def bwd(
     w_a: Tensor,
     b_a: Tensor,
     wanted: list[bool],
-) -> tuple[Tensor, ...]:
+) -> tuple[Tensor | None, ...]:
     layout = memory_format(x)
     n, c, h, w = x.shape
     given = (w_dw, b_dw, w_pw, b_pw, w_a, b_a)
@@ -71,7 +71,7 @@ def bwd(
     grad_depthwise = torch.empty_like(x)
     results = addresses(grad_depthwise, grad_x, *grads, workspace)
     native.cuda.dwpw_attention_bwd((maps, *addresses(grad_y, x), addresses(*weights), *results), dtype, target)
-    if result is not None and not direct:
+    if result is not None and grad_x is not None and not direct:
         result.copy_(grad_x[:, :c])
     return result, *map(_without_padding, grads, given)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from awsrn_fast.ops._op import Op
+from awsrn_fast.ops._public import defined_by
 
 from . import cpu, cuda
 from .reference import reference
@@ -23,6 +24,7 @@ OP = Op(
 )
 
 
+@defined_by(reference)
 def gated_pair(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
     """``relu(weight [g0 * x0 ; g1 * x1] + bias)`` at every position, ``gate`` being ``[g0 ; g1]``.
 
@@ -44,6 +46,3 @@ def gated_pair(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias
         wanted = f"weight must be [O, {2 * sizes['C']}] for two maps of {sizes['C']} channels"
         raise ValueError(f"gated_pair: {wanted}, got shape {list(weight.shape)}")
     return OP.run(sizes, x0, x1, gate, weight, bias)
-
-
-gated_pair.reference = reference

@@ -33,7 +33,7 @@ def bwd(
     ]
     of_values: list[Tensor | None] = [None, None, None]
     if any(wanted[2:]):
-        sizes = (gate.shape if want_gate else None, weight.shape, weight.shape[:1])
+        sizes = (None if gate is None or not want_gate else gate.shape, weight.shape, weight.shape[:1])
         of_values = [
             None if size is None else torch.zeros(size, dtype=torch.float32, device=x0.device) for size in sizes
         ]

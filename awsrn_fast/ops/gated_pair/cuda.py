@@ -24,7 +24,7 @@ def fwd(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tenso
 
 def bwd(
     grad_y: Tensor, y: Tensor, x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, wanted: list[bool]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     maps, formats = (channels_last(x0), channels_last(x1)), (memory_format(x0), memory_format(x1))
     want_maps, want_gate, want_values = wanted[:2], wanted[2], any(wanted[2:])
     grads = [x0.new_empty(0) for _ in wanted]
@@ -34,11 +34,11 @@ def bwd(
     if grad.numel() and (any(want_maps) or want_gate):
         convolve(OP, [grad], mirrored(weight[:, :, None, None]), joined)
     gates = (None, None) if gate is None else gate[:, :, None, None].chunk(2, dim=1)
-    for i, part in enumerate(joined.chunk(2, dim=1)):
+    for i, (part, factor) in enumerate(zip(joined.chunk(2, dim=1), gates, strict=True)):
         if want_maps[i]:
-            gated = part if gates[i] is None else part * gates[i]
-            grads[i] = gated.clone(memory_format=torch.channels_last).contiguous(memory_format=formats[i])
-    if want_gate:
+            passed = part if factor is None else part * factor
+            grads[i] = passed.clone(memory_format=torch.channels_last).contiguous(memory_format=formats[i])
+    if want_gate and gate is not None:
         parts = zip(maps, joined.chunk(2, dim=1), strict=True)
         of_gate = [torch.einsum("nchw,nchw->nc", x.float(), part.float()) for x, part in parts]
         grads[2] = torch.cat(of_gate, dim=1).to(gate.dtype)

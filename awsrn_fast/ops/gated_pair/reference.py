@@ -10,7 +10,7 @@ from awsrn_fast.ops._arguments import laid_out_like
 
 
 def reference(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
-    maps = (x0, x1)
+    maps = [x0, x1]
     if gate is not None:
         maps = [x * g for x, g in zip(maps, gate[:, :, None, None].chunk(2, dim=1), strict=True)]
     return laid_out_like(F.relu(F.conv2d(torch.cat(maps, dim=1), weight[:, :, None, None], bias)), x0)

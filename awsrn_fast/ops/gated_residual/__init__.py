@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from awsrn_fast.ops._op import Op
+from awsrn_fast.ops._public import defined_by
 
 from . import cpu, cuda, triton
 from .reference import reference
@@ -22,6 +23,7 @@ OP = Op(
 )
 
 
+@defined_by(reference)
 def gated_residual(
     x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -44,6 +46,3 @@ def gated_residual(
         TypeError, ValueError: a wrong dtype, device or shape; names the argument.
     """
     return OP(x, f, gate, x_scale, res_scale)
-
-
-gated_residual.reference = reference

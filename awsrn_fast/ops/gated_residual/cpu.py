@@ -34,14 +34,17 @@ def bwd(
 ) -> list[Tensor | None]:
     layout, shape = memory_format(x), _shape(x, memory_format(x))
     want_x, want_f, *want_values = wanted
-    grads = [torch.empty_like(x, memory_format=layout) if want else None for want in (want_x, want_f)]
-    for value, want in zip((gate, x_scale, res_scale), want_values, strict=True):
-        grads.append(x.new_empty(value.shape, dtype=torch.float32) if want else None)
+    of_maps = [torch.empty_like(x, memory_format=layout) if want else None for want in (want_x, want_f)]
+    of_values = [
+        None if value is None or not want else x.new_empty(value.shape, dtype=torch.float32)
+        for value, want in zip((gate, x_scale, res_scale), want_values, strict=True)
+    ]
+    grads = [*of_maps, *of_values]
     want_gate, want_x_scale, want_res_scale = want_values
-    x = x.contiguous(memory_format=layout) if want_x_scale else None
-    f = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
+    x_read = x.contiguous(memory_format=layout) if want_x_scale else None
+    f_read = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
     grad_y = None if grad_y is None else grad_y.contiguous(memory_format=layout)
-    tensors = (grad_y, in_float32(grad_mean), x, f, *map(in_float32, (gate, x_scale, res_scale)), *grads)
+    tensors = (grad_y, in_float32(grad_mean), x_read, f_read, *map(in_float32, (gate, x_scale, res_scale)), *grads)
     native.cpu.gated_residual_bwd(shape, *map(address, tensors))
     return grads
 

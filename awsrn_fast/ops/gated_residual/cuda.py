@@ -39,18 +39,20 @@ def bwd(
     layout = memory_format(x)
     like = (x, x, gate, x_scale, res_scale)  # both maps' in one layout
     grads = [
-        torch.empty_like(t, memory_format=layout if t.dim() == 4 else torch.contiguous_format) if want else None
+        None
+        if t is None or not want
+        else torch.empty_like(t, memory_format=layout if t.dim() == 4 else torch.contiguous_format)
         for t, want in zip(like, wanted, strict=True)
     ]
     _, _, want_gate, want_x_scale, want_res_scale = wanted
     maps, dtype, target = _maps(x, layout), _cuda.dtype_code(x.dtype), _cuda.target(x)
     workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
-    x = x.contiguous(memory_format=layout) if want_x_scale else None
-    f = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
+    x_read = x.contiguous(memory_format=layout) if want_x_scale else None
+    f_read = f.contiguous(memory_format=layout) if want_gate or want_res_scale else None
     grad_y = None if grad_y is None else grad_y.contiguous(memory_format=layout)
     grad_mean = None if grad_mean is None else grad_mean.contiguous()
     gate = None if gate is None else gate.contiguous()
-    tensors = (grad_y, grad_mean, x, f, gate, x_scale, res_scale, *grads, workspace)
+    tensors = (grad_y, grad_mean, x_read, f_read, gate, x_scale, res_scale, *grads, workspace)
     native.cuda.gated_residual_bwd((maps, *map(address, tensors)), dtype, target)
     return grads
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from awsrn_fast.ops._op import Op
+from awsrn_fast.ops._public import defined_by
 
 from . import cpu, cuda, triton
 from .attend import COMPOSITES
@@ -30,6 +31,7 @@ OP = Op(
 )
 
 
+@defined_by(reference)
 def non_local(
     x: Tensor,
     w_theta: Tensor,
@@ -71,6 +73,3 @@ def non_local(
     if halo < 0:
         raise ValueError(f"non_local: halo must be at least 0, got {halo}")
     return OP.run(sizes, x, w_theta, b_theta, w_phi, b_phi, w_g, b_g, w_z, b_z, block, halo)
-
-
-non_local.reference = reference

@@ -33,8 +33,8 @@ ATTEND = Op(
 
 
 def _attend_project_fake(qkv: Tensor, x: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    kept = attended_and_softmax(qkv)
-    return torch.empty_like(x), *(each if keep else each.new_empty(0) for each in kept)
+    attended, softmax = (each if keep else each.new_empty(0) for each in attended_and_softmax(qkv))
+    return torch.empty_like(x), attended, softmax
 
 
 # y = x + w_z attended + b_z, with x as tokens.

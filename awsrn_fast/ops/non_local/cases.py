@@ -6,7 +6,7 @@ from awsrn_fast.ops._cases import Case
 
 
 def _case(name: str, n: int, c: int, h: int, w: int, d: int, block: int | None = None, halo: int = 0) -> Case:
-    shapes = {"x": (n, c, h, w)}
+    shapes: dict[str, tuple[int, ...]] = {"x": (n, c, h, w)}
     for projection in ("theta", "phi", "g"):
         shapes |= {f"w_{projection}": (d, c), f"b_{projection}": (d,)}
     shapes |= {"w_z": (c, d), "b_z": (c,)}

@@ -40,17 +40,18 @@ def fwd(
     qkv, w_z = _in_pieces(_padded(qkv, 3)), _in_pieces(_padded(w_z, 1))
     x, b_z = _in_pieces(x), _in_pieces(b_z)
     y = torch.empty_like(x)
-    attended, softmax = attended_and_softmax(qkv) if keep else (None, None)
+    kept = attended_and_softmax(qkv) if keep else None
     what = (
         shape(qkv, height, width, block, halo),
         address(qkv),
         x.shape[2],
-        *map(address, (x, w_z, b_z, y, attended, softmax)),
+        *map(address, (x, w_z, b_z, y, *(kept or (None, None)))),
     )
     native.cuda.non_local_fwd(what, _cuda.dtype_code(qkv.dtype), _cuda.target(qkv))
     y = y[..., :c].contiguous()
-    if not keep:
-        return y, *(qkv.new_empty(0), qkv.new_empty(0, dtype=torch.float32))
+    if kept is None:
+        return y, qkv.new_empty(0), qkv.new_empty(0, dtype=torch.float32)
+    attended, softmax = kept
     return y, attended[..., :d].contiguous(), softmax
 
 

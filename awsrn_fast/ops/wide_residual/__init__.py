@@ -8,6 +8,7 @@ from torch import Tensor
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._op import PREPARED, Op
+from awsrn_fast.ops._public import defined_by, prepared_by
 
 from . import cpu, cuda
 from .reference import reference
@@ -43,6 +44,8 @@ def prepare(w1: Tensor, w2: Tensor) -> Tensor | None:
     return prepare_cuda(w1, w2) if w1.device.type == "cuda" else cpu.prepare(w1, w2)
 
 
+@prepared_by(prepare)
+@defined_by(reference)
 def wide_residual(
     x: Tensor,
     w1: Tensor,
@@ -79,7 +82,3 @@ def wide_residual(
     if prepared is not None and prepared.dtype != torch.uint8:
         raise TypeError(f"wide_residual: prepared must be what prepare() returned, got {prepared.dtype}")
     return OP.run(sizes, x, w1, b1, w2, b2, gate, x_scale, res_scale, prepared)
-
-
-wide_residual.reference = reference
-wide_residual.prepare = prepare

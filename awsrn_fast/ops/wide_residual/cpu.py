@@ -29,9 +29,8 @@ def prepare(w1: Tensor, w2: Tensor) -> Tensor | None:
 
     The bytes mean nothing to PyTorch, so that a cast of a module leaves them as they are.
     """
-    if native.cpu is None or w1.device.type != "cpu":
-        return None
-    return torch.cat([prepare_conv3x3(w1), prepare_conv3x3(w2)])
+    first, second = prepare_conv3x3(w1), prepare_conv3x3(w2)
+    return None if first is None or second is None else torch.cat([first, second])
 
 
 def fwd(
@@ -92,7 +91,7 @@ def bwd(
             tensors = (seen, grad_f, *weights, grad_x, *grads)
             native.cpu.wide_residual_bwd(_shape(x, w1), *map(address, tensors))
     grad_w1, grad_b1, grad_w2, grad_b2 = grads
-    if any(want_weights):
+    if grad_w1 is not None and grad_w2 is not None:
         grad_w1, grad_w2 = from_taps(grad_w1, w1), from_taps(grad_w2, w2)
     return grad_x, grad_w1, grad_b1, grad_w2, grad_b2, *others
 

@@ -48,8 +48,20 @@ def fwd(
             _fused(rows(x), (first, second), (b1, b2, gate, x_scale, res_scale), y, f, mean)
         else:
             wide = _wide(seen, w1, b1, first)
-            behind = {"plain": f, "residual": seen, "gate": gate, "x_scale": x_scale, "res_scale": res_scale}
-            convolve(OP, [wide], w2, y, packed=second, bias=b2, mean=mean, **behind)
+            convolve(
+                OP,
+                [wide],
+                w2,
+                y,
+                packed=second,
+                bias=b2,
+                plain=f,
+                residual=seen,
+                gate=gate,
+                x_scale=x_scale,
+                res_scale=res_scale,
+                mean=mean,
+            )
     return y.contiguous(memory_format=memory_format(x)), mean, x.new_empty(0) if f is None else f
 
 
@@ -97,9 +109,9 @@ def bwd(
     seen = channels_last(x)
     rest = [want_x, inside, want_gate, want_x_scale, want_res_scale]
     grad_x, grad_f, *others = gated_residual_bwd(grad_y, grad_mean, seen, f, gate, x_scale, res_scale, rest)
-    of_weights = [w.new_zeros(w.shape) if want else x.new_empty(0)
-                  for w, want in zip((w1, b1, w2, b2), want_weights, strict=True)]  # fmt: skip
-    if inside and x.numel():
+    given = zip((w1, b1, w2, b2), want_weights, strict=True)
+    of_weights = [w.new_zeros(w.shape) if want else x.new_empty(0) for w, want in given]
+    if grad_f is not None and x.numel():
         grad_f, wide = channels_last(grad_f), _wide(seen, w1, b1)
         if want_w2:
             of_weights[2] = weight_gradient(wide, grad_f, w2)
@@ -112,7 +124,7 @@ def bwd(
                 of_weights[0] = weight_gradient(seen, grad_wide, w1)
             if want_b1:
                 of_weights[1] = bias_gradient(grad_wide)
-            if want_x:
+            if grad_x is not None:
                 passed, grad_x = channels_last(grad_x), new_map(x, x.shape[1])
                 convolve(OP, [grad_wide], mirrored(w1), grad_x, residual=passed)
     return grad_x, *of_weights, *others
