@@ -20,6 +20,7 @@ from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.forward_model import forward_model
 from awsrn_fast.inference.process_memory import ceiling, free, peak
+from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
@@ -113,7 +114,7 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | n
     model = _model(args)
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
-    stats = "exact" if args.stats == "exact" else "frozen"
+    stats: Stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     if kernel is not None:

@@ -171,4 +171,4 @@ class Enlarger:
                 )
         if self.settings.tile is not None:
             return self.settings.tile or None
-        return fitting_tile(self.placed.facts, size, pixels.planes, room, free_on(self.placed.device))
+        return fitting_tile(self.placed.facts, size, pixels.planes, room, free_on(self.placed))

@@ -52,6 +52,6 @@ def images_below(folder: Path, out: Path, left_out: LeftOut) -> Iterator[tuple[P
             else:
                 left_out.files[file.suffix.lower() or "without a suffix"] += 1
     for error in closed:
-        place = Path(error.filename)
-        name = place.relative_to(folder) if os.path.realpath(place) != root else Path(place.name)
-        yield place, name, f"cannot look into the folder: {error.strerror}"
+        unread = Path(error.filename)
+        relative = unread.relative_to(folder) if os.path.realpath(unread) != root else Path(unread.name)
+        yield unread, relative, f"cannot look into the folder: {error.strerror}"
