@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -56,3 +57,18 @@ class Pixels(Protocol):
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """float32 ``[bottom - top, right - left, planes]`` in [0, 1]."""
+
+
+class Enlarger(Protocol):
+    """The network with its options, as the fields' packages use it, see :mod:`awsrn_fast.upscale.enlarger`."""
+
+    settings: Any
+    scale: int
+    identity: str
+    remarks: tuple[str, ...]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result. Raises RunError where the network makes no such size."""
+
+    def rows(self, pixels: Pixels, held: int = 0, steps: int | None = None) -> Iterator[np.ndarray]:
+        """The enlarged picture from top to bottom, float32 ``[rows, W, planes]``, neither clipped nor rounded."""
