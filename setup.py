@@ -55,7 +55,7 @@ setup(
     packages=[*find_packages(include=["awsrn_fast", "awsrn_fast.*"]), "awsrn_fast.kernels"],
     package_dir={"awsrn_fast.kernels": "kernels"},
     package_data={
-        "awsrn_fast": ["weights/*"],
+        "awsrn_fast": ["py.typed", "weights/*"],
         "awsrn_fast.data": ["sample/*", "sample/*/*"],
         "awsrn_fast.kernels": ["tuned/*.json"],
     },

@@ -125,5 +125,5 @@ def completion(shell: str) -> str:
         with_files = of_commands.add_parser(name, help=does, parents=[own], add_help=False, conflict_handler="resolve")
         for action in with_files._actions:
             if action.nargs != 0 and action.choices is None and action.type in (None, Path):
-                action.complete = shtab.FILE
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
     return shtab.complete(everything, shell)

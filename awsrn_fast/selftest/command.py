@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 
 import torch
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from awsrn_fast import native, ops
@@ -94,7 +95,8 @@ def _print(outcomes: list[Outcome], failed: int, seconds: float) -> None:
     # Standard output: the table is this command's data.
     out = DataConsole()
     table = Table(title="Largest error, as a share of what is allowed")
-    for column, justify in (("check", "left"), ("status", "left"), ("error", "right"), ("seconds", "right")):
+    for column in ("check", "status", "error", "seconds"):
+        justify: JustifyMethod = "right" if column in ("error", "seconds") else "left"
         table.add_column(column, justify=justify, no_wrap=True, overflow="fold")
     for outcome in outcomes:
         if outcome.status != "not run":

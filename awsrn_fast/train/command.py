@@ -26,6 +26,7 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
+from awsrn_fast.nn import in_channels_last
 
 from .adversarial_step import AdversarialStep, large_enough
 from .config_file import read_options, with_contents
@@ -64,7 +65,7 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         learner.discriminator_state = DiscriminatorState(config, device)
     learner.model.checkpointing = config.checkpoint_activations
     if config.channels_last:
-        learner.model.to(memory_format=torch.channels_last)
+        in_channels_last(learner.model)
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
@@ -74,7 +75,7 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         if config.resume:
             _resume(learner, folder, config.rewind, world)
         photos, validation = open_images(config, world)
-        if config.is_adversarial:
+        if learner.discriminator_state is not None:
             photos = _for_discriminator(photos, config, learner.discriminator_state, world)
         if budget is not None:
             budget.check_validation(validation)

@@ -61,7 +61,7 @@ class World:
         self._reduce(total, dist.ReduceOp.SUM)
         return total / self.size
 
-    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp) -> None:
+    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
         with lost_peer():
             dist.all_reduce(tensor, operation)
 

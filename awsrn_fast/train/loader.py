@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from awsrn_fast.cli import ENDING, console, labelled
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.data.cache import Split
 from awsrn_fast.errors import RunError
 from awsrn_fast.metrics import smallest_side
 
@@ -119,7 +120,7 @@ class _Batches(Dataset):
         return self.sampler.batch(iteration, phase.patch, share, first=self.world.rank * share)
 
 
-def _open(folders: tuple[str, ...], config: Config, split: str | None, world: World) -> Photos:
+def _open(folders: tuple[str, ...], config: Config, split: Split | None, world: World) -> Photos:
     # Training patches are degraded individually; validation images once, seeded by their content.
     degradation = None if split == "train" else config.degradation
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]

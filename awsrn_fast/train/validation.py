@@ -68,6 +68,7 @@ class Validator:
             result = super_resolve(network, np.asarray(photo.lr))
             psnrs.append(self._psnr(i, result))
             first = result if first is None else first
+        assert first is not None
         lr, hr = np.asarray(self.photos[0].lr), np.asarray(self.photos[0].hr)
         pictures = {
             "LR": lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1),

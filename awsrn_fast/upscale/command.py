@@ -20,11 +20,14 @@ from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.forward_model import forward_model
 from awsrn_fast.inference.process_memory import ceiling, free, peak
+from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
 
-from .image import Settings, upscale_image
+from .enlarger import Enlarger, Settings
+from .fields import IMAGE, Result
+from .image import upscale_image
 from .kernel_file import read_kernel
 from .options import DEFAULT_SCALE, parser
 from .pipes import piped
@@ -111,7 +114,7 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | n
     model = _model(args)
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
-    stats = "exact" if args.stats == "exact" else "frozen"
+    stats: Stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     if kernel is not None:
@@ -121,7 +124,7 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | n
         for job in jobs:
             report.begin(job)
             try:
-                before, after, remarks = upscale_image(job, placed, settings, report.advance)
+                before, after, remarks = _upscale(job, Enlarger(placed, settings, report.advance), args)
             except UserError as error:
                 report.failed(str(error))
             except backends.BackendError as error:
@@ -131,9 +134,17 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | n
                     raise
                 report.failed(f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit")
             else:
-                report.done(job, before.size, after.size, remarks)
+                report.done(job, before, after, remarks)
     report.remark = _peak(device) + remark
     return report.close()
+
+
+def _upscale(job: Job, enlarger: Enlarger, args: argparse.Namespace) -> Result:
+    if job.problem:
+        raise RunError(f"{job.source}: {job.problem}")
+    if job.field is IMAGE:
+        return upscale_image(job, enlarger)
+    return job.field.module.upscale(job.source, job.target, enlarger, args, job.peers)
 
 
 def _remark(skipped: int, shard: Shard) -> str:
@@ -153,6 +164,6 @@ def _pixels_or_none(job: Job, max_pixels: int) -> int:
     if job.problem:
         return 0
     try:
-        return images.pixels(job.source, max_pixels)
+        return (images if job.field is IMAGE else job.field.module).pixels(job.source, max_pixels)
     except RunError:
         return 0  # reported when it is processed
