@@ -10,7 +10,6 @@ from torch import Tensor
 
 
 def reference(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
-    device = mean.device.type
-    # Autocast would lower what is in fp32.
-    with torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext():
+    lowers = not mean.is_meta and torch.is_autocast_enabled(mean.device.type)
+    with torch.autocast(mean.device.type, enabled=False) if lowers else nullcontext():  # what is in fp32 stays so
         return torch.sigmoid(F.linear(F.relu(F.linear(mean, w1, b1)), w2, b2))
