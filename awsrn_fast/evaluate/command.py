@@ -25,6 +25,7 @@ from awsrn_fast.remarks import say_if_slow, say_licences
 from .measure import Method, complain_about, measure
 from .sets import open_sets
 from .tables import write_tables
+from .worst import MOST, Worst
 
 BICUBIC = "bicubic"
 ENSEMBLE = "+"
@@ -56,6 +57,13 @@ def parser() -> Parser:
     )
     p.add_argument("--json", type=Path, metavar="FILE", help="write {set: {psnr, ssim, n, images}} here")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each image here: set, image, psnr, ssim")
+    p.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help=f"write a page with the {MOST} worst images here: input, bicubic, result and original with a slider, and "
+        "the error as a map",
+    )
     p.add_argument("--save-images", type=Path, metavar="DIR", help="write the results as DIR/SET/IMAGE.png")
     p.add_argument(
         "--tables",
@@ -85,12 +93,12 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status. Raises UserError on wrong usage, before any computation."""
     args = parser().parse_args(argv)
-    for file in (args.json, args.csv):
+    for file in (args.json, args.csv, args.html):
         if file and file.is_dir():
             raise UserError(f"{file} is a folder: give the name of a file")
     sets = open_sets(args.data, args.lr)
     if args.tables:
-        for option in ("json", "csv", "save_images", "scale", "self_ensemble"):
+        for option in ("json", "csv", "html", "save_images", "scale", "self_ensemble"):
             if getattr(args, option):
                 raise UserError(f"--tables measures every scale by itself: leave out --{option.replace('_', '-')}")
         say_if_slow(pick_device(args.device))
@@ -100,12 +108,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"give one weights file or {BICUBIC}: {len(args.weights)} were given (several with --tables)")
     (args.weights,) = args.weights
     methods, scale = _methods(args)
-    results, failures = measure(sets, methods, scale, args.save_images)
+    worst = Worst(args.weights, scale) if args.html else None
+    results, failures = measure(sets, methods, scale, args.save_images, worst)
     cli.results.print(results.table(f"{args.weights}, x{scale}"))
     if args.json:
         write_text(args.json, results.json())
     if args.csv:
         write_text(args.csv, results.csv())
+    if worst is not None and (count := worst.write(args.html)):
+        cli.console.print(f"written: {args.html}, the {count} worst images")
     complain_about(failures, sets)
     return 1 if failures else 0
 
@@ -115,6 +126,8 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
     if args.weights == BICUBIC:
         if args.scale is None:
             raise UserError(f"--scale is missing: {BICUBIC} works at any, so give one of {SCALES}")
+        if args.html:
+            raise UserError(f"--html shows what a network makes beside {BICUBIC}: give weights")
         if args.self_ensemble:
             raise UserError(f"--self-ensemble is for networks: {BICUBIC} gives the same in every orientation")
         return {"": partial(upscale, scale=args.scale)}, args.scale
