@@ -64,8 +64,9 @@ setup(
     packages=[*find_packages(include=["awsrn_fast", "awsrn_fast.*"]), "awsrn_fast.kernels"],
     package_dir={"awsrn_fast.kernels": "kernels"},
     package_data={
-        "awsrn_fast": ["weights/*"],
+        "awsrn_fast": ["py.typed", "weights/*"],
         "awsrn_fast.data": ["sample/*", "sample/*/*"],
+        "awsrn_fast.page": ["page.*"],
         "awsrn_fast.kernels": ["tuned/*.json"],
     },
     include_package_data=False,

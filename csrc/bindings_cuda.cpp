@@ -112,13 +112,13 @@ T* pointer(Address address) {
 }
 
 using Inputs = std::vector<std::pair<Address, Index>>;  // address, channels
-using Values = std::pair<Address, bool>;  // address, whether fp32
+using GivenValues = std::pair<Address, bool>;  // address, whether fp32
 
-ConvValues values(const Values& given) { return {pointer(given.first), given.second}; }
+Values values(const GivenValues& given) { return {pointer(given.first), given.second}; }
 
-Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const Values& input_gate, const Values& bias,
-             bool relu, Address mask, Address plain, Address residual, const Values& gate, const Values& x_scale,
-             const Values& res_scale, Address y, Address mean, Address workspace, Index n, Index o, Index h, Index w,
+Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const GivenValues& input_gate, const GivenValues& bias,
+             bool relu, Address mask, Address plain, Address residual, const GivenValues& gate,
+             const GivenValues& x_scale, const GivenValues& res_scale, Address y, Address mean, Address workspace, Index n, Index o, Index h, Index w,
              int k) {
   AWSRN_FAST_CHECK(!inputs.empty() && inputs.size() <= std::size_t(kConvMostMaps), op + ": one to four maps");
   AWSRN_FAST_CHECK(k == 1 || k == 3, op + ": the CUDA kernels have 1x1 and 3x3 convolutions");
@@ -132,8 +132,9 @@ Conv conv_of(const std::string& op, const Inputs& inputs, Address weight, const 
   return a;
 }
 
-void conv(const std::string& op, const Inputs& inputs, Address weight, Values input_gate, Values bias, bool relu,
-          Address mask, Address plain, Address residual, Values gate, Values x_scale, Values res_scale, Address y,
+void conv(const std::string& op, const Inputs& inputs, Address weight, GivenValues input_gate, GivenValues bias, bool relu,
+          Address mask, Address plain, Address residual, GivenValues gate, GivenValues x_scale, GivenValues res_scale,
+          Address y,
           Address mean, Address workspace, Index n, Index o, Index h, Index w, int k, int dtype, int device,
           Address stream, int arch) {
   const Target target{device, stream, arch};
@@ -142,8 +143,8 @@ void conv(const std::string& op, const Inputs& inputs, Address weight, Values in
               map_dtype(dtype, target, op.c_str()), target);
 }
 
-void wide_residual_fwd(Address w1, Values b1, Address x, Address weight, Values bias, Address plain, Values gate,
-                       Values x_scale, Values res_scale, Address y, Address mean, Address workspace, Index n, Index h,
+void wide_residual_fwd(Address w1, GivenValues b1, Address x, Address weight, GivenValues bias, Address plain,
+                       GivenValues gate, GivenValues x_scale, GivenValues res_scale, Address y, Address mean, Address workspace, Index n, Index h,
                        Index w, int dtype, int device, Address stream, int arch) {
   const Target target{device, stream, arch};
   const std::string op = "wide_residual";

@@ -33,12 +33,14 @@ AVX2_FLAGS = ["-mavx2", "-mfma", "-mf16c"]
 AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 # Narrowest first: the last one that the CPU runs is the one chosen at load.
 AVX512_BF16_FLAGS = [*AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni"]  # no CPU has the first without the second
-# With 16 registers, constants that GCC keeps in some of them across a loop push sums of products out of others.
 X86_ISAS = {
-    "avx2": [*AVX2_FLAGS, "-fno-move-loop-invariants"],
+    "avx2": AVX2_FLAGS,
     "avx512": AVX512_FLAGS,
     "avx512_bf16": AVX512_BF16_FLAGS,
 }
+# With 16 registers, constants that GCC keeps in some of them across a loop push sums of products out of others. Clang
+# has no such flag.
+GCC_FLAGS = {"avx2": ["-fno-move-loop-invariants"]}
 # constexpr functions of csrc/common are for both sides.
 # -lineinfo: profilers show the source's lines; it changes no instruction. -O1 is for the host's code, which only calls.
 NVCC_FLAGS = ["-O1", "-std=c++17", "--expt-relaxed-constexpr", "-lineinfo"]
@@ -86,8 +88,10 @@ def run_quietly(command: list[str], unavailable: str) -> str:
         raise Unavailable(f"{unavailable}: {error.strerror}") from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-        raise Unavailable(f"{unavailable}: {reason}")
+        telling = [
+            line for line in lines if re.search("error|cannot find", line, re.I) and "linker command" not in line
+        ]
+        raise Unavailable(f"{unavailable}: {[*telling, *lines, 'no message'][0]}")
     return done.stdout
 
 
@@ -175,13 +179,14 @@ def find_launcher(command: list[str]) -> list[str]:
 def find_isas(compiler: list[str], machine: str) -> dict[str, list[str]]:
     """Instruction set -> flags: those that the compiler knows for this machine, narrowest first."""
     isas: dict[str, list[str]] = {"portable": []}
-    if machine.lower() in ("x86_64", "amd64"):
-        for isa, flags in X86_ISAS.items():
+    for isa, needed in X86_ISAS.items() if machine.lower() in ("x86_64", "amd64") else ():
+        for flags in ([*needed, *GCC_FLAGS.get(isa, [])], needed):
             try:
                 compiles(compiler, [*flags, "-c"], "int probe;\n", ".cpp", isa)
             except Unavailable:
                 continue
             isas[isa] = flags
+            break
     return isas
 
 
@@ -251,6 +256,8 @@ class Library:
         self.line = ""
         build_id = runpy.run_path(str(SOURCE_ID))["source_id"](CSRC)
         self.bindings_flags = [f"-I{pybind11.get_include()}", *python_flags(), f'-DAWSRN_FAST_BUILD_ID="{build_id}"']
+        # Fields of a struct that are planned in C++ have no argument; Clang says so at each.
+        self.bindings_flags.append("-Wno-missing-field-initializers")
 
     def add(self, source: Path, command: list[str], variant: str = "") -> None:
         self.units.append((source, f"{self.name}/{source.relative_to(CSRC)}{variant}.o", command))

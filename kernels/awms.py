@@ -1,7 +1,6 @@
 """``awms`` in Triton: the merged convolution as an implicit matrix product, tap by tap, its epilogue shuffling pixels.
 
-The gradient of x is the same kernel on the turned weights. The gradient of the weights is a product over positions, in
-a fixed number of parts that are summed afterwards.
+The gradient of x is the same kernel on the turned weights, that of the weights the small convolutions'.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ import triton.language as tl
 from torch import Tensor
 
 from . import _gpu
+from ._conv import BWD_WEIGHT, weight_gradient
 from ._maps import layout, strides
 from ._numbers import narrow, precision, product
 from ._tiles import Problem, Tiles, Tiling, padded
-
-CHUNKS = 16
-"""Number of partial sums of the weights' gradient; constant, so that results do not depend on the GPU."""
 
 
 @triton.jit
@@ -85,51 +82,6 @@ def awms_fwd_kernel(
     tl.store(y + n * outputs * positions + at, narrow(sums, y.dtype.element_ty), inside)
 
 
-@triton.jit
-def awms_bwd_weight_kernel(
-    x,  # [N, C, H, W]
-    grad,  # [N, O, H, W], of the convolution's output
-    sums,  # [chunks, KERNEL * KERNEL * C, O] fp32
-    images,
-    chunks,
-    channels,
-    outputs,
-    height,
-    width,
-    x_stride_c,
-    x_stride_p,
-    grad_stride_c,
-    grad_stride_p,
-    KERNEL: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_O: tl.constexpr,
-    BLOCK_P: tl.constexpr,
-):
-    positions = height * width
-    rows = KERNEL * KERNEL * channels
-    tiles_o, tiles_m, parts = tl.cdiv(outputs, BLOCK_O), tl.cdiv(rows, BLOCK_M), tl.cdiv(positions, BLOCK_P)
-    pid = tl.program_id(0)
-    chunk = pid // (tiles_o * tiles_m)
-    m = pid // tiles_o % tiles_m * BLOCK_M + tl.arange(0, BLOCK_M)
-    o = pid % tiles_o * BLOCK_O + tl.arange(0, BLOCK_O)
-    tap, c = m // channels, m % channels
-    down, across = tap // KERNEL - KERNEL // 2, tap % KERNEL - KERNEL // 2
-    total = tl.zeros((BLOCK_M, BLOCK_O), tl.float32)
-    for part in range(chunk, images * parts, chunks):
-        n = (part // parts).to(tl.int64)
-        p = part % parts * BLOCK_P + tl.arange(0, BLOCK_P)
-        r, k = (p // width)[None, :] + down[:, None], (p % width)[None, :] + across[:, None]
-        inside = (r >= 0) & (r < height) & (k >= 0) & (k < width) & (m < rows)[:, None] & (p < positions)[None, :]
-        at = (r * width + k).to(tl.int64) * x_stride_p + c.to(tl.int64)[:, None] * x_stride_c
-        value = tl.load(x + n * channels * positions + at, inside, other=0)
-        at = p.to(tl.int64)[:, None] * grad_stride_p + o.to(tl.int64)[None, :] * grad_stride_c
-        inside = (p < positions)[:, None] & (o < outputs)[None, :]
-        total = product(value, tl.load(grad + n * outputs * positions + at, inside, other=0), total, PRECISION)
-    at = (chunk * rows + m).to(tl.int64)[:, None] * outputs + o[None, :]
-    tl.store(sums + at, total, (m < rows)[:, None] & (o < outputs)[None, :])
-
-
 def awms_fwd(
     x: Tensor,
     weight: Tensor,
@@ -168,7 +120,7 @@ def awms_bwd(
     clamp: bool,
     wanted: list[bool],
 ) -> tuple[Tensor, ...]:
-    """Gradients of x, weight, bias, skip, out_shift in x's dtype; those not requested are empty."""
+    """Gradients of x, weight, bias, skip, out_shift, all but those of maps in fp32; those not requested are empty."""
     if clamp:  # the values before the clamp determine where it passes a gradient
         y = awms_fwd(x, weight, bias, skip, scale, out_scale, out_shift, False)
         grad_y = grad_y * ((y >= 0) & (y <= 1))
@@ -182,13 +134,13 @@ def awms_bwd(
         grads[0] = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=of)
         _convolve(grad, taps, None, None, None, grads[0], 1, 1.0, False)
     if want_weight:
-        grads[1] = _weight_gradient(x, grad, weight.shape[-1]).to(x.dtype)
+        grads[1] = weight_gradient(x, grad, weight.shape[-1], of)
     if want_bias:
-        grads[2] = grad.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+        grads[2] = grad.sum((0, 2, 3), dtype=torch.float32)
     if want_skip:
         grads[3] = grad.clone(memory_format=layout(skip))
     if want_shift:
-        grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32).to(x.dtype)
+        grads[4] = grad_y.sum((0, 2, 3), dtype=torch.float32)
     return tuple(grads)
 
 
@@ -216,21 +168,6 @@ def _convolve(
     awms_fwd_kernel[grid](*inputs, channels, outputs, h, w, *step, *options, **tiles)
 
 
-def _weight_gradient(x: Tensor, grad: Tensor, kernel: int) -> Tensor:
-    """``[O, C, K, K]`` in fp32."""
-    (n, channels, h, w), outputs, of = x.shape, grad.shape[1], layout(x)
-    gpu = _gpu.gpu(x)
-    tiles = BWD_WEIGHT(gpu, x.dtype, (channels, outputs), of)
-    rows = kernel * kernel * channels
-    chunks = min(n * triton.cdiv(h * w, tiles["BLOCK_P"]), CHUNKS)
-    sums = torch.empty((chunks, rows, outputs), dtype=torch.float32, device=x.device)
-    grid = (chunks * triton.cdiv(rows, tiles["BLOCK_M"]) * triton.cdiv(outputs, tiles["BLOCK_O"]),)
-    step = (*strides(channels, h * w, of), *strides(outputs, h * w, of))
-    options = (kernel, precision(x.dtype, gpu.arch))
-    awms_bwd_weight_kernel[grid](x, grad, sums, n, chunks, channels, outputs, h, w, *step, *options, **tiles)
-    return sums.sum(0).reshape(kernel, kernel, channels, outputs).permute(3, 2, 0, 1).contiguous()
-
-
 def _unshuffled(grad_y: Tensor, scale: int, out_scale: float) -> Tensor:
     """``[N, P, scale*H, scale*W]`` -> the gradient of the convolution's output, ``[N, O, H, W]``."""
     n, planes, high, wide = grad_y.shape
@@ -251,16 +188,5 @@ def _fwd_fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
     return tiles["BLOCK_O"] <= padded(problem.channels[1]) and staged <= shared
 
 
-def _bwd_weight_tiles(problem: Problem) -> Tiles:
-    _, outputs = problem.channels
-    return {"BLOCK_M": 64, "BLOCK_O": min(padded(outputs), 64), "BLOCK_P": 32, "num_warps": 4, "num_stages": 2}
-
-
-def _bwd_weight_fits(problem: Problem, tiles: Tiles, shared: int) -> bool:
-    operands = tiles["BLOCK_P"] * (tiles["BLOCK_M"] + tiles["BLOCK_O"])
-    return operands * problem.dtype.itemsize * tiles["num_stages"] <= shared
-
-
 FWD = Tiling("awms_fwd", _fwd_tiles, _fwd_fits)
-BWD_WEIGHT = Tiling("awms_bwd_weight", _bwd_weight_tiles, _bwd_weight_fits)
 TILINGS = (FWD, BWD_WEIGHT)

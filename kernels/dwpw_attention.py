@@ -248,7 +248,7 @@ def dwpw_attention_bwd(
     b_a: Tensor,
     wanted: list[bool],
 ) -> tuple[Tensor, ...]:
-    """Gradients of x and of the weights in x's dtype; those not requested are empty."""
+    """Gradients of x and, in fp32, of the weights; those not requested are empty."""
     of = layout(x)
     grad_y, x = grad_y.contiguous(memory_format=of), x.contiguous(memory_format=of)
     weights = [weight.contiguous() for weight in (w_dw, b_dw, w_pw, b_pw, w_a, b_a)]
@@ -294,7 +294,7 @@ def dwpw_attention_bwd(
         lambda: sums_a.sum(0),
         lambda: sums_bias[:, 1].sum(0),
     )
-    return tuple(grad().to(x.dtype) if want else x.new_empty(0) for grad, want in zip(grads, wanted, strict=True))
+    return tuple(grad() if want else x.new_empty(0) for grad, want in zip(grads, wanted, strict=True))
 
 
 def _checked(x: Tensor, c: int, d: int) -> tuple[int, int]:

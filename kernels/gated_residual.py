@@ -116,7 +116,7 @@ def gated_residual_bwd(
     res_scale: Tensor,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of x, f, gate, x_scale, res_scale in the maps' dtype; those not requested are empty."""
+    """Gradients of x, f, gate, x_scale, res_scale, the last three in fp32; those not requested are empty."""
     of = layout(x)
     want_x, want_f, want_gate, want_x_scale, want_res_scale = wanted
     n, c, positions, blocks, warps = _sizes(BWD, x, of)
@@ -149,7 +149,7 @@ def gated_residual_bwd(
         grads[4] = (along_f if gate is None else along_f * gate).sum().reshape(1) if want_res_scale else None
     if want_x_scale:
         grads[3] = sums[0].sum().reshape(1)
-    return tuple(x.new_empty(0) if grad is None else grad.to(x.dtype) for grad in grads)
+    return tuple(x.new_empty(0) if grad is None else grad for grad in grads)
 
 
 def _sizes(tiling: Tiling, x: Tensor, of: torch.memory_format) -> tuple[int, int, int, tuple[int, int], int]:

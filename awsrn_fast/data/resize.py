@@ -28,7 +28,7 @@ def downscale(image: np.ndarray, scale: int) -> np.ndarray:
     _check(image, scale)
     height, width = image.shape[:2]
     if height % scale or width % scale:
-        raise UserError(f"image of {width}x{height} pixels is no multiple of the scale {scale}: crop it first")
+        raise UserError(f"image of {width}x{height} pixels is not a multiple of the scale {scale}: crop it first")
     if scale == 1:
         return image.copy()
     return _columns(_shrink_rows(image, scale), scale, _shrink_rows)
@@ -56,6 +56,15 @@ def crop_to_multiple(image: np.ndarray, scale: int) -> np.ndarray:
     return image[: height - height % scale, : width - width % scale]
 
 
+def shrinking_taps(scale: int) -> np.ndarray:
+    """The kernel along an axis that ``downscale`` weighs pixels by, in whole numbers, not normalised.
+
+    Tap ``t`` of output pixel ``i`` lies on input pixel ``scale * i + t - (len(taps) - scale) // 2``.
+    """
+    reach = (3 * scale + 1) // 2
+    return _cubic(2 * np.arange(-reach, scale + reach) + 1 - scale, 2 * scale)
+
+
 def _check(image: np.ndarray, scale: int) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or not image.size:
         raise UserError(f"expected a uint8 image [H, W, C] with pixels in it, got {image.dtype} {list(image.shape)}")
@@ -74,9 +83,8 @@ def _cubic(distance: np.ndarray, unit: int) -> np.ndarray:
 def _shrink_rows(image: np.ndarray, scale: int) -> np.ndarray:
     # The border at x8 is how those files were made, not MATLAB's default.
     border: Literal["edge", "symmetric"] = "edge" if scale == 8 else "symmetric"
-    reach = (3 * scale + 1) // 2
-    offsets = np.arange(-reach, scale + reach)
-    weights = _cubic(2 * offsets + 1 - scale, 2 * scale)
+    weights = shrinking_taps(scale)
+    reach = (len(weights) - scale) // 2
     rows = image.shape[0] // scale
     padded = np.pad(image, ((reach, reach), (0, 0), (0, 0)), mode=border)
     total = np.zeros((rows, *image.shape[1:]), np.int32)

@@ -47,6 +47,7 @@ class BlockNonLocal(nn.Module):
     def __init__(self, layer: NonLocal) -> None:
         super().__init__()
         self.theta, self.phi, self.g, self.z = layer.theta, layer.phi, layer.g, layer.z
+        assert layer.block is not None
         self.block, self.halo = layer.block, layer.halo
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from .deflate import compressor
 from .extras import xmp_of
 from .picture import Header
 from .png_chunks import SIGNATURE
@@ -25,7 +26,7 @@ _PIECE = 2**20
 # Pillow's modes and raw modes by bytes per pixel; wider pixels are split into high and low bytes.
 DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-_UP = 2
+_UP, _AVERAGE = 2, 3
 
 
 class PngRows(Reader):
@@ -85,8 +86,8 @@ class PngRows(Reader):
         width = 1 + len(self._above)
         rows = np.empty((1 + count, width), np.uint8)
         rows[0, 0], rows[0, 1:] = 0, self._above
-        self._fill(memoryview(rows[1:]).cast("B"))
-        stream = zlib.compress(rows, 0)  # only because the decoder expects it
+        self._fill(rows[1:].data.cast("B"))
+        stream = zlib.compress(rows.data, 0)  # only because the decoder expects it
         raw_modes = DECODERS[self._pixel]
         size, mode = (self.header.width, 1 + count), raw_modes[0].split(";")[0]
         bytes_ = [np.asarray(Image.frombytes(mode, size, stream, "zip", raw)) for raw in raw_modes]
@@ -125,7 +126,7 @@ class PngWriter:
 
     def __init__(self, file: BinaryIO, header: Header, exif: bytes | None):
         self._file, self._header = file, header
-        self._deflate = zlib.compressobj(6)
+        self._deflate = compressor()
         kind = _COLOR_TYPES[header.planes]
         file.write(SIGNATURE)
         self._chunk(b"IHDR", struct.pack(">IIBBBBB", header.width, header.height, header.depth, kind, 0, 0, 0))
@@ -142,12 +143,11 @@ class PngWriter:
         """Rows [k, W, planes] of the header's dtype."""
         big_endian = numbers.astype(">u2") if self._header.depth == 16 else numbers
         rows = np.ascontiguousarray(big_endian).reshape(len(numbers), -1).view(np.uint8)
-        filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
-        filtered[:, 0] = _UP
-        filtered[0, 1:] = rows[0] if self._above is None else rows[0] - self._above
-        np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+        above = np.empty_like(rows)
+        above[0], above[1:] = 0 if self._above is None else self._above, rows[:-1]
         self._above = rows[-1].copy()
-        self._data(self._deflate.compress(filtered))
+        filtered = _filtered(rows, above, self._header.planes * self._header.samples.dtype.itemsize)
+        self._data(self._deflate.compress(filtered.data))
 
     def close(self) -> None:
         """Write what remains."""
@@ -174,3 +174,33 @@ class PngWriter:
         self._file.write(struct.pack(">I", len(data)) + kind)
         self._file.write(data)
         self._file.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
+
+
+def _filtered(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
+    """Each row with the filter, Up or Average, that leaves smaller differences (the PNG standard's heuristic).
+
+    Average suits photographs, Up drawings. Paeth, the third candidate, is dearer than the compression and made no
+    file of either kind smaller.
+
+    Args:
+        rows: bytes ``[k, W * pixel]``.
+        above: the row above each.
+        pixel: bytes of a pixel.
+
+    Returns:
+        Bytes ``[k, 1 + W * pixel]``, the filter's number first.
+    """
+    left = np.zeros_like(rows)
+    left[:, pixel:] = rows[:, :-pixel]
+    up = rows - above
+    average = rows - ((left & above) + ((left ^ above) >> 1))  # the mean, rounded down, without a carry
+    smaller = _size(average) < _size(up)
+    filtered = np.empty((len(rows), 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = np.where(smaller, _AVERAGE, _UP)
+    filtered[:, 1:] = np.where(smaller[:, None], average, up)
+    return filtered
+
+
+def _size(differences: np.ndarray) -> np.ndarray:
+    """Sum of each row's bytes, taken as signed."""
+    return np.minimum(differences, -differences).sum(axis=1, dtype=np.int64)

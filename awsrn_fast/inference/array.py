@@ -14,7 +14,10 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.images import scaled_info
 
 from .colors import keeping_colors
+from .consistency import Consistency
+from .corrections import corrected
 from .enhance import Array, Strips, enlarged
+from .forward_model import forward_model
 from .local import with_local_means
 from .process_memory import ceiling, fitting_tile, free, free_on
 from .protocols import Network, Source
@@ -26,11 +29,11 @@ MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 """Modes of Pillow images that are taken; the user converts others, since the target mode is not obvious."""
 
 
-class Upscaling:
-    """Mixin that gives a network the method ``upscale``."""
+class Upscaling(Network):
+    """Base that gives a network the method ``upscale``."""
 
     def upscale(
-        self: Network,
+        self,
         image: Picture,
         *,
         tile: int | None = None,
@@ -38,6 +41,7 @@ class Upscaling:
         memory_limit: int | None = None,
         self_ensemble: bool = False,
         dtype: torch.dtype = torch.float32,
+        consistent: str | np.ndarray | None = None,
     ) -> Picture:
         """Upscale an image of any size; the result is of the same kind, ``scale`` times as large.
 
@@ -57,14 +61,18 @@ class Upscaling:
             tile: side of a tile in pixels; 0: never tile; None: the whole image if it fits the memory, else tiles as
                 large as fit. Tiles include the full receptive field, so there are no seams.
             stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
-                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
+                over it, "exact" layer by layer from all of it, with up to 1 KB per pixel in temporary files; "local"
                 takes means over 48x48 pixels around each instead, tiled or not.
             memory_limit: bytes that the process may hold; None: three quarters of what is free.
             self_ensemble: average over eight flips and rotations: slightly better, eight times the computation.
             dtype: compute dtype; bfloat16 or float16 through autocast.
+            consistent: how the image was measured, "bicubic", "area" or a kernel ``[k, k]``: the result is changed as
+                little as needed so that, measured so again, it is the image, and clipped to [0, 1]; see
+                :func:`awsrn_fast.inference.consistency.consistent`. None: it is as the network makes it.
 
         Raises:
             TypeError, ValueError: an unsupported image; says which.
+            UserError: an unknown kernel.
             RunError: too little memory, or the network's output is not finite.
         """
         if isinstance(image, Tensor):
@@ -80,20 +88,24 @@ class Upscaling:
             planes, top = [_of_array(values)], _top(values.dtype)
         network = with_local_means(self) if stats == "local" else self
         placed = Placed(network, self.mean.device, dtype, as_it_is=True)
+        forward = None if consistent is None else forward_model(consistent, self.scale)
         large = []
         for each in planes:
             if top == 1 and not np.isfinite(each).all():
                 raise RunError("upscale: the image has values that are not finite (NaN or infinity): fill them first")
             unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
-            side = tile
+            side: int | tuple[int, int] | None = tile
             if tile is None:
                 room = free(memory_limit)
-                result = 4 * unit.planes * self.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
-                room = None if room is None else room - result
-                side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed.device))
+                results = 4 * unit.planes * self.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
+                room = None if room is None else room - results
+                side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed))
             tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
             tiler.ceiling = ceiling(memory_limit)
             strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, self.scale)
+            if forward is not None:
+                correction = Consistency(forward, None if top == 1 else top)
+                strips = corrected(strips, self.scale, correction.reach, correction)
             large.append(np.concatenate(list(enlarged(unit, strips))))
         if isinstance(image, Tensor):
             return _to_tensor(large, image, top)

@@ -7,7 +7,7 @@ forward takes as ``gates``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +17,16 @@ from torch import Tensor, nn
 
 from awsrn_fast.nn import ChannelAttention, Gates, Stage, pooled_means
 
-from .protocols import Facts
+from .cuda_graph import Graphs
+from .facts import Facts
+from .protocols import Model, Network
 from .spans import Span
 
 Found = dict[str, Tensor]
 """Gates ``[1, C]`` by the name of the attention in the network."""
 
 
-class Gated(nn.Module):
+class Gated(Model):
     """Wrapper of a network with externally computed gates.
 
     Args:
@@ -33,7 +35,9 @@ class Gated(nn.Module):
         facts: where they differ from the network's.
     """
 
-    def __init__(self, network: nn.Module, gates: Gates, facts: Facts | None = None) -> None:
+    facts: Facts
+
+    def __init__(self, network: Network, gates: Gates, facts: Facts | None = None) -> None:
         super().__init__()
         self.network, self.gates = network, gates
         self.facts = network.facts if facts is None else facts
@@ -59,7 +63,7 @@ def fixed(found: Found) -> Gates:
     return gates
 
 
-def with_gates(network: nn.Module, found: Found) -> Gated:
+def with_gates(network: Network, found: Found) -> Gated:
     """The network with constant gates."""
     return Gated(network, fixed(found))
 
@@ -69,7 +73,7 @@ def gates_of(network: nn.Module, regions: Tensor) -> Found:
     found: Found = {}
 
     def joint(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
-        gate = stage.attention(pooled_means(stage, maps, means).mean(dim=0, keepdim=True))
+        gate = stage.gate(pooled_means(stage, maps, means).mean(dim=0, keepdim=True))
         found[stage.name] = gate.float()
         return gate.expand(maps[0].shape[0], -1)
 
@@ -96,6 +100,22 @@ class Census:
             own = [maps[i][:, :, rows, columns].sum((0, 2, 3), dtype=torch.float64) for i in stage.pools]
             self._tile[stage.name] = torch.cat(own)
         return self._gates(stage, maps, means)
+
+    def run(self, network: Callable[..., Tensor], x: Tensor, graphs: Graphs | None) -> Tensor:
+        """``network(x, gates=self)`` as a graph, whose inputs are the constants, too, and whose results the sums."""
+        if graphs is None:
+            return network(x, gates=self)
+        names, own = list(self.constants), self._own
+
+        def function(x: Tensor, *constants: Tensor) -> tuple[Tensor, ...]:
+            census = Census(dict(zip(names, constants, strict=True)))
+            census._own = own
+            return network(x, gates=census), *(census._tile[name] for name in names if own is not None)
+
+        place = None if own is None else tuple((part.start, part.stop) for part in own)
+        y, *sums = graphs((tuple(names), place), function, (x, *self.constants.values()))
+        self._tile = dict(zip(names if own is not None else (), sums, strict=True))
+        return y
 
     @contextmanager
     def counting(self, rows: Span, columns: Span) -> Iterator[None]:

@@ -15,7 +15,7 @@ from awsrn_fast import limits
 from awsrn_fast.errors import RunError
 from awsrn_fast.heap import give_back
 
-from .wrappers import exact_context
+from .wrappers import Placed, exact_context
 
 FILL_GRID = 128
 """Rows on whose multiples strips begin and end when hidden pixels are filled, so that all find the same colours. Only
@@ -68,7 +68,8 @@ def most_taken(run: Callable[[], object]) -> int | None:
         return None
     before = resident()
     run()
-    return max(peak() - before, 0)
+    most = peak()
+    return None if most is None else max(most - before, 0)
 
 
 def free(limit: int | None) -> int | None:
@@ -85,9 +86,15 @@ def ceiling(limit: int | None) -> int | None:
     return limit if limit is not None or left is None else resident() + left
 
 
-def free_on(device: torch.device) -> int | None:
-    """Bytes that may still be taken on a device with memory of its own; None: it has none."""
-    return round(_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+def free_on(placed: Placed) -> int | None:
+    """Bytes that a run may still take where the network runs, if that has memory of its own; None: it has none.
+
+    The memory of CUDA graphs is their own: what comes first or once is run beside them, in as much again.
+    """
+    if placed.device.type != "cuda":
+        return None
+    room = torch.cuda.mem_get_info(placed.device)[0]
+    return round(_SHARE * (room if placed.graphs is None else room // 2))
 
 
 def fitting_tile(

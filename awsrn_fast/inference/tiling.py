@@ -6,20 +6,21 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from awsrn_fast.errors import is_out_of_memory
 
+from .facts import Facts
 from .gates import Census, Found, fixed, gates_of, pooled
 from .pieces import Pieces
-from .protocols import Source
+from .protocols import Model, Source
 from .spans import Span, spans
 from .sweeps import sweep
-from .wrappers import exact_context
+from .transfers import Result
+from .wrappers import Placed, exact_context
 
 TILE = 512
 """Default side of a tile in input pixels; images of up to its square are not tiled."""
@@ -53,7 +54,7 @@ class Deviation:
         return f"at most {self.largest:.2f} and in the mean {self.rms:.2f} gray levels from exact ones"
 
 
-class Tiler(nn.Module):
+class Tiler(Model):
     """Run ``model`` over an image in tiles; each result is cropped to the tile's own part and placed, never blended.
 
     Tiles start on the block grid of the non-local span, which is anchored at the image's (0, 0), and include
@@ -76,9 +77,11 @@ class Tiler(nn.Module):
         spill: folder for the activations of ``stats="exact"``; None: the system's for temporary files.
     """
 
+    facts: Facts
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         tile: int | tuple[int, int] | None = TILE,
         stats: Stats = "frozen",
         context: int | None = None,
@@ -117,7 +120,8 @@ class Tiler(nn.Module):
         return self.tile is not None and height * width > self.tile[0] * self.tile[1]
 
     def tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        """Rows and columns of each tile of an image of this size."""
+        """Rows and columns of each tile of an image of this size, which is tiled."""
+        assert self.tile is not None
         align = self.facts.block or 1
         for rows in spans(height, self.tile[0], self.context, align):
             for columns in spans(width, self.tile[1], self.context, align):
@@ -138,15 +142,17 @@ class Tiler(nn.Module):
                 self.on_tile(height * width)
                 yield y
                 return
+        assert tile is not None
         pieces = Pieces(*tile, self.facts.block or 1, getattr(self.facts, "activations", 0), self.ceiling)
         if not pooled(self.model):
-            yield from self._strips(self.model, source, pieces, None)
+            yield from self._strips(source, pieces, None)
         elif self.stats == "exact":
+            assert isinstance(self.model, Placed)
             yield from sweep(self.model, source, pieces, self.on_tile, self.spill)
         else:
             regions, gates = self._frozen(source, pieces)
             census = Census(gates)
-            yield from self._strips(partial(self.model, gates=census), source, pieces, census)
+            yield from self._strips(source, pieces, census)
             self.deviation = self._deviation(regions, gates, census)
 
     def _after(self, error: Exception, height: int, width: int) -> tuple[int, int]:
@@ -154,30 +160,17 @@ class Tiler(nn.Module):
         align = self.facts.block or 1
         if not is_out_of_memory(error) or max(height, width) <= align:
             raise error
-        return tuple(max(align, side // 2 // align * align) for side in (height, width))
+        down, across = (max(align, side // 2 // align * align) for side in (height, width))
+        return down, across
 
-    def _strips(
-        self, model: Callable[[Tensor], Tensor], source: Source, pieces: Pieces, census: Census | None
-    ) -> Iterator[Tensor]:
-        scale = self.facts.scale
+    def _strips(self, source: Source, pieces: Pieces, census: Census | None) -> Iterator[Tensor]:
         for rows in spans(source.height, pieces.height, self.context, pieces.align):
-            strip = source.window(rows.low, rows.high, 0, source.width)
-            size = (1, 3, scale * (rows.stop - rows.start), scale * source.width)
-            out = torch.empty(size, dtype=torch.float32, device="cpu")
-
-            def run(down: Span, across: Span, strip: Tensor = strip, out: Tensor = out, rows: Span = rows) -> None:
-                seen = strip[:, :, down.low - rows.low : down.high - rows.low, across.low : across.high]
-                with torch.no_grad(), nullcontext() if census is None else census.counting(down, across):
-                    y = model(seen)
-                top, left = scale * (down.start - rows.start), scale * across.start
-                own = y[:, :, down.scaled(scale).own, across.scaled(scale).own]
-                out[:, :, top : top + own.shape[2], left : left + own.shape[3]] = own
-                self.on_tile((down.stop - down.start) * (across.stop - across.start))
-
+            strip = _Strip(self, source, rows, census)
             for columns in spans(source.width, pieces.width, self.context, pieces.align):
-                pieces.run(rows, columns, self.context, run)
-            yield out
-            del strip, out, run  # before the next
+                pieces.run(rows, columns, self.context, strip.run)
+            strip.finish()
+            yield strip.out
+            del strip  # before the next
 
     @torch.no_grad()
     def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Found]:
@@ -207,6 +200,45 @@ class Tiler(nn.Module):
             largest = max(largest, difference.abs().max().item())
             squares += difference.square().mean().item() / len(regions)
         return Deviation(largest, math.sqrt(squares))
+
+
+class _Strip:
+    """A strip of the result, filled tile by tile. Where the network's runs overlap, one is under way while the next is
+    begun."""
+
+    def __init__(self, tiler: Tiler, source: Source, rows: Span, census: Census | None) -> None:
+        self._tiler, self._rows, self._census, self._scale = tiler, rows, census, tiler.facts.scale
+        self._seen = source.window(rows.low, rows.high, 0, source.width)
+        size = (1, 3, self._scale * (rows.stop - rows.start), self._scale * source.width)
+        self.out = torch.empty(size, dtype=torch.float32, device="cpu")
+        self._under_way: tuple[Span, Span, Result] | None = None
+
+    def run(self, down: Span, across: Span) -> None:
+        """Compute the tile of these rows and columns."""
+        model, census, first = self._tiler.model, self._census, self._rows.low
+        seen = self._seen[:, :, down.low - first : down.high - first, across.low : across.high]
+        with torch.no_grad(), nullcontext() if census is None else census.counting(down, across):
+            if isinstance(model, Placed) and model.overlaps:
+                begun = model.begin(seen, census)
+            else:
+                self._place(down, across, model(seen) if census is None else model(seen, gates=census))
+                return
+        self.finish()
+        self._under_way = (down, across, begun)
+
+    def finish(self) -> None:
+        """Wait for the tile that is under way, if one is."""
+        if self._under_way is not None:
+            down, across, result = self._under_way
+            self._under_way = None
+            self._place(down, across, result())
+
+    def _place(self, down: Span, across: Span, y: Tensor) -> None:
+        scale = self._scale
+        top, left = scale * (down.start - self._rows.start), scale * across.start
+        own = y[:, :, down.scaled(scale).own, across.scaled(scale).own]
+        self.out[:, :, top : top + own.shape[2], left : left + own.shape[3]] = own
+        self._tiler.on_tile((down.stop - down.start) * (across.stop - across.start))
 
 
 def places(height: int, width: int, pixels: int) -> list[tuple[int, int, int, int]]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWMS, Gates, Part, Prepared, WNConv2d
+from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d, in_channels_last
 
-from .protocols import Facts
+from .cuda_graph import Graphs
+from .facts import Facts
+from .gates import Census
+from .protocols import Model
+from .transfers import Result, Transfers
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def exact_context(facts: Facts) -> int:
@@ -27,7 +34,7 @@ def exact_context(facts: Facts) -> int:
     return context
 
 
-class Placed(nn.Module):
+class Placed(Model):
     """Run ``model`` on its own device and in ``dtype``, for pictures in fp32 on the CPU.
 
     Args:
@@ -36,14 +43,19 @@ class Placed(nn.Module):
         dtype: torch.float32, or bfloat16 or float16 through autocast: sums stay fp32. Weights are rounded here, once:
             make another after they change. Those that are not in fp32 are cast to it.
         as_it_is: use the model unmodified; it is on the device and may be in use elsewhere.
+        graphs: replay CUDA graphs, one a shape (:class:`~awsrn_fast.inference.cuda_graph.Graphs`); without an effect
+            elsewhere. On CUDA the weights are brought into the kernels' layouts here, once, too.
     """
+
+    facts: Facts
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         as_it_is: bool = False,
+        graphs: bool = True,
     ):
         super().__init__()
         if getattr(model, "out_dtype", None) is not None:
@@ -51,7 +63,7 @@ class Placed(nn.Module):
                 f"upscaling needs floating point results: fuse the model without out_dtype={model.out_dtype}"
             )
         self.device, self.dtype = torch.device(device), dtype
-        self.model = model if as_it_is else model.to(self.device, memory_format=torch.channels_last)
+        self.model = model if as_it_is else in_channels_last(model.to(self.device))
         tensors = (*self.model.parameters(), *self.model.buffers())
         if any(t.is_floating_point() and t.dtype != torch.float32 for t in tensors):
             self.model = with_weights_in(self.model, torch.float32, (nn.Module,))
@@ -61,13 +73,39 @@ class Placed(nn.Module):
                     self.model(torch.zeros(1, 3, 1, 1, dtype=torch.float32, device="cpu"))
             self.model = with_weights_in(self.model, dtype)
         self.facts = model.facts
+        self.graphs: Graphs | None = None
+        """None: kernels are launched one by one."""
+        if self.device.type == "cuda":
+            self.model = with_prepared_weights(self.model)
+            self.graphs = Graphs() if graphs else None
+            self._transfers = Transfers(self.device)
 
-        if hasattr(self.model, "parts"):
-            self.parts: Callable[[], list[Part]] = self.model.parts
+        parts: Callable[[], list[Part]] | None = getattr(self.model, "parts", None)
+        if parts is not None:
+            self.parts = parts
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """``x`` fp32 on the CPU; so is the result. ``gates``: as the network takes them."""
+        if self.overlaps:
+            return self.begin(x, gates)().clone(memory_format=torch.contiguous_format)
         return self.run(self.model if gates is None else partial(self.model, gates=gates), x)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether :meth:`begin` returns before the result is there."""
+        return self.device.type == "cuda"
+
+    def begin(self, x: Tensor, gates: Gates | None = None) -> Result:
+        """As :meth:`forward`, on CUDA: the result is valid until the second call after this one."""
+        on_device = self._transfers.up(x)
+        with self.precision():
+            if isinstance(gates, Census):
+                y = gates.run(self.model, on_device, self.graphs)
+            elif gates is not None or self.graphs is None:
+                y = self.model(on_device) if gates is None else self.model(on_device, gates=gates)
+            else:
+                (y,) = self.graphs(None, lambda seen: (self.model(seen),), (on_device,))
+        return self._transfers.down(y)
 
     def run(self, function: Callable[..., Tensor], *maps: Tensor) -> Tensor:
         """Run ``function`` on maps ``[N, C, H, W]``, fp32 on the CPU, with the network's device and dtype."""
@@ -78,11 +116,13 @@ class Placed(nn.Module):
     @contextmanager
     def precision(self) -> Iterator[None]:
         """Context without gradients, with autocast to :attr:`dtype`."""
-        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        lower = self.dtype != torch.float32
+        # No cache: it would hold casts from a graph's memory.
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=lower, cache_enabled=False):
             yield
 
 
-def sharing(network: nn.Module) -> nn.Module:
+def sharing(network: M) -> M:
     """A copy of the network's modules that shares all tensors."""
     twin = object.__new__(type(network))
     twin.__dict__ = network.__dict__.copy()  # not copy.copy, which leaves out the weights that kernels prepared
@@ -92,8 +132,8 @@ def sharing(network: nn.Module) -> nn.Module:
 
 
 def with_weights_in(
-    network: nn.Module, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, WNConv2d, AWMS)
-) -> nn.Module:
+    network: M, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, WNConv2d, AWMS)
+) -> M:
     """A copy of the network whose weights are cast once, as autocast would cast them at every call; it shares the rest.
 
     Weights that are computed at every call, by weight norm, stay as they are unless all are cast.
@@ -105,14 +145,18 @@ def with_weights_in(
     """
     twin = sharing(network)
     lower = dtype != torch.float32
+    of_gates = {
+        child for module in twin.modules() if isinstance(module, ChannelAttention) for child in module.children()
+    }
     for module in twin.modules():
-        if not isinstance(module, kinds) or (lower and hasattr(module, "weight_g")):
+        if not isinstance(module, kinds) or (lower and (hasattr(module, "weight_g") or module in of_gates)):
             continue
         for name, weight in module._parameters.items():
-            if weight is not None and weight.is_floating_point():
+            if weight is not None and _is_cast(weight, lower):
                 module._parameters[name] = nn.Parameter(weight.detach().to(dtype), False)
-        for name, weight in module._buffers.items():
-            module._buffers[name] = weight.to(dtype) if weight is not None and weight.is_floating_point() else weight
+        for name, buffer in module._buffers.items():
+            if buffer is not None and _is_cast(buffer, lower):
+                module._buffers[name] = buffer.to(dtype)
     if lower:
         for module in twin.modules():
             if isinstance(module, Prepared) and module.prepared is not None:
@@ -120,15 +164,31 @@ def with_weights_in(
     return twin
 
 
-class SelfEnsemble(nn.Module):
+def with_prepared_weights(network: M) -> M:
+    """A copy of the network, which shares its tensors and keeps its weights in the layouts of the kernels of the device
+    they are on, as they are now."""
+    twin = sharing(network)
+    for module in twin.modules():
+        if isinstance(module, Prepared):
+            module.keep_prepared()
+    return twin
+
+
+def _is_cast(weight: Tensor, lower: bool) -> bool:
+    """Biases and scales stay in fp32 under autocast."""
+    return weight.is_floating_point() and not (lower and weight.dim() < 2)
+
+
+class SelfEnsemble(Model):
     """Mean over the eight flips and rotations of ``x``, each transformed back (Timofte et al., CVPR 2016).
 
     Goes outside a tiling wrapper, so that every view is tiled from its own (0, 0), as a whole image would be.
     """
 
     passes = 8
+    facts: Facts
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Model):
         super().__init__()
         self.model = model
         self.facts = model.facts
@@ -142,4 +202,5 @@ class SelfEnsemble(nn.Module):
                 y = torch.rot90(self.model(torch.rot90(seen, turns, (2, 3)).contiguous()), -turns, (2, 3)).float()
                 y = y.flip(3) if flip else y
                 total = y.clone() if total is None else total.add_(y)
+        assert total is not None
         return total.div_(8)

@@ -19,11 +19,11 @@ from .environment import report
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.models:
-        facts = facts_table()
+        models = facts_table()
         if options.json:
-            print(json.dumps([dataclasses.asdict(each) for each in facts], indent=2))
+            print(json.dumps([dataclasses.asdict(each) for each in models], indent=2))
         else:
-            _print_models(facts)
+            _print_models(models)
         return 0
     facts = report()
     if options.json:

@@ -34,7 +34,7 @@ NOT_TRAINABLE = "a fused network does not train, most of its weights are constan
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
-class SuperResolution(Upscaling, nn.Module):
+class SuperResolution(Upscaling):
     """What both networks share: normalisation, skip, head convolution, body, reconstruction, and the fused form.
 
     The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.

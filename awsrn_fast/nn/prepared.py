@@ -31,6 +31,8 @@ class Prepared(nn.Module):
         self.is_folded = False
         """Whether the weights are plain buffers: weight norm folded, branches merged, no training."""
         self.register_buffer("prepared", None, persistent=False)
+        self.is_kept = False
+        """Whether ``prepared`` is used away from the CPU, as it is."""
         self.made_from: tuple[Tensor, ...] | None = None
         """Copies of the weights that ``prepared`` was made from; no buffers, since a cast would round them alike."""
 
@@ -55,6 +57,8 @@ class Prepared(nn.Module):
         if type(first) not in (Tensor, nn.Parameter):  # no values to compare: fake tensors, other subclasses
             return self.prepared if type(self.prepared) is type(first) else None
         if first.device.type != "cpu":
+            if self.is_kept:
+                return self.prepared
             self.prepared = self.made_from = None
             return None
         if self.made_from is None or not all(map(_equal, weights, self.made_from)):
@@ -66,13 +70,19 @@ class Prepared(nn.Module):
             self.mark_prepared()  # comparing equal strides is faster
         return self.prepared
 
+    def keep_prepared(self) -> None:
+        """Prepare the weights for the device and dtype that they are in, for a module that nothing changes any more."""
+        self.made_from, self.is_kept = None, self.is_folded
+        with torch.no_grad():
+            self.prepared = self.prepare(*(w.detach() for w in self.sources())) if self.is_folded else None
+
     def mark_prepared(self) -> None:
         """Let the cache count as made from the present weights: the same in other strides, or rounded."""
         with torch.inference_mode(False), torch.no_grad():
             self.made_from = tuple(w.detach().clone() for w in self.sources())
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_buffers": self._buffers | {"prepared": None}, "made_from": None}
+        return self.__dict__ | {"_buffers": self._buffers | {"prepared": None}, "made_from": None, "is_kept": False}
 
 
 def _equal(weight: Tensor, made_from: Tensor) -> bool:

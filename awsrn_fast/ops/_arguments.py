@@ -30,6 +30,11 @@ class Argument(NamedTuple):
     def is_map(self) -> bool:
         return self.dims[-2:] == ("H", "W")
 
+    @property
+    def is_small(self) -> bool:
+        """A scale, a bias or a gate: a value for all, for a channel, or for a channel of an image."""
+        return len(self.dims) == 1 or (len(self.dims) == 2 and self.dims[0] == "N")
+
     def __str__(self) -> str:
         return f"{self.name} must be [{', '.join(self.dims)}]"
 
@@ -83,18 +88,20 @@ def check(op: str, arguments: tuple[Argument, ...], given: tuple[Any, ...]) -> d
 
 
 def autocast(arguments: tuple[Argument, ...], given: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments with the tensors in the autocast dtype, where autocast is on; a custom op would ignore it.
+    """The arguments with maps and weights in the autocast dtype, where autocast is on; a custom op would ignore it.
 
-    fp64 stays, as in PyTorch's own autocast. The casts are differentiable, so each gradient has its input's dtype.
+    Scales, biases and gates are in fp32: their gradients are sums over whole maps, which fp16 cannot hold at a usual
+    loss scale. So is everything of an op without maps, whose result is a gate. fp64 stays, as in PyTorch's own
+    autocast. The casts are differentiable, so each gradient has its input's dtype.
     """
     device = given[arguments[0].place].device.type
     if not torch.is_autocast_enabled(device):
         return given
-    dtype, cast = torch.get_autocast_dtype(device), list(given)
+    has_maps, lower, cast = len(arguments[0].dims) > 2, torch.get_autocast_dtype(device), list(given)
     for argument in arguments:
         tensor = given[argument.place]
         if tensor is not None and tensor.dtype != torch.float64:
-            cast[argument.place] = tensor.to(dtype)
+            cast[argument.place] = tensor.to(lower if has_maps and not argument.is_small else torch.float32)
     return tuple(cast)
 
 

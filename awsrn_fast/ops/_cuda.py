@@ -65,6 +65,11 @@ def dtype_code(dtype: torch.dtype) -> int:
     return codes.get(dtype, native.cuda.BFLOAT16)
 
 
+def values_of(values: Tensor | None) -> tuple[int, bool]:
+    """``Values`` of csrc/cuda/values.h: their address, and whether they are fp32, whatever the maps are in."""
+    return (0, False) if values is None else (values.data_ptr(), values.dtype == torch.float32)
+
+
 def workspace(floats: int, like: Tensor) -> Tensor:
     """Room for a kernel's partial sums, from torch's allocator: a CUDA graph can capture it."""
     return torch.empty(floats, dtype=torch.float32, device=like.device)

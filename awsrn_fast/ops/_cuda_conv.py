@@ -125,16 +125,11 @@ def convolve(
     (n, o, h, w), k = y.shape, weight.shape[-1]
     workspace = None if mean is None else _cuda.workspace(native.cuda.conv_workspace(n, h, w, o), y)
     small = [None if t is None else t.contiguous() for t in (input_gate, bias, gate, x_scale, res_scale)]
-    of_inputs, of_bias, of_gate, of_x, of_res = map(values_of, small)
+    of_inputs, of_bias, of_gate, of_x, of_res = map(_cuda.values_of, small)
     inputs = [(address(x), x.shape[1]) for x in given]
     before = (address(packed), of_inputs, of_bias, relu, *map(address, (mask, plain, residual)))
     after = (of_gate, of_x, of_res, *map(address, (y, mean, workspace)))
     native.cuda.conv(op, inputs, *before, *after, n, o, h, w, k, _cuda.dtype_code(y.dtype), *_cuda.target(y))
-
-
-def values_of(values: Tensor | None) -> tuple[int, bool]:
-    """Address, and whether they are fp32, whatever the maps are in."""
-    return address(values), values is not None and values.dtype == torch.float32
 
 
 def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
@@ -150,5 +145,5 @@ def weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
 
 
 def bias_gradient(grad: Tensor) -> Tensor:
-    """``[O]``, in the maps' dtype, summed in fp32."""
-    return grad.sum((0, 2, 3), dtype=torch.float32).to(grad.dtype)
+    """``[O]``, in fp32."""
+    return grad.sum((0, 2, 3), dtype=torch.float32)

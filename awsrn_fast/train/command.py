@@ -26,6 +26,7 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
+from awsrn_fast.nn import in_channels_last
 from awsrn_fast.remarks import say_if_slow
 
 from .adversarial_step import AdversarialStep, large_enough
@@ -66,7 +67,7 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         learner.discriminator_state = DiscriminatorState(config, device)
     learner.model.checkpointing = config.checkpoint_activations
     if config.channels_last:
-        learner.model.to(memory_format=torch.channels_last)
+        in_channels_last(learner.model)
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
@@ -76,7 +77,7 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         if config.resume:
             _resume(learner, folder, config.rewind, world)
         photos, validation = open_images(config, world)
-        if config.is_adversarial:
+        if learner.discriminator_state is not None:
             photos = _for_discriminator(photos, config, learner.discriminator_state, world)
         if budget is not None:
             budget.check_validation(validation)
@@ -258,6 +259,6 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool, steps: int) -> Non
     )
     if trainer.config.is_adversarial:
         console.print(
-            f"stage {trainer.config.stage} trains for looks, which PSNR does not measure: its result is "
+            f"stage {trainer.config.stage} trains for perceptual quality, which PSNR does not measure: its result is "
             f"{folder / 'last.safetensors'}"
         )

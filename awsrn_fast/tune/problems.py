@@ -11,7 +11,7 @@ import torch
 
 from awsrn_fast import backends, ops
 from awsrn_fast.backends import Call
-from awsrn_fast.kernels import awms, channel_attention, dwpw_attention, gated_residual, non_local
+from awsrn_fast.kernels import _conv, awms, channel_attention, dwpw_attention, gated_residual, non_local
 from awsrn_fast.kernels._gpu import Gpu
 from awsrn_fast.kernels._tiles import Problem, Tiles, Tiling
 from awsrn_fast.ops._cases import Case
@@ -58,21 +58,27 @@ def reasons_against(op: str, case: Case, dtype: torch.dtype, gpu: Gpu) -> list[s
     digits = gpu.arch.removeprefix("sm_")
     capability = (int(digits[:-1]), int(digits[-1])) if gpu.arch.startswith("sm_") else None
     device = "cuda" if gpu.arch else "cpu"
-    return backends.reasons_against(op, "triton", Call(device, capability, dtype, next(iter(case.shapes.values()))))
+    return backends.reasons_against(op, "triton", Call(device, capability, dtype, next(iter(_shapes(case).values()))))
+
+
+def _shapes(case: Case) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in case.shapes.items() if shape is not None}
 
 
 def _positions(case: Case) -> int:
-    return prod(next(iter(case.shapes.values())))
+    return prod(next(iter(_shapes(case).values())))
 
 
 def _launches(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bool, bool]]:
     """Tiling, channels, whether the layout of maps matters, and whether only the backward pass launches it."""
-    shapes = case.shapes
+    shapes = _shapes(case)
     if op == "awms":
-        outputs, channels = shapes["weight"][:2]
+        outputs, channels, taps = shapes["weight"][:3]
         yield awms.FWD, (channels, outputs), True, False
         yield awms.FWD, (outputs, channels), True, True  # the gradient of x
-        yield awms.BWD_WEIGHT, (channels, outputs), True, True
+        yield _conv.BWD_WEIGHT, (channels, outputs, taps), True, True
+    elif op in ("conv3x3", "gated_pair", "wide_residual"):
+        yield from _convolutions(op, case)
     elif op == "channel_attention":
         for tiling in channel_attention.TILINGS:
             yield tiling, shapes["w1"][::-1], False, tiling is not channel_attention.FWD
@@ -87,3 +93,21 @@ def _launches(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bo
     elif op == "non_local":
         for tiling in non_local.TILINGS:
             yield tiling, shapes["w_theta"][:1], False, tiling is not non_local.FWD
+
+
+def _convolutions(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bool, bool]]:
+    """As :func:`_launches`."""
+    shapes = _shapes(case)
+    if op == "wide_residual":
+        wide, channels = shapes["w1"][:2]
+        for sizes in ((channels, wide, 3), (wide, channels, 3)):  # backward has the same two
+            yield _conv.FWD, sizes, True, False
+            yield _conv.BWD_WEIGHT, sizes, True, True
+        yield gated_residual.BWD, (channels,), True, True
+        return
+    outputs, taps = shapes["weight"][0], 3 if op == "conv3x3" else 1
+    maps = [shape[1] for name, shape in shapes.items() if name.startswith("x")]
+    yield _conv.FWD, (sum(maps), outputs, taps), True, False
+    yield _conv.FWD, (outputs, sum(maps), taps), True, True  # the gradient of the maps
+    for channels in maps:
+        yield _conv.BWD_WEIGHT, (channels, outputs, taps), True, True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
 import awsrn_fast
@@ -16,12 +18,17 @@ from awsrn_fast.commands import spelled
 from awsrn_fast.devices import pick_dtype
 from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
+from awsrn_fast.inference.forward_model import forward_model
 from awsrn_fast.inference.process_memory import ceiling, free, peak
+from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
 
-from .image import Settings, upscale_image
+from .enlarger import Enlarger, Settings
+from .fields import IMAGE, Result
+from .image import upscale_image
+from .kernel_file import read_kernel
 from .options import DEFAULT_SCALE, parser
 from .pipes import piped
 from .plan import Job, plan
@@ -40,12 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.inputs:
         raise UserError(wrong_usage("no image is named", spelled("upscale")))
     args.size = _size(args)
+    kernel = _kernel(args)
     shard = pick_shard(args.shard)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
         ending = (args.size.ending if args.size else f"_x{_scale(args)}") if out is None else ""
         jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say, ending)
         todo = [job for job in jobs if job.problem or not (args.resume and os.path.exists(job.target))]
-        status = _run(args, todo, _remark(len(jobs) - len(todo), shard))
+        status = _run(args, todo, _remark(len(jobs) - len(todo), shard), kernel)
     return together(status)
 
 
@@ -58,6 +66,17 @@ def _size(args: argparse.Namespace) -> Size | None:
     if args.outscale is not None and args.outscale > max(SCALES):
         raise UserError(f"--outscale {args.outscale:g}: the networks make up to x{max(SCALES)}; upscale again")
     return Size(args.outscale, args.width, args.height)
+
+
+def _kernel(args: argparse.Namespace) -> str | np.ndarray | None:
+    """The kernel that results are to be consistent with; None: they need not be."""
+    if not args.consistent:
+        if args.kernel is not None:
+            raise UserError("--kernel says what --consistent is about: give both, or neither")
+        return None
+    if args.size is not None:
+        raise UserError("--consistent is about the network's whole scale: leave out --outscale, --width and --height")
+    return read_kernel(args.kernel or "bicubic")
 
 
 def _weights(args: argparse.Namespace) -> str:
@@ -89,22 +108,24 @@ def _say(text: str) -> None:
     cli.console.print(text)
 
 
-def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
+def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
     device = pick_own_device(args.device)
     say_if_slow(device)
     model = _model(args)
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
-    stats = "exact" if args.stats == "exact" else "frozen"
+    stats: Stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
+    if kernel is not None:
+        settings = replace(settings, forward=forward_model(kernel, placed.facts.scale))
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     wanted = str(args.size or "")
     with Report(cli.console, sizes, placed.facts.scale, wanted=wanted) as report, backends.use_backend(args.backend):
         for job in jobs:
             report.begin(job)
             try:
-                before, after, remarks = upscale_image(job, placed, settings, report.advance)
+                before, after, remarks = _upscale(job, Enlarger(placed, settings, report.advance), args)
             except UserError as error:
                 report.failed(str(error))
             except backends.BackendError as error:
@@ -114,9 +135,17 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str) -> int:
                     raise
                 report.failed(f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit")
             else:
-                report.done(job, before.size, after.size, remarks)
+                report.done(job, before, after, remarks)
     report.remark = _peak(device) + remark
     return report.close()
+
+
+def _upscale(job: Job, enlarger: Enlarger, args: argparse.Namespace) -> Result:
+    if job.problem:
+        raise RunError(f"{job.source}: {job.problem}")
+    if job.field is IMAGE:
+        return upscale_image(job, enlarger)
+    return job.field.module.upscale(job.source, job.target, enlarger, args, job.peers)
 
 
 def _remark(skipped: int, shard: Shard) -> str:
@@ -136,6 +165,6 @@ def _pixels_or_none(job: Job, max_pixels: int) -> int:
     if job.problem:
         return 0
     try:
-        return images.pixels(job.source, max_pixels)
+        return (images if job.field is IMAGE else job.field.module).pixels(job.source, max_pixels)
     except RunError:
         return 0  # reported when it is processed

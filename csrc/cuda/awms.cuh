@@ -248,14 +248,12 @@ __device__ __forceinline__ void awms_store_row(const AwmsFwdParams& p, const Awm
     }
     __syncwarp();
   }
-  const T* const bias = static_cast<const T*>(p.a.bias);
-  const T* const shift = static_cast<const T*>(p.a.shift);
   for (int down = 0; down < p.a.scale; ++down) {
     const auto store_value = [&](int position, int o, int plane, Index at) {
       float value = sums[position * kPitch + o];
-      if (bias) value += to_float(bias[place.first + o]);
+      value += value_at<T>(p.a.bias, place.first + o, 0.0f);
       value *= p.a.out_scale;
-      if (shift) value += to_float(shift[plane]);
+      value += value_at<T>(p.a.shift, plane, 0.0f);
       if (p.a.levels) {
         static_cast<std::uint8_t*>(p.a.y)[at] = awms_level(value);
         return;

@@ -4,6 +4,7 @@
 #include "common/index.h"
 #include "common/tiles.h"
 #include "cuda/target.h"
+#include "cuda/values.h"
 
 // Reconstruction: a convolution with an odd kernel of up to 9x9, skip, PixelShuffle, denormalisation and clamp.
 // The definition is awsrn_fast/ops/awms/reference.py.
@@ -26,16 +27,16 @@ struct AwmsMaps {
   int k;
 };
 
-// Pointers are to values of one dtype; accumulation is fp32. Positions of x lie `row` channels apart, which is a
+// Maps and weights are of one dtype; accumulation is fp32. Positions of x lie `row` channels apart, which is a
 // multiple of 16 bytes; those from `inputs` on are 0.
 struct AwmsFwd {
   AwmsMaps maps;
   Index row;
   const void* x;  // [N, H, W, row], aligned to 16 bytes
   const void* weight;  // in the products' order, see cuda/awms.cuh; aligned to 16 bytes
-  const void* bias;  // [O], or null for 0
+  Values bias;  // [O], or null for 0
   const void* skip;  // [N, H, W, O], or null for 0
-  const void* shift;  // [P], or null for 0
+  Values shift;  // [P], or null for 0
   void* y;  // [N, P, scale H, scale W] = out_scale * shuffled(convolution + bias + skip) + shift
   bool channels_last;  // y is [N, scale H, scale W, P] instead
   int scale;
@@ -53,8 +54,8 @@ struct AwmsBwdGrad {
   int scale;
   float out_scale;
   void* grad;  // [N, H, W, grad_row]: of the convolution's output, and of skip; 0 from O on
-  void* grad_bias;  // [O], or null: not wanted
-  void* grad_shift;  // [P], likewise
+  float* grad_bias;  // [O], or null: not wanted
+  float* grad_shift;  // [P], likewise
   float* workspace;  // as many floats as awms_sums_workspace() says, or null where neither is wanted
 };
 

@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(AwmsGradTile::kSumThreads, AwmsGradTile::kSumB
     float sum = 0;
     for (Index part = lane; part < p.parts; part += 32) sum += p.a.workspace[o * p.parts + part];
     sum = warp_sum(sum);
-    if (lane == 0 && p.a.grad_bias) static_cast<T*>(p.a.grad_bias)[o] = from_float<T>(p.a.out_scale * sum);
+    if (lane == 0 && p.a.grad_bias) p.a.grad_bias[o] = p.a.out_scale * sum;
     of_plane += sum;
   }
   if (!p.a.grad_shift) return;
@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(AwmsGradTile::kSumThreads, AwmsGradTile::kSumB
   if (threadIdx.x > 0) return;
   float sum = 0;
   for (int w = 0; w < kWarps; ++w) sum += shared[w];
-  static_cast<T*>(p.a.grad_shift)[blockIdx.x] = from_float<T>(sum);
+  p.a.grad_shift[blockIdx.x] = sum;
 }
 
 }  // namespace awsrn_fast

@@ -28,12 +28,6 @@ constexpr AwmsGrid conv_grid(const AwmsMaps& maps) {
 template <int Tiles, int K>
 constexpr int kConvSharedBytes = awms_fwd_shared_bytes<Tiles>(K);
 
-template <class T>
-__device__ __forceinline__ float conv_value(const ConvValues& values, Index at, float otherwise) {
-  if (!values.at) return otherwise;
-  return values.fp32 ? static_cast<const float*>(values.at)[at] : to_float(static_cast<const T*>(values.at)[at]);
-}
-
 // V neighbours, of which `valid` exist: at once where all do and lie right for it.
 template <int V, class T>
 __device__ __forceinline__ void conv_load(const T* from, bool whole, int valid, float (&values)[V]) {
@@ -92,7 +86,7 @@ __device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsP
 #pragma unroll
   for (int k = 0; k < V; ++k) {
     const Index channel = first + vector * V + k;
-    gates[k] = channel < row ? conv_value<T>(p.a.input_gate, gate + channel, 1.0f) : 0.0f;
+    gates[k] = channel < row ? value_at<T>(p.a.input_gate, gate + channel, 1.0f) : 0.0f;
   }
 #pragma unroll
   for (int i = threadIdx.x; i < AwmsTile::kSide * AwmsTile::kSide * kVectors; i += AwmsTile::kThreads) {
@@ -119,12 +113,12 @@ struct ConvEpilogue {
     const int outputs = int(p.maps.outputs), left = outputs - first;
     valid = left < 0 ? 0 : left < V ? left : V;
     whole = p.whole && valid == V;
-    x_scale = conv_value<T>(p.a.x_scale, 0, 1.0f);
-    const float res_scale = conv_value<T>(p.a.res_scale, 0, 1.0f);
+    x_scale = value_at<T>(p.a.x_scale, 0, 1.0f);
+    const float res_scale = value_at<T>(p.a.res_scale, 0, 1.0f);
 #pragma unroll
     for (int k = 0; k < V; ++k) {
-      bias[k] = k < valid ? conv_value<T>(p.a.bias, first + k, 0.0f) : 0.0f;
-      gate[k] = k < valid ? res_scale * conv_value<T>(p.a.gate, Index(image) * outputs + first + k, 1.0f) : 0.0f;
+      bias[k] = k < valid ? value_at<T>(p.a.bias, first + k, 0.0f) : 0.0f;
+      gate[k] = k < valid ? res_scale * value_at<T>(p.a.gate, Index(image) * outputs + first + k, 1.0f) : 0.0f;
     }
   }
 

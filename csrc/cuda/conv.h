@@ -4,6 +4,7 @@
 #include "common/index.h"
 #include "common/tiles.h"
 #include "cuda/target.h"
+#include "cuda/values.h"
 
 // A convolution of up to four maps, 3x3 with zero 'same' padding or 1x1, with what may stand before and behind it: what
 // conv3x3, gated_pair and both halves of wide_residual are made of, forward and backward.
@@ -17,12 +18,6 @@ struct ConvInput {
   Index channels;
 };
 
-// Values of a channel or a scalar, in fp32 or in the maps' type.
-struct ConvValues {
-  const void* at;
-  bool fp32;
-};
-
 // With v the convolution of the (gated) maps plus bias:
 //   v = max(v, 0) where `relu`; v = 0 where `mask` is not above 0; plain = v; y = x_scale residual + res_scale gate v.
 // Whatever is null is left out: a factor is 1, a summand 0. Accumulation is fp32.
@@ -33,15 +28,15 @@ struct Conv {
   ConvInput inputs[kConvMostMaps];
   int count;              // of them
   const void* weight;     // in the products' order, see cuda/conv.cuh; aligned to 16 bytes
-  ConvValues input_gate;  // [N, channels of all maps]; for k = 1 alone
-  ConvValues bias;        // [O]
+  Values input_gate;  // [N, channels of all maps]; for k = 1 alone
+  Values bias;        // [O]
   bool relu;
   const void* mask;       // [N, H, W, O]
   void* plain;            // [N, H, W, O]
   const void* residual;   // [N, H, W, O]
-  ConvValues gate;        // [N, O]
-  ConvValues x_scale;     // [1]
-  ConvValues res_scale;   // [1]
+  Values gate;        // [N, O]
+  Values x_scale;     // [1]
+  Values res_scale;   // [1]
   void* y;                // [N, H, W, O]; it may be the residual
   void* mean;             // [N, O], of y before it is rounded for storing, or null
   float* workspace;       // for mean: as many floats as conv_workspace() says

@@ -24,6 +24,8 @@
 #include <cuda_runtime.h>
 #endif
 
+#include "cuda/values.h"
+
 namespace awsrn_fast {
 
 // Whether an instance has work to do in the code that is being compiled: the half types' for sm_75 runs there alone, so
@@ -65,6 +67,12 @@ __device__ __forceinline__ __half from_float<__half>(float v) {
 template <>
 __device__ __forceinline__ __nv_bfloat16 from_float<__nv_bfloat16>(float v) {
   return __float2bfloat16_rn(v);
+}
+
+template <class T>
+__device__ __forceinline__ float value_at(const Values& values, long long at, float otherwise) {
+  if (!values.at) return otherwise;
+  return values.fp32 ? static_cast<const float*>(values.at)[at] : to_float(static_cast<const T*>(values.at)[at]);
 }
 
 // Two values beside each other in memory, as products and ldmatrix hold them.

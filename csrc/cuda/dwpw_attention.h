@@ -41,11 +41,11 @@ struct DwpwAttentionBwd {
   void* grad_depthwise;  // workspace [N, H, W, C]: the gradient of the depthwise convolution's output
   void* grad_x;          // [N, H, W, C], or null: not wanted
   void* grad_w_dw;       // [C, 3, 3]; null, with all after it: not wanted
-  void* grad_b_dw;       // [C]
+  float* grad_b_dw;      // [C]
   void* grad_w_pw;       // [D, C]
-  void* grad_b_pw;       // [D]
+  float* grad_b_pw;      // [D]
   void* grad_w_a;        // [D, D]
-  void* grad_b_a;        // [D]
+  float* grad_b_a;       // [D]
   float* workspace;      // as many floats as dwpw_attention_bwd_workspace() says
 };
 

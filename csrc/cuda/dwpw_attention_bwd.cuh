@@ -327,7 +327,7 @@ __device__ __forceinline__ void give_product_gradient(const DwpwAttentionBwdPara
   if (row >= d) return;
   if (of_kind % columns == columns - 1) {
     if (lane % 4 == 0 && i % 2 == 0)
-      static_cast<T*>(is_attention ? p.a.grad_b_a : p.a.grad_b_pw)[row] = from_float<T>(sum);
+      (is_attention ? p.a.grad_b_a : p.a.grad_b_pw)[row] = sum;
     return;
   }
   const int column = dwpw_attention_channel<T>(of_kind % columns * 8 + lane % 4 * 2 + i % 2);
@@ -360,7 +360,7 @@ __global__ void __launch_bounds__(DwpwAttentionSumTile::kThreads, DwpwAttentionS
   if (is_product) return give_product_gradient<T>(p, at, total);
   const int kind = (at - of_products) / c, channel = (at - of_products) % c;
   if (kind == 9)
-    static_cast<T*>(p.a.grad_b_dw)[channel] = from_float<T>(total);
+    p.a.grad_b_dw[channel] = total;
   else
     static_cast<T*>(p.a.grad_w_dw)[channel * 9 + kind] = from_float<T>(total);
 }

@@ -49,7 +49,7 @@ GatedResidualParams<Pointers> params(const Pointers& a, int vector) {
 
 template <class T>
 void fwd(const GatedResidualFwd& a, const Target& target) {
-  with_layout<T>(a.maps, aligned({a.x, a.f, a.gate, a.y}), [&](auto vector, auto channels_last) {
+  with_layout<T>(a.maps, aligned({a.x, a.f, a.gate.at, a.y}), [&](auto vector, auto channels_last) {
     constexpr int kVector = vector;
     const auto p = params(a, kVector);
     launch(gated_residual_fwd_kernel<T, kVector, channels_last>, grid_of(p.blocks, kName), GatedResidualTile::kThreads,
@@ -62,7 +62,7 @@ void fwd(const GatedResidualFwd& a, const Target& target) {
 
 template <class T>
 void bwd(const GatedResidualBwd& a, const Target& target) {
-  const bool whole = aligned({a.grad_y, a.grad_mean, a.x, a.f, a.gate, a.grad_x, a.grad_f});
+  const bool whole = aligned({a.grad_y, a.grad_mean, a.x, a.f, a.gate.at, a.grad_x, a.grad_f});
   with_layout<T>(a.maps, whole, [&](auto vector, auto channels_last) {
     constexpr int kVector = vector;
     const auto p = params(a, kVector);

@@ -96,6 +96,15 @@ __device__ __forceinline__ void load_per_channel(const T* values, Index at, bool
   }
 }
 
+template <class T, int V, bool ChannelsLast>
+__device__ __forceinline__ void load_per_channel(const Values& values, Index at, bool works, float otherwise,
+                                                 float (&out)[V]) {
+  if (values.fp32)
+    load_per_channel<V, ChannelsLast>(static_cast<const float*>(values.at), at, works, otherwise, out);
+  else
+    load_per_channel<V, ChannelsLast>(static_cast<const T*>(values.at), at, works, otherwise, out);
+}
+
 // Floats of shared memory for sum_positions. A thread's values lie a pitch apart that spreads the V values of 32 / V
 // neighbours over all banks.
 template <int V>
@@ -167,11 +176,10 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   const T* __restrict__ x = static_cast<const T*>(p.a.x);
   const T* __restrict__ f = static_cast<const T*>(p.a.f);
   T* __restrict__ y = static_cast<T*>(p.a.y);
-  const float x_scale = to_float(*static_cast<const T*>(p.a.x_scale));
-  const float res_scale = to_float(*static_cast<const T*>(p.a.res_scale));
+  const float x_scale = value_at<T>(p.a.x_scale, 0, 1.0f);
+  const float res_scale = value_at<T>(p.a.res_scale, 0, 1.0f);
   float f_scale[V];
-  load_per_channel<V, ChannelsLast>(static_cast<const T*>(p.a.gate), strip.image * maps.c + strip.channel,
-                                    strip.count > 0, 1.0f, f_scale);
+  load_per_channel<T, V, ChannelsLast>(p.a.gate, strip.image * maps.c + strip.channel, strip.count > 0, 1.0f, f_scale);
   float sums[V] = {};
 #pragma unroll
   for (int k = 0; k < V; ++k) f_scale[k] *= res_scale;
@@ -212,13 +220,12 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
   T* __restrict__ grad_x = static_cast<T*>(p.a.grad_x);
   T* __restrict__ grad_f = static_cast<T*>(p.a.grad_f);
   const bool has_grad_y = p.a.grad_y, has_x = p.a.x, has_f = p.a.f, wants_x = p.a.grad_x, wants_f = p.a.grad_f;
-  const T* gate = static_cast<const T*>(p.a.gate);
-  const float x_scale = to_float(*static_cast<const T*>(p.a.x_scale));
-  const float res_scale = to_float(*static_cast<const T*>(p.a.res_scale));
+  const float x_scale = value_at<T>(p.a.x_scale, 0, 1.0f);
+  const float res_scale = value_at<T>(p.a.res_scale, 0, 1.0f);
   const Index channels = strip.image * maps.c + strip.channel;
   float from_mean[V], f_scale[V], times_f[V] = {}, times_x[V] = {};
   load_per_channel<V, ChannelsLast>(static_cast<const T*>(p.a.grad_mean), channels, strip.count > 0, 0.0f, from_mean);
-  load_per_channel<V, ChannelsLast>(gate, channels, strip.count > 0, 1.0f, f_scale);
+  load_per_channel<T, V, ChannelsLast>(p.a.gate, channels, strip.count > 0, 1.0f, f_scale);
   const float share = 1.0f / float(maps.hw);
 #pragma unroll
   for (int k = 0; k < V; ++k) {
@@ -265,7 +272,7 @@ __global__ void __launch_bounds__(GatedResidualTile::kThreads, GatedResidualTile
       const Index c = first + channel;
       if (c >= maps.c) return;
       p.sums[(strip.image * p.tile.chunks + strip.chunk) * maps.c + c] = sum;
-      to_res_scale += (gate ? to_float(gate[strip.image * maps.c + c]) : 1.0f) * sum;
+      to_res_scale += value_at<T>(p.a.gate, strip.image * maps.c + c, 1.0f) * sum;
     });
     __syncthreads();
     const float total = block_sum(to_res_scale, shared);
@@ -318,18 +325,18 @@ __global__ void __launch_bounds__(GatedResidualTile::kSumThreads, GatedResidualT
     const Index groups = ceil_div(maps.c, 32);
     const Index image = blockIdx.x / groups, channel = blockIdx.x % groups * 32 + threadIdx.x % 32;
     const float total = sum_chunks(p, image, channel, shared);
-    const float res_scale = to_float(*static_cast<const T*>(p.a.res_scale));
+    const float res_scale = value_at<T>(p.a.res_scale, 0, 1.0f);
     if (threadIdx.x < 32 && channel < maps.c)
-      static_cast<T*>(p.a.grad_gate)[image * maps.c + channel] = from_float<T>(res_scale * total);
+      p.a.grad_gate[image * maps.c + channel] = res_scale * total;
     return;
   }
-  void* const wanted[] = {p.a.grad_res_scale, p.a.grad_x_scale};
+  float* const wanted[] = {p.a.grad_res_scale, p.a.grad_x_scale};
   for (int kind = 0; kind < 2; ++kind) {
     if (!wanted[kind]) continue;
     float sum = 0;
     for (Index i = threadIdx.x; i < p.blocks; i += blockDim.x) sum += p.totals[kind * p.blocks + i];
     const float total = block_sum(sum, shared + 32 * kind);
-    if (threadIdx.x == 0) *static_cast<T*>(wanted[kind]) = from_float<T>(total);
+    if (threadIdx.x == 0) *wanted[kind] = total;
   }
 }
 

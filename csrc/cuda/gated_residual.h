@@ -3,6 +3,7 @@
 #include "common/dtype.h"
 #include "common/index.h"
 #include "cuda/target.h"
+#include "cuda/values.h"
 
 // y = x_scale * x + res_scale * (gate . f) and the mean of y over H, W: the end of an AWRU (eq. 1-2) and eq. 12.
 // The definition is awsrn_fast/ops/gated_residual/reference.py.
@@ -13,14 +14,14 @@ struct GatedResidualMaps {
   bool channels_last;  // maps are [N, HW, C], else [N, C, HW]
 };
 
-// Pointers are to values of one dtype; accumulation is fp32.
+// Maps and means are of one dtype; accumulation is fp32.
 struct GatedResidualFwd {
   GatedResidualMaps maps;
   const void* x;          // [N, C, HW]
   const void* f;          // [N, C, HW]
-  const void* gate;       // [N, C], or null for 1
-  const void* x_scale;    // [1]
-  const void* res_scale;  // [1]
+  Values gate;            // [N, C], or null for 1
+  Values x_scale;         // [1]
+  Values res_scale;       // [1]
   void* y;                // [N, C, HW]
   void* mean;             // [N, C], of y before it is rounded for storing
   float* workspace;       // as many floats as gated_residual_workspace() says
@@ -32,14 +33,14 @@ struct GatedResidualBwd {
   const void* grad_mean;  // [N, C], or null for 0
   const void* x;          // [N, C, HW], or null where grad_x_scale is
   const void* f;          // [N, C, HW], or null where grad_gate and grad_res_scale are
-  const void* gate;       // [N, C], or null for 1
-  const void* x_scale;    // [1]
-  const void* res_scale;  // [1]
+  Values gate;            // [N, C], or null for 1
+  Values x_scale;         // [1]
+  Values res_scale;       // [1]
   void* grad_x;           // [N, C, HW]; each gradient may be null: not wanted
   void* grad_f;           // [N, C, HW]
-  void* grad_gate;        // [N, C]
-  void* grad_x_scale;     // [1]
-  void* grad_res_scale;   // [1]
+  float* grad_gate;       // [N, C]
+  float* grad_x_scale;    // [1]
+  float* grad_res_scale;  // [1]
   float* workspace;
 };
 

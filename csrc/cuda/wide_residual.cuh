@@ -28,7 +28,7 @@ struct WideResidualTile {
 struct WideResidualParams {
   ConvParams second;
   const void* w1;
-  ConvValues b1;
+  Values b1;
   int down, across;  // blocks
 };
 
@@ -134,7 +134,7 @@ __global__ void __launch_bounds__(WideResidualTile::kThreads, WideResidualTile::
 #pragma unroll
         for (int n = 0; n < 4; ++n)
 #pragma unroll
-          for (int i = 0; i < 2; ++i) bias[n][i] = conv_value<T>(p.b1, group * 32 + n * 8 + lane % 4 * 2 + i, 0.0f);
+          for (int i = 0; i < 2; ++i) bias[n][i] = value_at<T>(p.b1, group * 32 + n * 8 + lane % 4 * 2 + i, 0.0f);
         __syncthreads();  // all have read the sixteen channels before
 #pragma unroll
         for (int t = 0; t < 4; ++t)

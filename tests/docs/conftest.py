@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom.data import get_testdata_file
 
 import awsrn_fast
 from awsrn_fast.data import sample_folder
@@ -40,6 +41,9 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(sample_folder() / "valid" / "astronaut.png", folder)
     torch.save(awsrn_fast.AWSRN(scale=4).state_dict(), folder / "AWSRN_x4.pth")
     bundled = Path(awsrn_fast.__file__).parent / "weights" / "improved-s-x4.safetensors"
+    (folder / "study").mkdir()
+    for sample, name in (("CT_small.dcm", "slice.dcm"), ("MR_small.dcm", "study/IM0001")):
+        shutil.copy(get_testdata_file(sample, download=False), folder / name)
     (folder / "runs" / "given").mkdir(parents=True)
     shutil.copy(bundled, folder / "runs" / "given" / "best.safetensors")
     return folder

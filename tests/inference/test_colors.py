@@ -57,8 +57,8 @@ def test_mean_colours_of_photographs_stay_and_details_too(network):
 @pytest.mark.parametrize("small", [False, True])
 def test_strips_give_what_the_whole_gives(monkeypatch, scale, heights, small):
     if small:
-        monkeypatch.setattr("awsrn_fast.inference.colors._BYTES", 1)
-        monkeypatch.setattr("awsrn_fast.inference.colors._COLUMNS", 7)
+        monkeypatch.setattr("awsrn_fast.inference.corrections._BYTES", 1)
+        monkeypatch.setattr("awsrn_fast.inference.corrections._COLUMNS", 7)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(1, 3, 50, 30, generator=generator)
     x[:, :, 10:30, 4:25] = 0.25

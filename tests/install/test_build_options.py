@@ -101,6 +101,14 @@ def test_instruction_sets_that_the_compiler_lacks_are_left_out(build: ModuleType
     assert list(build.find_isas([str(old)], "x86_64")) == ["portable", "avx2", "avx512"]
 
 
+def test_a_flag_that_clang_lacks_costs_no_instruction_set(build: ModuleType, tmp_path: Path) -> None:
+    clang = script(tmp_path / "clang++", 'case "$*" in *-fno-move-loop-invariants*) exit 1;; esac')
+    isas = build.find_isas([str(clang)], "x86_64")
+    assert list(isas) == ["portable", "avx2", "avx512", "avx512_bf16"] and isas["avx2"] == build.AVX2_FLAGS
+    gcc = script(tmp_path / "g++", "exit 0")
+    assert "-fno-move-loop-invariants" in build.find_isas([str(gcc)], "x86_64")["avx2"]
+
+
 @pytest.mark.usefixtures("no_tools")
 def test_insisting_on_cuda_without_nvcc_is_an_error(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -132,11 +132,51 @@ class OpSuite:
         # Turing has no bfloat16, the CPU kernels have no float16.
         half = (torch.bfloat16, torch.float16)
         dtype = next(d for d in half if not backends.reasons_against(self.op, backend, call._replace(dtype=d)))
+        # A gate from means alone stays in fp32.
+        expected = dtype if next(iter(arguments.values())).dim() > 2 else torch.float32
         with torch.autocast(device, dtype=dtype):
             outputs = as_tuple(self.run(backend, **arguments))
-        assert all(o.dtype == dtype for o in outputs)
+        assert all(o.dtype == expected for o in outputs)
         gradients = torch.autograd.grad(sum(o.float().sum() for o in outputs), list(leaves.values()))
         assert all(g.dtype == torch.float32 for g in gradients)
+
+    def test_scales_gates_and_biases_stay_fp32_under_autocast(
+        self, backend: str, device: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Their gradients are sums over the maps, which fp16 cannot hold at a loss scale of 65,536."""
+        arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32, device)
+        call, op = call_of(self.op, arguments), importlib.import_module(f"awsrn_fast.ops.{self.op}").OP
+        maps = {a.name for a in op.tensors if len(a.dims) > 2}
+        halves = (torch.float16, torch.bfloat16)
+        half = next(d for d in halves if not backends.reasons_against(self.op, backend, call._replace(dtype=d)))
+        seen: dict[str, torch.dtype] = {}
+        chosen = backends.choose
+
+        def choose(name: str, x: Tensor, sizes: dict[str, int]) -> Any:
+            run = chosen(name, x, sizes)
+            return run if name != self.op else lambda *given: (_note(seen, op.arguments, given), run(*given))[1]
+
+        monkeypatch.setattr(backends, "choose", choose)
+        reference = ops.ROWS[self.op].reference
+        exact = {k: v.cpu().double() if isinstance(v, Tensor) else v for k, v in arguments.items()}
+        leaves = {k: v.requires_grad_() for k, v in arguments.items() if isinstance(v, Tensor)}
+        truths = {k: v.requires_grad_() for k, v in exact.items() if isinstance(v, Tensor)}
+        with torch.autocast(device, dtype=half):
+            outputs = as_tuple(self.run(backend, **arguments))
+        # The gradient of each value of an output is 1,024, so that sums over the maps pass 65,504.
+        sum((o.float() * 1024).sum() for o in outputs).backward()
+        sum((o * 1024).sum() for o in as_tuple(reference(**exact))).backward()
+        kept = {a.name for a in op.tensors if a.is_small} if maps else {a.name for a in op.tensors}
+        # Inside an attention the gradients of the maps themselves pass it.
+        small = {a.name for a in op.tensors if a.is_small} - {"b_theta", "b_phi", "b_g"}
+        largest = max(truth.grad.abs().max().item() for name, truth in truths.items() if name in small)
+        for name, leaf in leaves.items():
+            assert seen[name] == (torch.float32 if name in kept else half), name
+            if name in small:
+                assert leaf.grad.isfinite().all(), name
+                off = (leaf.grad.cpu() - truths[name].grad).abs().max().item() / largest
+                assert off < 0.02, f"{name}: {off} of {largest}"
+        assert not maps or largest > torch.finfo(torch.float16).max
 
     def test_compiles_to_one_graph(self, backend: str, device: str) -> None:
         arguments = self.arguments(cases_of(self.op)[0], backend, torch.float32, device)
@@ -165,3 +205,7 @@ class OpSuite:
         (gradient,) = torch.autograd.grad(outputs[0].square().sum(), first, create_graph=True)
         with pytest.raises(RuntimeError, match="double backward is not supported"):
             gradient.square().sum().backward()
+
+
+def _note(seen: dict[str, torch.dtype], names: Any, given: tuple[Any, ...]) -> None:
+    seen |= {name: value.dtype for name, value in zip(names, given, strict=True) if isinstance(value, Tensor)}

@@ -46,11 +46,12 @@ def test_reasons_are_named(op: str) -> None:
 
 def test_a_launch_that_fails_names_the_op() -> None:
     x, one, mean = torch.zeros(1, 4, 2, 2), torch.ones(1), torch.zeros(1, 4)
-    tensors = (x, x, None, one, one, torch.zeros_like(x), mean, torch.zeros(64))
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-    no_such_device = 1000
+    y, workspace, no_such_device = torch.zeros_like(x), torch.zeros(64), 1000
+    values = ((0, False), (one.data_ptr(), True), (one.data_ptr(), True))
+    of_maps, results = ([tensor.data_ptr() for tensor in tensors] for tensors in ((x, x), (y, mean, workspace)))
+    what = ((1, 4, 4, False), *of_maps, *values, *results)
     with pytest.raises(RuntimeError, match="gated_residual: CUDA launch failed: "):
-        native.cuda.gated_residual_fwd(((1, 4, 4, False), *addresses), native.cuda.FLOAT32, (no_such_device, 0, 75))
+        native.cuda.gated_residual_fwd(what, native.cuda.FLOAT32, (no_such_device, 0, 75))
 
 
 @pytest.mark.gpu

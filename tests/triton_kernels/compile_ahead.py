@@ -127,7 +127,26 @@ def _awms(kernels: Any, *inputs: Any) -> None:
     kernels.awms_bwd(y, *inputs[:8], [True] * 5)
 
 
+def _conv3x3(kernels: Any, x: Tensor, weight: Tensor, bias: Tensor, *others: Any) -> None:
+    y = kernels.conv3x3_fwd(x, weight, bias, *others[:3])
+    kernels.conv3x3_bwd(y, x, weight, *others[:3], [True] * 3)
+
+
+def _gated_pair(kernels: Any, *inputs: Any) -> None:
+    y = kernels.gated_pair_fwd(*inputs)
+    kernels.gated_pair_bwd(y, y, *inputs[:4], [True] * 5)
+
+
+def _wide_residual(kernels: Any, *inputs: Any) -> None:
+    inputs = inputs[:8]
+    y, mean, f = kernels.wide_residual_fwd(*inputs, True)
+    kernels.wide_residual_bwd(y, mean, *inputs[:4], *inputs[5:], f, [True] * 8)
+
+
 LAUNCHED = {
+    "conv3x3": _conv3x3,
+    "gated_pair": _gated_pair,
+    "wide_residual": _wide_residual,
     "awms": _awms,
     "non_local": _non_local,
     "gated_residual": _gated_residual,

@@ -16,7 +16,7 @@ from awsrn_fast.backends import Call
 from awsrn_fast.ops import _triton
 
 ROWS = [op for op in ops.ROWS if "triton" in backends.registered(op)]
-PRODUCTS = {"dwpw_attention", "non_local", "awms"}
+PRODUCTS = {"wide_residual", "gated_pair", "conv3x3", "dwpw_attention", "non_local", "awms"}
 SHAPE = (1, 32, 48, 48)
 
 

@@ -53,6 +53,7 @@ def bwd(
 ) -> list[Tensor | None]:
     inputs = (x, weight, bias, skip, out_shift)
     grads = [None if t is None or not want else room_like(t, t is x) for t, want in zip(inputs, wanted, strict=True)]
+    grads = [room if room is None or room.dim() > 1 else room.float() for room in grads]  # sums over the maps in fp32
     if not grad_y.numel():
         return [None if room is None else room.zero_() for room in grads]
     want_skip = wanted[3]
@@ -98,9 +99,9 @@ def _convolve(
     """Into ``y``, from x as :func:`_rows` gives it."""
     if prepared is None or not _fits(prepared, weight):
         prepared = prepare(weight)
-    tensors = (rows, prepared, bias, skip, out_shift, y)
+    tensors = (*map(address, (rows, prepared)), _cuda.values_of(bias), address(skip), _cuda.values_of(out_shift))
     options = (memory_format(y) == torch.channels_last, scale, out_scale, clamp, y.dtype == torch.uint8)
-    what = (_maps(rows, weight), rows.shape[1], *map(address, tensors), *options)
+    what = (_maps(rows, weight), rows.shape[1], *tensors, address(y), *options)
     native.cuda.awms_fwd(what, _cuda.dtype_code(rows.dtype), _cuda.target(rows))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast.ops._arguments import laid_out_like
+from awsrn_fast.ops._mixed import conv2d
 
 
 def reference(
@@ -21,10 +21,10 @@ def reference(
     out_dtype: torch.dtype | None = None,
     prepared: Tensor | None = None,
 ) -> Tensor:
-    y = F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)  # [N, O, H, W]
+    y = conv2d(x, weight, bias, padding=weight.shape[-1] // 2)  # [N, O, H, W]
     y = _pixel_shuffle(y if skip is None else y + skip, scale) * out_scale  # [N, P, scale*H, scale*W]
     if out_shift is not None:
-        y = y + out_shift[:, None, None]
+        y = (y + out_shift[:, None, None]).to(y.dtype)
     if out_dtype == torch.uint8:
         y = (y if y.dtype == torch.float64 else y.float()).clamp(0, 1).mul(255).round().to(torch.uint8)
     elif clamp:

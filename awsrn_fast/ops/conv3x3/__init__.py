@@ -9,12 +9,12 @@ from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._op import PREPARED, Op
 from awsrn_fast.ops._public import defined_by, prepared_by
 
-from . import cpu, cuda
+from . import cpu, cuda, triton
 from .reference import reference
 
 OP = Op(
     "conv3x3",
-    {"cpu": cpu, "cuda": cuda},
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
     x="N C H W",
     weight="O I 3 3",
     bias="O",

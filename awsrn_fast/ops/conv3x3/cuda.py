@@ -50,7 +50,7 @@ def bwd(
             convolve(OP, [grad_y], mirrored(weight), grad_x)
         grad_x = grad_x.contiguous(memory_format=memory_format(x))
     if any(rest):
-        grad_bias = bias_gradient(grad_y).to(bias.dtype)
+        grad_bias = bias_gradient(grad_y)
         grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
         if grad_y.numel():
             maps = _given(x, x1, x2, x3)

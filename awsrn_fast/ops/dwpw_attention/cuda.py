@@ -34,7 +34,7 @@ def fwd(
 ) -> Tensor:
     layout = memory_format(x)
     (n, _, h, w), d = x.shape, w_pw.shape[0]
-    weights = _in_eights(w_dw, b_dw, w_pw, b_pw, w_a, b_a)
+    weights = _in_eights(x.dtype, w_dw, b_dw, w_pw, b_pw, w_a, b_a)
     residual = None if residual is None else _nhwc(residual)
     result = torch.empty((n, d, h, w), dtype=x.dtype, device=x.device, memory_format=layout)
     x = _nhwc(x)
@@ -60,12 +60,15 @@ def bwd(
     layout = memory_format(x)
     n, c, h, w = x.shape
     given = (w_dw, b_dw, w_pw, b_pw, w_a, b_a)
-    weights = _in_eights(*given)
+    weights = _in_eights(x.dtype, *given)
     result = torch.empty_like(x, memory_format=layout) if wanted[0] else None
     grad_y, x = _nhwc(grad_y), _nhwc(x)
     direct = layout == torch.channels_last and c % 8 == 0
     grad_x = None if result is None else result if direct else torch.empty_like(x)
-    grads = [torch.empty_like(weight) if any(wanted[1:]) else None for weight in weights]
+    grads = [
+        torch.empty_like(weight, dtype=torch.float32 if weight.dim() == 1 else x.dtype) if any(wanted[1:]) else None
+        for weight in weights
+    ]
     maps, dtype, target = (n, *weights[2].shape[::-1], h, w), _cuda.dtype_code(x.dtype), _cuda.target(x)
     workspace = _cuda.workspace(native.cuda.dwpw_attention_bwd_workspace(maps, dtype, target[2]), x)
     grad_depthwise = torch.empty_like(x)
@@ -89,9 +92,9 @@ def _nhwc_like(x: Tensor, channels: int) -> Tensor:
     return torch.empty((n, channels, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 
-def _in_eights(*weights: Tensor) -> list[Tensor]:
-    """The weights for maps of whole eights of channels: zeros are added."""
-    return [_aligned(_padded(weight).contiguous()) for weight in weights]
+def _in_eights(dtype: torch.dtype, *weights: Tensor) -> list[Tensor]:
+    """The weights for maps of whole eights of channels, zeros added, all in the maps' dtype."""
+    return [_aligned(_padded(weight.to(dtype)).contiguous()) for weight in weights]
 
 
 def _padded(weight: Tensor) -> Tensor:

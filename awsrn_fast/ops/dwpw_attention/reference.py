@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast.ops._arguments import laid_out_like
+from awsrn_fast.ops._mixed import conv2d
 
 
 def reference(
@@ -19,7 +19,7 @@ def reference(
     b_a: Tensor,
     residual: Tensor | None = None,
 ) -> Tensor:
-    depthwise = F.conv2d(x, w_dw, b_dw, padding=1, groups=x.shape[1])  # [N, C, H, W]
-    y = F.conv2d(depthwise, w_pw[:, :, None, None], b_pw)  # [N, D, H, W]
-    gated = torch.sigmoid(F.conv2d(y, w_a[:, :, None, None], b_a)) * y
+    depthwise = conv2d(x, w_dw, b_dw, padding=1, groups=x.shape[1])  # [N, C, H, W]
+    y = conv2d(depthwise, w_pw[:, :, None, None], b_pw)  # [N, D, H, W]
+    gated = torch.sigmoid(conv2d(y, w_a[:, :, None, None], b_a)) * y
     return laid_out_like(gated if residual is None else gated + residual, x)

@@ -7,12 +7,12 @@ from torch import Tensor
 from awsrn_fast.ops._op import Op
 from awsrn_fast.ops._public import defined_by
 
-from . import cpu, cuda
+from . import cpu, cuda, triton
 from .reference import reference
 
 OP = Op(
     "gated_pair",
-    {"cpu": cpu, "cuda": cuda},
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
     x0="N C H W",
     x1="N C H W",
     gate="N I ?",

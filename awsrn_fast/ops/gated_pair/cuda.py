@@ -36,14 +36,14 @@ def bwd(
     gates = (None, None) if gate is None else gate[:, :, None, None].chunk(2, dim=1)
     for i, (part, factor) in enumerate(zip(joined.chunk(2, dim=1), gates, strict=True)):
         if want_maps[i]:
-            passed = part if factor is None else part * factor
+            passed = part if factor is None else (part * factor).to(part.dtype)
             grads[i] = passed.clone(memory_format=torch.channels_last).contiguous(memory_format=formats[i])
     if want_gate and gate is not None:
         parts = zip(maps, joined.chunk(2, dim=1), strict=True)
         of_gate = [torch.einsum("nchw,nchw->nc", x.float(), part.float()) for x, part in parts]
-        grads[2] = torch.cat(of_gate, dim=1).to(gate.dtype)
+        grads[2] = torch.cat(of_gate, dim=1)
     if want_values:
-        gated = [x if g is None else x * g for x, g in zip(maps, gates, strict=True)]
+        gated = [x if g is None else (x * g).to(x.dtype) for x, g in zip(maps, gates, strict=True)]
         halves = weight[:, :, None, None].chunk(2, dim=1)
         if grad.numel():
             of_weight = [weight_gradient(x, grad, part).flatten(1) for x, part in zip(gated, halves, strict=True)]

@@ -1,4 +1,4 @@
-"""The CUDA kernels of ``gated_residual``: every value is read and written in the maps' dtype."""
+"""The CUDA kernels of ``gated_residual``: gate and scales in fp32 or in the maps' dtype."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def fwd(x: Tensor, f: Tensor, gate: Tensor | None, x_scale: Tensor, res_scale: T
     y, mean = torch.empty_like(x, memory_format=layout), x.new_empty(x.shape[:2])
     maps = _maps(x, layout)
     workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
-    tensors = (x, f, gate, x_scale, res_scale, y, mean, workspace)
-    native.cuda.gated_residual_fwd((maps, *map(address, tensors)), _cuda.dtype_code(x.dtype), _cuda.target(x))
+    values, results = map(_cuda.values_of, (gate, x_scale, res_scale)), map(address, (y, mean, workspace))
+    what = (maps, address(x), address(f), *values, *results)
+    native.cuda.gated_residual_fwd(what, _cuda.dtype_code(x.dtype), _cuda.target(x))
     return y, mean
 
 
@@ -37,13 +38,10 @@ def bwd(
     wanted: list[bool],
 ) -> list[Tensor | None]:
     layout = memory_format(x)
-    like = (x, x, gate, x_scale, res_scale)  # both maps' in one layout
-    grads = [
-        None
-        if t is None or not want
-        else torch.empty_like(t, memory_format=layout if t.dim() == 4 else torch.contiguous_format)
-        for t, want in zip(like, wanted, strict=True)
-    ]
+    # Both maps' in one layout, those of the values in fp32.
+    grads = [torch.empty_like(x, memory_format=layout) if want else None for want in wanted[:2]]
+    for value, want in zip((gate, x_scale, res_scale), wanted[2:], strict=True):
+        grads.append(None if value is None or not want else x.new_empty(value.shape, dtype=torch.float32))
     _, _, want_gate, want_x_scale, want_res_scale = wanted
     maps, dtype, target = _maps(x, layout), _cuda.dtype_code(x.dtype), _cuda.target(x)
     workspace = _cuda.workspace(native.cuda.gated_residual_workspace(*maps), x)
@@ -52,8 +50,9 @@ def bwd(
     grad_y = None if grad_y is None else grad_y.contiguous(memory_format=layout)
     grad_mean = None if grad_mean is None else grad_mean.contiguous()
     gate = None if gate is None else gate.contiguous()
-    tensors = (grad_y, grad_mean, x_read, f_read, gate, x_scale, res_scale, *grads, workspace)
-    native.cuda.gated_residual_bwd((maps, *map(address, tensors)), dtype, target)
+    values = map(_cuda.values_of, (gate, x_scale, res_scale))
+    what = (maps, *map(address, (grad_y, grad_mean, x_read, f_read)), *values, *map(address, (*grads, workspace)))
+    native.cuda.gated_residual_bwd(what, dtype, target)
     return grads
 
 

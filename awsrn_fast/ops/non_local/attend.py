@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast.ops._arguments import laid_out_like
+from awsrn_fast.ops._mixed import linear as mixed_linear
 from awsrn_fast.ops._op import Op
 
 from . import cpu, cuda, linear, triton
@@ -70,7 +70,7 @@ LINEAR = Op(
 
 
 def linear_by_pytorch(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None) -> Tensor:
-    y = F.linear(x, weight, bias)
+    y = mixed_linear(x, weight, bias)
     return y if residual is None else residual + y
 
 

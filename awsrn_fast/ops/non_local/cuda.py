@@ -38,7 +38,7 @@ def fwd(
     if lacking:
         x, w_z, b_z = F.pad(x, (0, lacking)), F.pad(w_z, (0, 0, 0, lacking)), F.pad(b_z, (0, lacking))
     qkv, w_z = _in_pieces(_padded(qkv, 3)), _in_pieces(_padded(w_z, 1))
-    x, b_z = _in_pieces(x), _in_pieces(b_z)
+    x, b_z = _in_pieces(x), _in_pieces(b_z.to(x.dtype))
     y = torch.empty_like(x)
     kept = attended_and_softmax(qkv) if keep else None
     what = (

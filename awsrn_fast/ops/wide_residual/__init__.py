@@ -10,7 +10,7 @@ from awsrn_fast.ops._cuda_conv import prepare as prepare_cuda
 from awsrn_fast.ops._op import PREPARED, Op
 from awsrn_fast.ops._public import defined_by, prepared_by
 
-from . import cpu, cuda
+from . import cpu, cuda, triton
 from .reference import reference
 
 
@@ -22,7 +22,7 @@ def _fake(x: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 OP = Op(
     "wide_residual",
-    {"cpu": cpu, "cuda": cuda},
+    {"cpu": cpu, "cuda": cuda, "triton": triton},
     x="N C H W",
     w1="K C 3 3",
     b1="K",

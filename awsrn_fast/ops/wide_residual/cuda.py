@@ -16,7 +16,6 @@ from awsrn_fast.ops._cuda_conv import (
     new_map,
     packed_anyway,
     rows,
-    values_of,
     weight_gradient,
 )
 from awsrn_fast.ops.gated_residual.cuda import bwd as gated_residual_bwd
@@ -77,7 +76,7 @@ def _fused(
     (n, _, h, w), (first, second) = x.shape, packed
     workspace = _cuda.workspace(native.cuda.wide_residual_workspace(n, h, w), x)
     small = tuple(None if t is None else t.contiguous() for t in small)
-    b1, b2, *factors = map(values_of, small)
+    b1, b2, *factors = map(_cuda.values_of, small)
     maps = (address(x), address(second), b2, address(f), *factors, *map(address, (y, mean, workspace)))
     where = (n, h, w, _cuda.dtype_code(x.dtype), *_cuda.target(x))
     native.cuda.wide_residual_fwd(address(first), b1, *maps, *where)

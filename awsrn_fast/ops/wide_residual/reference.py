@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from awsrn_fast.ops._mixed import conv2d
 from awsrn_fast.ops.gated_residual import gated_residual
 
 
@@ -19,5 +20,5 @@ def reference(
     res_scale: Tensor,
     prepared: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    wide = F.relu(F.conv2d(x, w1, b1, padding=1))  # [N, K, H, W]
-    return gated_residual.reference(x, F.conv2d(wide, w2, b2, padding=1), gate, x_scale, res_scale)
+    wide = F.relu(conv2d(x, w1, b1, padding=1))  # [N, K, H, W]
+    return gated_residual.reference(x, conv2d(wide, w2, b2, padding=1), gate, x_scale, res_scale)
