@@ -11,8 +11,8 @@ from .commands import spelled
 from .launcher import speaks
 
 SLOWER = 2
-"""Approximate slow-down in plain PyTorch. Measured at x4 with AVX2 (Zen 3) and one thread: improved-s 1.6 (upscaling) and
-1.8 (training), awsrn-s 2.3 and 1.8."""
+"""Approximate slow-down in plain PyTorch. Measured at x4 with AVX2 (Zen 3) and one thread: improved-s 1.6 (upscaling)
+and 1.8 (training), awsrn-s 2.3 and 1.8."""
 
 _said: set[str] = set()
 """Reasons that this process has given: ablate and others train several times."""

@@ -257,7 +257,7 @@ class Library:
         build_id = runpy.run_path(str(SOURCE_ID))["source_id"](CSRC)
         self.bindings_flags = [f"-I{pybind11.get_include()}", *python_flags(), f'-DAWSRN_FAST_BUILD_ID="{build_id}"']
         # Fields of a struct that are planned in C++ have no argument; Clang says so at each.
-        self.bindings_flags.append("-Wno-missing-field-initializers")
+        self.bindings_flags += ["-Wno-missing-field-initializers", "-Wno-missing-braces"]
 
     def add(self, source: Path, command: list[str], variant: str = "") -> None:
         self.units.append((source, f"{self.name}/{source.relative_to(CSRC)}{variant}.o", command))
