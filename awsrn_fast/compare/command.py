@@ -28,8 +28,8 @@ PAGE = ".html"
 
 EPILOG = """
 The crops are enlarged by whole factors without smoothing. Without --crop they are taken where the first network
-differs most from bicubic: the places that flatter or embarrass it most, not typical ones. PSNR and SSIM (with --hr) are
-of the whole image, as {evaluate} takes them. Exit status: 0 done, 1 failed, 2 wrong usage.
+differs most from bicubic, which are its best or worst places, not typical ones. PSNR and SSIM (with --hr) are of the
+whole image, measured as {evaluate} does. Exit status: 0 done, 1 failed, 2 wrong usage.
 """
 
 
@@ -37,10 +37,10 @@ def parser() -> Parser:
     """The command's arguments."""
     p = Parser(
         "compare",
-        description="Draw one picture of an image as bicubic and several networks enlarge it.",
+        description="Make one picture that shows an image upscaled by bicubic interpolation and by several networks.",
         epilog=EPILOG.format(evaluate=spelled("evaluate")),
     )
-    p.add_argument("image", type=Path, metavar="IMAGE", help="what is enlarged; with --hr the large original")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="image to upscale; with --hr the high-resolution original")
     p.add_argument(
         "-o",
         "--output",
@@ -61,13 +61,25 @@ def parser() -> Parser:
         action="append",
         type=_box,
         metavar="X,Y,W,H",
-        help="a crop, in pixels of the result; may be given several times (default: chosen, see below)",
+        help="crop to show, in pixels of the result; may be given several times (default: chosen, see below)",
     )
-    p.add_argument("--crops", type=int, default=2, metavar="N", help="how many are chosen (default: %(default)s)")
-    p.add_argument("--crop-size", type=int, default=80, metavar="N", help="their side (default: %(default)s)")
+    p.add_argument(
+        "--crops", type=int, default=2, metavar="N", help="number of crops that are chosen (default: %(default)s)"
+    )
+    p.add_argument(
+        "--crop-size",
+        type=int,
+        default=80,
+        metavar="N",
+        help="side of the chosen crops in pixels of the result (default: %(default)s)",
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
     p.add_argument(
-        "--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)"
+        "--dtype",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        default="float32",
+        help="arithmetic of the network (default: %(default)s)",
     )
     return p
 

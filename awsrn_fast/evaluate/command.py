@@ -34,7 +34,7 @@ ENSEMBLE = "+"
 EPILOG = """
 PSNR and SSIM are taken on BT.601 Y of the 8-bit result with `scale` border pixels left out, as in the literature, and
 averaged over a set's images. LR is MATLAB's bicubic of the HR image. Exit status: 0 all done, 1 some images could not
-be used (the figures are of the others), 2 wrong usage (nothing done), 130 interrupted.
+be used (the figures are those of the others), 2 wrong usage (nothing done), 130 interrupted.
 """
 
 
@@ -49,7 +49,11 @@ def parser() -> Parser:
         "every bundled one of x4 and x8)",
     )
     p.add_argument(
-        "--data", nargs="+", required=True, metavar="DIR", help="one folder a set; a set's HR/ is found by itself"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="one folder per set, with the HR images in it or in its subfolder HR/",
     )
     p.add_argument("--scale", type=int, choices=SCALES, help="upscaling factor (default: that of the weights)")
     p.add_argument(
@@ -80,12 +84,16 @@ def parser() -> Parser:
         help="gates from means over the whole image, or over 48x48 pixels around each (default: %(default)s)",
     )
     p.add_argument(
-        "--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)"
+        "--dtype",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        default="float32",
+        help="arithmetic of the network (default: %(default)s)",
     )
     p.add_argument(
         "--self-ensemble",
         action="store_true",
-        help=f"measure the mean over 8 flips and quarter turns too, reported apart as SET{ENSEMBLE}",
+        help=f"also measure the mean over 8 flips and rotations, reported separately as SET{ENSEMBLE}",
     )
     return p
 
@@ -100,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.tables:
         for option in ("json", "csv", "html", "save_images", "scale", "self_ensemble"):
             if getattr(args, option):
-                raise UserError(f"--tables measures every scale by itself: leave out --{option.replace('_', '-')}")
+                raise UserError(f"--tables chooses scales and outputs itself: leave out --{option.replace('_', '-')}")
         say_if_slow(pick_device(args.device))
         say_licences(*([] if args.weights else bundled_names()))
         return write_tables(args.tables, sets, args.weights, _placing(args), _where(args))
