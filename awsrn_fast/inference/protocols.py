@@ -1,4 +1,4 @@
-"""What inference knows of networks and images, which other packages implement."""
+"""Interfaces of networks and images that inference uses and other packages implement."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _convolve(
     clamp: bool = False,
     prepared: Tensor | None = None,
 ) -> None:
-    """Into ``y``, from x as :func:`_rows` gives it."""
+    """Convolution into ``y``, from x as :func:`_rows` gives it."""
     if prepared is None or not _fits(prepared, weight):
         prepared = prepare(weight)
     tensors = (*map(address, (rows, prepared)), _cuda.values_of(bias), address(skip), _cuda.values_of(out_shift))
