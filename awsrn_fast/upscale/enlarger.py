@@ -64,11 +64,13 @@ class Enlarger:
         placed: the network on its device.
         settings: options.
         advance: called with the number of input pixels done.
+        parts: pictures that are enlarged of each pixel, such as a raster's bands.
     """
 
     placed: Placed
     settings: Settings
     advance: Callable[[float], None] = lambda pixels: None
+    parts: int = 1
     _deviation: Deviation | None = None
     _cut_attention: bool = False
     _consistency: Consistency | None = None
@@ -129,7 +131,7 @@ class Enlarger:
         room = None if settings.room is None else settings.room - held
         tiler = Tiler(self.placed, self._tile(pixels, room), settings.stats)
         tiler.ceiling = settings.ceiling
-        runs = passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
+        runs = self.parts * passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
         tiler.on_tile = lambda done: self.advance(done / runs)
         strips = keeping_colors(self._strips(tiler), self.scale)
         if consistency is not None:
