@@ -98,9 +98,9 @@ def _about(prog: str) -> int:
     try:
         args, unknown = p.parse_known_args()
     except argparse.ArgumentError as error:
-        raise UserError(f"{error} ({prog} --help lists what there is)") from error
+        raise UserError(f"{error} ({prog} --help lists the options)") from error
     if unknown:
-        raise UserError(f"unrecognized arguments: {' '.join(unknown)} ({prog} --help lists what there is)")
+        raise UserError(f"unrecognized arguments: {' '.join(unknown)} ({prog} --help lists the options)")
     if args.print_completion:
         print(completion(args.print_completion))
     else:

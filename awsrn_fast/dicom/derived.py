@@ -26,8 +26,15 @@ _LOSSY = {
     "1.2.840.10008.1.2.4.203": "ISO_15444_15",
 }
 """Transfer syntaxes that lose something, and their methods; one may hold lossless data, which its header then says."""
-_STALE = ("DigitalSignaturesSequence", "MACParametersSequence", "DataSetTrailingPadding", "ExtendedOffsetTable",
-          "ExtendedOffsetTableLengths", "InstanceCreationDate", "InstanceCreationTime")  # fmt: skip
+_STALE = (
+    "DigitalSignaturesSequence",
+    "MACParametersSequence",
+    "DataSetTrailingPadding",
+    "ExtendedOffsetTable",
+    "ExtendedOffsetTableLengths",
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+)
 _LONGEST_TEXT, _LONGEST_LINE = 1024, 64
 
 

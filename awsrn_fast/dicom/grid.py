@@ -16,15 +16,32 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 LARGEST_SIDE = 65535
-SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "ImagePlanePixelSpacing",
-            "ObjectPixelSpacingInCenterOfBeam")  # fmt: skip
+SPACINGS = (
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "NominalScannedPixelSpacing",
+    "ImagePlanePixelSpacing",
+    "ObjectPixelSpacingInCenterOfBeam",
+)
 """Distances of rows and of columns."""
-_COLUMNS = ("ShutterLeftVerticalEdge", "ShutterRightVerticalEdge", "CollimatorLeftVerticalEdge",
-            "CollimatorRightVerticalEdge")  # fmt: skip
-_ROWS = ("ShutterUpperHorizontalEdge", "ShutterLowerHorizontalEdge", "CollimatorUpperHorizontalEdge",
-         "CollimatorLowerHorizontalEdge")  # fmt: skip
-_PAIRS = ("CenterOfCircularShutter", "VerticesOfThePolygonalShutter", "CenterOfCircularCollimator",
-          "VerticesOfThePolygonalCollimator")  # fmt: skip
+_COLUMNS = (
+    "ShutterLeftVerticalEdge",
+    "ShutterRightVerticalEdge",
+    "CollimatorLeftVerticalEdge",
+    "CollimatorRightVerticalEdge",
+)
+_ROWS = (
+    "ShutterUpperHorizontalEdge",
+    "ShutterLowerHorizontalEdge",
+    "CollimatorUpperHorizontalEdge",
+    "CollimatorLowerHorizontalEdge",
+)
+_PAIRS = (
+    "CenterOfCircularShutter",
+    "VerticesOfThePolygonalShutter",
+    "CenterOfCircularCollimator",
+    "VerticesOfThePolygonalCollimator",
+)
 _RADII = ("RadiusOfCircularShutter", "RadiusOfCircularCollimator")
 _OVERLAYS = range(0x6000, 0x601F, 2)
 
@@ -97,7 +114,8 @@ class Grid:
             rows, columns = map(float, spacing)
             new = np.array(old, float) + directions.T @ (self.shift[1] * columns, self.shift[0] * rows)
             # Of volumes they are binary numbers, of patients decimals.
-            setattr(holder, position, _decimals(new) if kind == "Patient" else [float(value) for value in new])
+            numbers = new.tolist()
+            setattr(holder, position, _decimals(numbers) if kind == "Patient" else numbers)
 
     def _spacings(self, place: Dataset | None) -> None:
         if place is None:
@@ -192,10 +210,18 @@ def _holders(place: Dataset, names: Sequence[str]) -> Iterator[tuple[Dataset, st
                     yield item, name
 
 
-_GROUPS = ("PixelMeasuresSequence", "PlanePositionSequence", "PlanePositionVolumeSequence", "PlaneOrientationSequence",
-           "PlaneOrientationVolumeSequence", "XRayObjectThicknessSequence",
-           "FrameDetectorParametersSequence", "IsocenterReferenceSystemSequence",
-           "XAXRFFrameCharacteristicsSequence", "FramePixelDataPropertiesSequence")  # fmt: skip
+_GROUPS = (
+    "PixelMeasuresSequence",
+    "PlanePositionSequence",
+    "PlanePositionVolumeSequence",
+    "PlaneOrientationSequence",
+    "PlaneOrientationVolumeSequence",
+    "XRayObjectThicknessSequence",
+    "FrameDetectorParametersSequence",
+    "IsocenterReferenceSystemSequence",
+    "XAXRFFrameCharacteristicsSequence",
+    "FramePixelDataPropertiesSequence",
+)
 
 
 def _found(scopes: Sequence[Dataset], name: str) -> Sequence[float] | None:

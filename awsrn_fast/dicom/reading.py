@@ -247,9 +247,9 @@ def _of_palette(header: Dataset) -> Stored:
         if table is None:  # in segments: as deep as it says
             deep = depth == 16
         else:
-            entries = np.frombuffer(table, np.uint16 if depth == 16 else np.uint8)
+            entries = np.frombuffer(table, np.uint16) if depth == 16 else np.zeros(0, np.uint16)
             # Many repeat a byte, or leave the lower one empty.
-            deep = depth == 16 and bool(((entries & 255 != 0) & (entries & 255 != entries >> 8)).any())
+            deep = bool(((entries & 255 != 0) & (entries & 255 != entries >> 8)).any())
         if deep:
             return Stored(16, False, 16, high=65535)
     return Stored(8, False, 8, high=255)
@@ -263,7 +263,7 @@ def _padding(header: Dataset, stored: Stored) -> tuple[int, int] | None:
     return ends[0], ends[1]
 
 
-def _wrapped(value: object, stored: Stored) -> int:
+def _wrapped(value: bytes | int, stored: Stored) -> int:
     """A number of the header in the range of the stored values: some write a negative one as its 16 bits."""
     number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
     if stored.signed and number >= 1 << 15:

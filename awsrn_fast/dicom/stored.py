@@ -60,14 +60,13 @@ class Stored:
             unit = 1 - unit
         numbers = np.rint(self.low + unit * (self.high - self.low)).astype(np.int64)
         if self.padding is not None:
-            numbers = self._beside(numbers)
+            numbers = self._beside(numbers, *self.padding)
         if padded:
             numbers = np.where(values[..., -1:] < 0.5, fill, numbers)
         return numbers.astype(self.dtype)
 
-    def _beside(self, numbers: np.ndarray) -> np.ndarray:
-        """The numbers, those that would mean no pixel replaced by the nearest that does not."""
-        low, high = self.padding
+    def _beside(self, numbers: np.ndarray, low: int, high: int) -> np.ndarray:
+        """The numbers, those of ``low`` to ``high``, which mean no pixel, replaced by the nearest that does not."""
         below, above = low - 1, high + 1
         if below < self.declared[0]:
             below = above

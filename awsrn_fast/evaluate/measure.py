@@ -16,13 +16,18 @@ from awsrn_fast.metrics import score
 
 from .results import Results
 from .sets import ImageSet
+from .worst import Worst
 
 Method = Callable[[np.ndarray], np.ndarray]
 """uint8 LR [H, W, 3] to uint8 [S * H, S * W, 3]."""
 
 
 def measure(
-    sets: Sequence[ImageSet], methods: dict[str, Method], scale: int, save_images: Path | None
+    sets: Sequence[ImageSet],
+    methods: dict[str, Method],
+    scale: int,
+    save_images: Path | None,
+    worst: Worst | None = None,
 ) -> tuple[Results, list[str]]:
     """Compute the scores, and a line for each image that could not be used."""
     results = Results([image_set.name + ending for ending in methods for image_set in sets])
@@ -34,7 +39,7 @@ def measure(
             for image in image_set.files:
                 progress.update(task, description=printable(f"{image_set.name} {image}"))
                 try:
-                    pictures = _measure_one(image_set, image, methods, scale, results)
+                    pictures = _measure_one(image_set, image, methods, scale, results, worst)
                 except UserError as error:
                     failures.append(str(error))
                 except (MemoryError, RuntimeError) as error:
@@ -48,7 +53,12 @@ def measure(
 
 
 def _measure_one(
-    image_set: ImageSet, image: str, methods: dict[str, Method], scale: int, results: Results
+    image_set: ImageSet,
+    image: str,
+    methods: dict[str, Method],
+    scale: int,
+    results: Results,
+    worst: Worst | None,
 ) -> dict[Path, np.ndarray]:
     """Add an image's scores; returns its results by their relative output paths."""
     lr, hr = image_set.pair(image, scale)
@@ -59,6 +69,9 @@ def _measure_one(
         raise UserError(f"{image_set.files[image]}: {error}") from error
     for name, measured in scores.items():
         results.add(name, image, measured)
+    if worst is not None:
+        by_ending = dict(zip(methods, pictures.values(), strict=True))
+        worst.add(f"{image_set.name} {image}", lr, hr, by_ending, scores[next(iter(scores))].psnr)
     return {Path(name, f"{image}.png"): picture for name, picture in pictures.items()}
 
 

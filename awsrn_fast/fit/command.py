@@ -84,8 +84,8 @@ def parser() -> Parser:
         "--dtype",
         type=dtype_name,
         choices=tuple(DTYPES),
-        help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
-        "with --memory, float32 on a CPU)",
+        help="arithmetic of the network (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs "
+        "and with --memory, float32 on a CPU)",
     )
     p.add_argument("--batch", type=whole(1), default=16, metavar="B", help="samples of a step (default: %(default)s)")
     p.add_argument("--patch", type=whole(1), default=48, metavar="P", help="LR patch side (default: %(default)s)")
@@ -98,10 +98,8 @@ def parser() -> Parser:
     )
     p.add_argument("--context", metavar="SIZE", help=_assumption_help("context"))
     p.add_argument("--workspace", metavar="SIZE", help=_assumption_help("workspace"))
-    p.add_argument("--scratch", type=real(0), metavar="X", help=_assumption_help("scratch") + ", in largest tensors")
-    p.add_argument(
-        "--fragmentation", type=real(0), metavar="X", help=_assumption_help("fragmentation") + ", as a share"
-    )
+    p.add_argument("--scratch", type=real(0), metavar="X", help=_assumption_help("scratch"))
+    p.add_argument("--fragmentation", type=real(0), metavar="X", help=_assumption_help("fragmentation"))
     p.add_argument("--json", action="store_true", help="print JSON instead of a table; sizes in bytes")
     return p
 
@@ -155,7 +153,7 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
     network = question.network
     sizes = [f"{question.batch} patches of {question.patch}"] * 2 + [f"tiles of {question.tile}"]
     table = Table(
-        title=f"{network.variant} x{network.scale}, {dtype}, on {name}: {show_size(question.memory)} to be had",
+        title=f"{network.variant} x{network.scale}, {dtype}, on {name}: {show_size(question.memory)} available",
         title_justify="left",
     )
     table.add_column("")
@@ -203,5 +201,13 @@ def _largest(row: Row, size: str) -> str:
     return str(row.largest[size] or "none") if size in row.largest else ""
 
 
+_ASSUMED = {
+    "context": "memory of the CUDA context",
+    "workspace": "memory that libraries take for workspaces",
+    "scratch": "temporary memory of kernels, as a multiple of the largest tensor",
+    "fragmentation": "memory lost to the allocator's fragmentation, as a share of the tensors",
+}
+
+
 def _assumption_help(name: str) -> str:
-    return f"assume this {name} instead; see the reasons below the table"
+    return f"{_ASSUMED[name]} (default: assumed, with the reason printed below the table)"

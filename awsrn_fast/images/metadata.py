@@ -209,4 +209,4 @@ def _too_long_for_jpeg(header: Header) -> Iterator[str]:
     if resolution is not None and not resolution.unit and resolution.x != resolution.y:
         yield "ratio of a pixel's sides"
     elif resolution is not None and resolution.unit and max(resolution.per("inch")) > LONGEST:
-        yield "resolution of so many pixels an inch"
+        yield "resolution of so many pixels per inch"

@@ -56,7 +56,7 @@ class Samples:
 
     @property
     def depth(self) -> int:
-        """Bits a sample."""
+        """Bits per sample."""
         return 8 * self.dtype.itemsize
 
     @property
@@ -144,7 +144,7 @@ class About:
 
     @property
     def depth(self) -> int:
-        """Bits a sample in the file."""
+        """Bits per sample in the file."""
         return self.samples.depth
 
     def about(self) -> dict[str, Any]:

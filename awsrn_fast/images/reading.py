@@ -271,7 +271,7 @@ def _unknown(path: Path) -> str:
         return f"{kind}, which is read with {'Pillow 11.3 or newer' if kind == 'AVIF' else 'the package pillow-heif'}"
     bits = kinds.jpeg_precision(path) if kind == "JPEG" else None
     if bits not in (None, 8):
-        return f"a JPEG with {bits} bits a sample, which is not read here; save it as 16-bit PNG"
+        return f"a JPEG with {bits} bits per sample, which is not read here; save it as 16-bit PNG"
     return f"a {kind} that is damaged or of a kind that is not supported"
 
 

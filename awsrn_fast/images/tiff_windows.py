@@ -284,7 +284,7 @@ class TiffWindows(Reader):
             if seen.size:
                 low, high = min(low, seen.min().item()), max(high, seen.max().item())
         if high < low:
-            raise RunError(f"{self._path}: no value is finite and means data")
+            raise RunError(f"{self._path}: all values are NaN, infinite or marked as no data")
         return float(low), float(high), (np.nan if self._nodata is None else self._nodata) if missing else None
 
 

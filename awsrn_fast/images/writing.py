@@ -52,7 +52,7 @@ def check_writable(path: str | os.PathLike, header: Header) -> None:
         raise RunError(f"cannot write {path}: {format} keeps no alpha; write PNG, WebP or TIFF instead")
     if header.depth == 16 and format not in ("PNG", "TIFF"):
         raise RunError(
-            f"cannot write {path}: {format} has 8 bits a sample, the image has 16; write PNG or TIFF instead"
+            f"cannot write {path}: {format} has 8 bits per sample, the image has 16; write PNG or TIFF instead"
         )
 
 

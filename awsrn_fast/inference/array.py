@@ -61,7 +61,7 @@ class Upscaling(Network):
             tile: side of a tile in pixels; 0: never tile; None: the whole image if it fits the memory, else tiles as
                 large as fit. Tiles include the full receptive field, so there are no seams.
             stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
-                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
+                over it, "exact" layer by layer from all of it, with up to 1 KB per pixel in temporary files; "local"
                 takes means over 48x48 pixels around each instead, tiled or not.
             memory_limit: bytes that the process may hold; None: three quarters of what is free.
             self_ensemble: average over eight flips and rotations: slightly better, eight times the computation.

@@ -151,5 +151,5 @@ def _as_rgb(values: np.ndarray) -> Tensor:
 
 def _rows(strip: Tensor) -> np.ndarray:
     if not torch.isfinite(strip).all():
-        raise RunError("the network gave values that are not finite; try --dtype float32")
+        raise RunError("the network's output has NaN or infinite values; try --dtype float32")
     return strip[0].permute(1, 2, 0).numpy()

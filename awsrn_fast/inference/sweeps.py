@@ -63,7 +63,7 @@ def sweep(
         source: the image.
         pieces: size of the tiles.
         on_tile: called with the share of input pixels that a tile of one sweep stands for.
-        folder: for the activations, 4 * C bytes a pixel for each map of a part.
+        folder: for the activations, 4 * C bytes per pixel for each map of a part.
 
     Raises:
         RunError: the folder has too little free space.

@@ -62,7 +62,10 @@ def parser() -> Parser:
         "--op", action="append", choices=list(ops.ROWS), help="only this op (may be repeated), and no networks"
     )
     parser.add_argument(
-        "--plant", default="", metavar="NAME", help="break the result of the check of this name, to see it found"
+        "--plant",
+        default="",
+        metavar="NAME",
+        help="falsify the result of the check of this name, to see that the selftest detects it",
     )
     return parser
 

@@ -257,6 +257,6 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool, steps: int) -> Non
     )
     if trainer.config.is_adversarial:
         console.print(
-            f"stage {trainer.config.stage} trains for looks, which PSNR does not measure: its result is "
+            f"stage {trainer.config.stage} trains for perceptual quality, which PSNR does not measure: its result is "
             f"{folder / 'last.safetensors'}"
         )

@@ -89,8 +89,9 @@ def _join(here: Place, backend: str) -> None:
     except (RuntimeError, OSError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise UserError(
-            f"process {here.rank} of {here.size} met no others at {where} ({str(error).splitlines()[0]}): start with "
-            "torchrun, or unset WORLD_SIZE if it is left over from another job"
+            f"process {here.rank} of {here.size} cannot reach the other processes at {where} "
+            f"({str(error).splitlines()[0]}): start with torchrun, or unset WORLD_SIZE if it is left over from another "
+            "job"
         ) from error
 
 

@@ -49,7 +49,7 @@ def changed_images(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
     """A line for each of training and validation images that differ from those the run started with."""
     changed = [name for name, found in before.items() if found != now[name]]
     return [
-        f"other {name} images than the run began with ({before[name]}; now {now[name]}): it goes on with these"
+        f"other {name} images than the run began with ({before[name]}; now {now[name]}): training continues with these"
         for name in changed
     ]
 
@@ -95,7 +95,7 @@ def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
                 raise
             reason = str(error).splitlines()[0]
             raise RunError(
-                f"a process that cuts patches was ended ({reason}): too little memory? Try --workers 0"
+                f"a data-loading process was killed ({reason}): too little memory? Try --workers 0"
             ) from error
 
 

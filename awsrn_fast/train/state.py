@@ -129,7 +129,7 @@ def read_state(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
         raise UserError(f"cannot read training state {path}: it is cut short or no training state") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is no training state of this version (format {FORMAT})")
+        raise UserError(f"{path} is not a training state of this version (format {FORMAT})")
     return content
 
 

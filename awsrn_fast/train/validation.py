@@ -55,7 +55,7 @@ class Validator:
             else:
                 measured[i] = psnr
         if not measured:
-            raise UserError(f"no validation image measures anything ({self.remarks[0]}): give others by --valid")
+            raise UserError(f"no validation image can be measured ({self.remarks[0]}): give others by --valid")
         self.photos = photos.only(list(measured))
         self.bicubic_each = list(measured.values())
         self.bicubic = float(np.mean(self.bicubic_each))

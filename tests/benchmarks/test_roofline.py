@@ -138,7 +138,7 @@ def test_a_report_of_a_known_card_has_the_model_beside_what_was_measured(tmp_pat
     info |= {"state": {"load": 0.5, "clock_mhz": 1545, "power_w": 250.0, "throttled": ["SwPowerCap"]}}
     (tmp_path / "row.json").write_text(json.dumps(info))
     text = report.main([str(tmp_path), "-o", str(tmp_path / "docs")]).read_text()
-    assert "Right after the rows: load 0.5, clock 1545 MHz, power 250 W, throttled by SwPowerCap." in text
+    assert "Right before and after the rows: load 0.5, clock 1545 MHz, power 250 W, throttled by SwPowerCap." in text
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {row.name} | 40.9 us | memory |")]
     assert line.endswith("| 82.0 us (50 % of the floor's speed) |")
     assert f"| {row.name} | times eager | 3 | 2.00 |" in text

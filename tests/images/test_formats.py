@@ -221,10 +221,10 @@ def test_deep_avif_keeps_its_depth(tmp_path):
         data = imagecodecs.avif_encode(array % (top + 1), bitspersample=bits, level=100)
         (tmp_path / "in.avif").write_bytes(data)
         picture = images.read(tmp_path / "in.avif")
-        assert picture.depth == 16 and f"{bits} bits a sample become 16" in picture.notes
+        assert picture.depth == 16 and f"{bits} bits per sample become 16" in picture.notes
         expected = imagecodecs.avif_decode(data) / top
         np.testing.assert_allclose(picture.color, expected, atol=1e-5)
-        with pytest.raises(RunError, match="AVIF has 8 bits a sample, the image has 16; write PNG or TIFF"):
+        with pytest.raises(RunError, match="AVIF has 8 bits per sample, the image has 16; write PNG or TIFF"):
             images.check_writable(tmp_path / "out.avif", picture.header)
 
 
@@ -291,7 +291,7 @@ def test_a_jpeg_of_more_bits_is_called_one(tmp_path, ramp, bits):
     data = bytearray(file.getvalue())
     data[data.index(b"\xff\xc0") + 4] = bits
     (tmp_path / "in.jpg").write_bytes(data)
-    with pytest.raises(RunError, match=f"a JPEG with {bits} bits a sample, which is not read here"):
+    with pytest.raises(RunError, match=f"a JPEG with {bits} bits per sample, which is not read here"):
         images.read(tmp_path / "in.jpg")
 
 

@@ -73,8 +73,12 @@ def oblique(seed: int) -> list[float]:
 @pytest.mark.parametrize("options", [(), ("--outscale", 1.5), ("--width", 13, "--height", 24)])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_point_keeps_its_place_in_the_patient(tmp_path, upscale, options, seed):
-    made = slice_of(picture(), ImageOrientationPatient=oblique(seed), PixelSpacing=["0.48828125", "0.7031"],
-                    ImagePositionPatient=["-158.135803", "1179.035797", "-75.699997"])  # fmt: skip
+    made = slice_of(
+        picture(),
+        ImageOrientationPatient=oblique(seed),
+        PixelSpacing=["0.48828125", "0.7031"],
+        ImagePositionPatient=["-158.135803", "1179.035797", "-75.699997"],
+    )
     source = save(made, tmp_path / "a.dcm")
     assert upscale(source, "-o", tmp_path / "b.dcm", *options) == 0
     large = pydicom.dcmread(tmp_path / "b.dcm")
@@ -204,8 +208,15 @@ def test_a_palette_becomes_colours(tmp_path, upscale):
     assert not [each for each in large if "Palette" in each.keyword]
 
 
-SYNTAXES = ("MR_small_RLE", "MR_small_bigendian", "MR_small_expb", "MR_small_implicit", "MR_small_jp2klossless",
-            "MR_small_jpeg_ls_lossless", "MR_small_padded")  # fmt: skip
+SYNTAXES = (
+    "MR_small_RLE",
+    "MR_small_bigendian",
+    "MR_small_expb",
+    "MR_small_implicit",
+    "MR_small_jp2klossless",
+    "MR_small_jpeg_ls_lossless",
+    "MR_small_padded",
+)
 
 
 def test_every_transfer_syntax_gives_the_same_picture(tmp_path, upscale):
@@ -221,8 +232,12 @@ def test_every_transfer_syntax_gives_the_same_picture(tmp_path, upscale):
 def series(folder: Path) -> list[Path]:
     paths = []
     for number, (low, high) in enumerate(((0, 100), (-500, 50), (20, 900))):
-        made = slice_of(picture(number, low, high), SOPInstanceUID=f"1.2.3.{number}", InstanceNumber=number,
-                        ImagePositionPatient=[0, 0, 5 * number])  # fmt: skip
+        made = slice_of(
+            picture(number, low, high),
+            SOPInstanceUID=f"1.2.3.{number}",
+            InstanceNumber=number,
+            ImagePositionPatient=[0, 0, 5 * number],
+        )
         paths.append(save(made, folder / f"IM{number:04}"))  # without a suffix, as on discs
     return paths
 
