@@ -94,8 +94,9 @@ def opened(path: Path, max_pixels: int, memory_limit: int | None = None) -> Iter
             if any(name.name == "palette" for name in raster.colorinterp):
                 raise RunError(f"{path}: classes with a palette, not measurements: numbers between two mean a third")
             block = max(height * width for height, width in raster.block_shapes)
-            check_memory(path, 2 * block * np.dtype(raster.dtypes[0]).itemsize, memory_limit,
-                         "save it as GeoTIFF in tiles")  # fmt: skip
+            check_memory(
+                path, 2 * block * np.dtype(raster.dtypes[0]).itemsize, memory_limit, "save it as GeoTIFF in tiles"
+            )
             yield raster
 
 

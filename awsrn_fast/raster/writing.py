@@ -110,18 +110,39 @@ def written(path: Path, source: DatasetReader, grid: Grid, groups: list[Group]) 
     masked = not alpha and "per_dataset" in kinds
     count = sum(len(group.bands) for group in groups) + alpha
     with replacing(path) as beside, tempfile.TemporaryDirectory(prefix="awsrn_fast-") as folder, gdal(path):
-        options = {"driver": "GTiff", "height": grid.after[0], "width": grid.after[1], "count": count,
-                   "dtype": groups[0].samples.dtype, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
-                   "interleave": "band", "compress": "zstd", "zstd_level": 1, "bigtiff": "if_safer",
-                   "nodata": source.nodata, "sparse_ok": True}  # fmt: skip
+        options = {
+            "driver": "GTiff",
+            "height": grid.after[0],
+            "width": grid.after[1],
+            "count": count,
+            "dtype": groups[0].samples.dtype,
+            "tiled": True,
+            "blockxsize": BLOCK,
+            "blockysize": BLOCK,
+            "interleave": "band",
+            "compress": "zstd",
+            "zstd_level": 1,
+            "bigtiff": "if_safer",
+            "nodata": source.nodata,
+            "sparse_ok": True,
+        }
         between = Path(folder) / "bands.tif"
         with rasterio.open(between, "w", **options) as file:
             _describe(file, source, grid, groups, alpha)
             yield Output(file, source, groups, masked, alpha)
         floating = groups[0].samples.dtype.kind == "f"
-        copy(between, beside, driver="COG", COMPRESS="DEFLATE", PREDICTOR="FLOATING_POINT" if floating else "STANDARD",
-             BIGTIFF="IF_SAFER", OVERVIEW_RESAMPLING="AVERAGE", OVERVIEWS="IGNORE_EXISTING",
-             BLOCKSIZE=BLOCK if max(grid.after) < 2048 else 512, NUM_THREADS=1)  # fmt: skip
+        copy(
+            between,
+            beside,
+            driver="COG",
+            COMPRESS="DEFLATE",
+            PREDICTOR="FLOATING_POINT" if floating else "STANDARD",
+            BIGTIFF="IF_SAFER",
+            OVERVIEW_RESAMPLING="AVERAGE",
+            OVERVIEWS="IGNORE_EXISTING",
+            BLOCKSIZE=BLOCK if max(grid.after) < 2048 else 512,
+            NUM_THREADS=1,
+        )
 
 
 def _describe(file: DatasetWriter, source: DatasetReader, grid: Grid, groups: list[Group], alpha: bool) -> None:

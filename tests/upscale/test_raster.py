@@ -42,8 +42,15 @@ def photograph(count: int = 3, dtype: str = "uint8") -> np.ndarray:
 
 def save(path: Path, values: np.ndarray, crs: str = "EPSG:32633", **more: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {"driver": "GTiff", "count": len(values), "height": values.shape[1], "width": values.shape[2],
-               "dtype": values.dtype, "crs": crs, "transform": PLACES.get(crs)} | more  # fmt: skip
+    profile = {
+        "driver": "GTiff",
+        "count": len(values),
+        "height": values.shape[1],
+        "width": values.shape[2],
+        "dtype": values.dtype,
+        "crs": crs,
+        "transform": PLACES.get(crs),
+    } | more
     with rasterio.open(path, "w", **profile) as file:
         file.write(values)
     return path
@@ -86,9 +93,15 @@ def test_control_points_and_polynomials(tmp_path, upscale):
             (2 * at.row, 2 * at.col, at.x, at.y, at.z) for at in points
         ]
     numbers = [float(number) for number in range(20)]
-    source = save(tmp_path / "c.tif", photograph(1), crs=None, transform=None,
-                  rpcs=RPC(100.0, 50.0, 10.0, 1.0, numbers, numbers, 11.5, 12.0, 46.0, 1.0, numbers, numbers, 9.5,
-                           10.0, None, None))  # fmt: skip
+    source = save(
+        tmp_path / "c.tif",
+        photograph(1),
+        crs=None,
+        transform=None,
+        rpcs=RPC(
+            100.0, 50.0, 10.0, 1.0, numbers, numbers, 11.5, 12.0, 46.0, 1.0, numbers, numbers, 9.5, 10.0, None, None
+        ),
+    )
     assert upscale(source, "-o", tmp_path / "d.tif") == 0
     with rasterio.open(tmp_path / "d.tif") as large:
         # A line is the centre of its pixel: the middle of lines 11 and 12 is that of lines 23 and 24.
