@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from awsrn_fast import backends, images
 from awsrn_fast.arguments import Parser, real, whole
@@ -183,6 +184,13 @@ def _add_several(p: argparse.ArgumentParser) -> None:
     exists = p.add_mutually_exclusive_group()
     exists.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
     exists.add_argument("--resume", action="store_true", help="leave out images whose outputs exist")
+    p.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a record of the run here (.json, and a page beside it): SHA-256 of inputs, weights and results, "
+        f"versions, machine, kernels, options, residual, time and memory; {spelled('replay')} FILE runs it again",
+    )
     p.add_argument(
         "--shard",
         metavar="I/N",
