@@ -57,7 +57,7 @@ setup(
     package_data={
         "awsrn_fast": ["py.typed", "weights/*"],
         "awsrn_fast.data": ["sample/*", "sample/*/*"],
-        "awsrn_fast.page": ["page.*"],
+        "awsrn_fast.page": ["*.html", "*.css", "*.js"],
         "awsrn_fast.kernels": ["tuned/*.json"],
     },
     include_package_data=False,

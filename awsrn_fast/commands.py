@@ -20,6 +20,7 @@ from .limits import limit_threads
 
 COMMANDS = {
     "upscale": "enlarge image files and folders",
+    "replay": "run a recorded upscaling again and compare the bits",
     "compare": "draw one picture of what several networks make of an image",
     "train": "train a network, on your images or the embedded ones",
     "evaluate": "measure PSNR and SSIM on benchmark sets",
@@ -32,7 +33,7 @@ COMMANDS = {
     "info": "say what this machine has, what was built and which kernels run",
 }
 """Description of each command, in the order of the list."""
-COMPUTING = ("upscale", "compare", "evaluate", "prune")
+COMPUTING = ("upscale", "replay", "compare", "evaluate", "prune")
 """Commands whose number of threads adapts to the machine's load; training keeps a fixed number."""
 SCRIPT = "awsrn-fast"
 MODULES = "python -m awsrn_fast."

@@ -51,7 +51,8 @@ def local_gates(side: int) -> Gates:
         seen = [maps[i] for i in stage.pools]
         around = local_means(seen[0] if len(seen) == 1 else torch.cat(seen, dim=1), side)
         by_position = around.permute(0, 2, 3, 1)  # [N, H, W, C]
-        return stage.gate(by_position.flatten(0, 2)).view(by_position.shape).permute(0, 3, 1, 2)
+        gate = stage.gate(by_position.flatten(0, 2)).to(around.dtype)
+        return gate.view(by_position.shape).permute(0, 3, 1, 2)
 
     return gates
 

@@ -64,6 +64,7 @@ class Enlarger(Protocol):
 
     settings: Any
     scale: int
+    parts: int
     identity: str
     remarks: tuple[str, ...]
 

@@ -11,9 +11,8 @@ from rich.table import Table
 
 from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import results
+from awsrn_fast.environment import report
 from awsrn_fast.models import facts_table
-
-from .environment import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

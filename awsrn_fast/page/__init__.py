@@ -2,5 +2,6 @@
 
 from .build import Layer, Shown, write_page
 from .cases import compared
+from .report import write_report
 
-__all__ = ["Layer", "Shown", "compared", "write_page"]
+__all__ = ["Layer", "Shown", "compared", "write_page", "write_report"]

@@ -15,8 +15,8 @@ from rich.table import Table
 from awsrn_fast import native, ops
 from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
+from awsrn_fast.environment import report
 from awsrn_fast.errors import UserError
-from awsrn_fast.info.environment import report
 from awsrn_fast.terminal import DataConsole
 
 from .kernels import check_ops, places

@@ -33,6 +33,7 @@ from .options import DEFAULT_SCALE, parser
 from .pipes import piped
 from .plan import Job, plan
 from .progress import Report
+from .record import Record, check_report
 from .shard import Shard, pick_own_device, pick_shard, together
 from .size import Size
 
@@ -46,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.inputs += args.more
     if not args.inputs:
         raise UserError(wrong_usage("no image is named", spelled("upscale")))
-    args.size = _size(args)
+    args.size = requested_size(args)
     kernel = _kernel(args)
     shard = pick_shard(args.shard)
+    if args.report:
+        check_report(args.report, shard.count > 1 and args.shard is None, args.overwrite)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
         ending = (args.size.ending if args.size else f"_x{_scale(args)}") if out is None else ""
         jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say, ending)
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return together(status)
 
 
-def _size(args: argparse.Namespace) -> Size | None:
+def requested_size(args: argparse.Namespace) -> Size | None:
     """The requested output size; None: the network's scale."""
     if args.outscale is not None and (args.width or args.height):
         raise UserError("--outscale and --width or --height each say how large results are: give one")
@@ -108,7 +111,8 @@ def _say(text: str) -> None:
     cli.console.print(text)
 
 
-def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
+def prepare(args: argparse.Namespace, kernel: str | np.ndarray | None) -> tuple[Placed, Settings]:
+    """The network on its device, and the settings, as the arguments ask."""
     device = pick_own_device(args.device)
     say_if_slow(device)
     model = _model(args)
@@ -119,27 +123,53 @@ def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | n
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     if kernel is not None:
         settings = replace(settings, forward=forward_model(kernel, placed.facts.scale))
+    settings = replace(settings, measured=args.report is not None)
+    return placed, settings
+
+
+def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
+    placed, settings = prepare(args, kernel)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
+        record = Record(args, _weights(args), placed, kernel) if args.report else None
         for job in jobs:
             report.begin(job)
+            enlarger = Enlarger(placed, settings, report.advance)
             try:
-                before, after, remarks = _upscale(job, Enlarger(placed, settings, report.advance), args)
+                if record is not None:
+                    record.begin(job)
+                before, after, remarks = enlarge(job, enlarger, args)
             except UserError as error:
-                report.failed(str(error))
+                _failed(str(error), report, record)
             except backends.BackendError as error:
                 raise UserError(f"--backend {args.backend}: {error}") from error
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                report.failed(f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit")
+                _failed(
+                    f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit",
+                    report,
+                    record,
+                )
             else:
                 report.done(job, before, after, remarks)
-    report.remark = _peak(device) + remark
+                if record is not None:
+                    record.done(job, before, after, enlarger, args.stats)
+        if record is not None:
+            record.write()
+            cli.console.print(f"written: {record.path} and {record.path.with_suffix('.html').name}")
+    report.remark = _peak(placed.device) + remark
     return report.close()
 
 
-def _upscale(job: Job, enlarger: Enlarger, args: argparse.Namespace) -> Result:
+def _failed(message: str, report: Report, record: Record | None) -> None:
+    report.failed(message)
+    if record is not None:
+        record.failed(message)
+
+
+def enlarge(job: Job, enlarger: Enlarger, args: argparse.Namespace) -> Result:
+    """Read, upscale and write one file of any field."""
     if job.problem:
         raise RunError(f"{job.source}: {job.problem}")
     if job.field is IMAGE:

@@ -19,7 +19,7 @@ from awsrn_fast.inference.consistency import Consistency
 from awsrn_fast.inference.corrections import corrected
 from awsrn_fast.inference.corrections import held as held_by_correction
 from awsrn_fast.inference.enhance import enlarged, passes
-from awsrn_fast.inference.forward_model import ForwardModel
+from awsrn_fast.inference.forward_model import ForwardModel, forward_model
 from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.protocols import Pixels
 from awsrn_fast.inference.tiling import Stats
@@ -33,7 +33,7 @@ class Settings:
     """Options for upscaling images.
 
     Attributes:
-        tile: side of a tile; None: as large as fits; 0: never tile.
+        tile: side of a tile, or its height and width; None: as large as fits; 0: never tile.
         stats: how the gates of a tiled image are computed, see :class:`~awsrn_fast.inference.Tiler`.
         room: bytes that an image may take, see :func:`~awsrn_fast.inference.process_memory.free`; None: unknown.
             Determined once for all images, since a process keeps the memory that it has freed.
@@ -43,9 +43,10 @@ class Settings:
         quality: encoder quality for JPEG, WebP and AVIF; None: 95, and lossless WebP stays so.
         size: output size; None: the network's factor times the input's.
         forward: how inputs were measured, for results that are consistent with them; None: they need not be.
+        measured: measure the residual, too, where nothing is made consistent (of bicubic).
     """
 
-    tile: int | None = None
+    tile: int | tuple[int, int] | None = None
     stats: Stats = "frozen"
     room: int | None = None
     ceiling: int | None = None
@@ -54,6 +55,7 @@ class Settings:
     quality: int | None = None
     size: Size | None = None
     forward: ForwardModel | None = None
+    measured: bool = False
 
 
 @dataclass
@@ -64,14 +66,20 @@ class Enlarger:
         placed: the network on its device.
         settings: options.
         advance: called with the number of input pixels done.
+        parts: pictures that are enlarged of each pixel, such as a raster's bands.
+        tile: height and width of the tiles of the last picture; None: it went through whole.
+        deviation: largest one of frozen gates so far, None if none were frozen.
+        consistency: the correction, with the residuals of all pictures so far; None: there is none.
     """
 
     placed: Placed
     settings: Settings
     advance: Callable[[float], None] = lambda pixels: None
-    _deviation: Deviation | None = None
+    parts: int = 1
+    tile: tuple[int, int] | None = None
+    deviation: Deviation | None = None
+    consistency: Consistency | None = None
     _cut_attention: bool = False
-    _consistency: Consistency | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -79,10 +87,10 @@ class Enlarger:
         said = []
         if self._cut_attention:
             said.append("attention of global span sees its tile only; --stats exact lets it see the image")
-        if self._deviation is not None:
-            said.append(f"gates frozen: {self._deviation}; --stats exact takes the whole image's")
-        if self._consistency is not None:
-            said.append(str(self._consistency))
+        if self.deviation is not None:
+            said.append(f"gates frozen: {self.deviation}; --stats exact takes the whole image's")
+        if self.consistency is not None and self.consistency.rounds:
+            said.append(str(self.consistency))
         return tuple(said)
 
     @property
@@ -128,8 +136,8 @@ class Enlarger:
             held += held_by_correction(self.scale, consistency.reach, pixels.width)
         room = None if settings.room is None else settings.room - held
         tiler = Tiler(self.placed, self._tile(pixels, room), settings.stats)
-        tiler.ceiling = settings.ceiling
-        runs = passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
+        tiler.ceiling, self.tile = settings.ceiling, tiler.tile
+        runs = self.parts * passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
         tiler.on_tile = lambda done: self.advance(done / runs)
         strips = keeping_colors(self._strips(tiler), self.scale)
         if consistency is not None:
@@ -139,9 +147,11 @@ class Enlarger:
 
     def _consistent(self, steps: int | None) -> Consistency | None:
         """The correction, one for all pictures of a file, so that it knows the residual of all of them."""
-        if self.settings.forward is not None and self._consistency is None:
-            self._consistency = Consistency(self.settings.forward, steps)
-        return self._consistency
+        if self.consistency is None and self.settings.forward is not None:
+            self.consistency = Consistency(self.settings.forward, steps)
+        elif self.consistency is None and self.settings.measured and self.settings.size is None:
+            self.consistency = Consistency(forward_model("bicubic", self.scale), steps, rounds=0)
+        return self.consistency
 
     def _strips(self, tiler: Tiler) -> Callable[[Source], Iterator[Tensor]]:
         def strips(source: Source) -> Iterator[Tensor]:
@@ -152,9 +162,9 @@ class Enlarger:
             in_parts = tiler.cuts(source.height, source.width) and tiler.stats != "exact"
             if in_parts and tiler.facts.non_local and tiler.facts.block is None:
                 self._cut_attention = True
-            found, worst = tiler.deviation, self._deviation
+            found, worst = tiler.deviation, self.deviation
             if found is not None and (worst is None or found.largest > worst.largest):
-                self._deviation = found
+                self.deviation = found
 
         return strips
 

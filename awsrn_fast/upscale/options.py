@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from awsrn_fast import backends, images
 from awsrn_fast.arguments import Parser, real, whole
@@ -11,6 +12,7 @@ from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.inference.forward_model import KERNELS
 from awsrn_fast.memory import parse_size
 from awsrn_fast.models import SCALES
+from awsrn_fast.raster import options as raster
 
 from .plan import SUFFIXES
 
@@ -38,6 +40,7 @@ def parser() -> Parser:
     _add_consistency(p)
     _add_several(p)
     _add_format(p)
+    raster.add_options(p)
     return p
 
 
@@ -181,6 +184,13 @@ def _add_several(p: argparse.ArgumentParser) -> None:
     exists = p.add_mutually_exclusive_group()
     exists.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
     exists.add_argument("--resume", action="store_true", help="leave out images whose outputs exist")
+    p.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a record of the run here (.json, and a page beside it): SHA-256 of inputs, weights and results, "
+        f"versions, machine, kernels, options, residual, time and memory; {spelled('replay')} FILE runs it again",
+    )
     p.add_argument(
         "--shard",
         metavar="I/N",

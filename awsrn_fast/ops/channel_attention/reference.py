@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from awsrn_fast.ops._arguments import lowers
+
 
 def reference(mean: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None) -> Tensor:
-    lowers = not mean.is_meta and torch.is_autocast_enabled(mean.device.type)
-    with torch.autocast(mean.device.type, enabled=False) if lowers else nullcontext():  # what is in fp32 stays so
+    with torch.autocast(mean.device.type, enabled=False) if lowers(mean) else nullcontext():  # what is in fp32 stays so
         return torch.sigmoid(F.linear(F.relu(F.linear(mean, w1, b1)), w2, b2))
