@@ -108,7 +108,7 @@ def read_config(arguments: list[str]) -> Config:
     """The configuration of a command line: class defaults, preset, the stage's, ``--config`` file, options, in rising
     order.
 
-    With ``--resume`` the run's own config.yaml stands in for preset and defaults.
+    With ``--resume`` the run's own config.yaml replaces preset and defaults.
 
     Raises:
         UserError: an option that is out of range, or one that a resumed run cannot change.
