@@ -13,7 +13,7 @@ from awsrn_fast.prune.command import main as prune
 from awsrn_fast.train.command import main as train
 
 SIZES = ["--variant", "awsrn-sd", "--scale", "2", "--patch", "16", "--batch", "1", "--curriculum", "false"]
-TINY = [*SIZES, "--iterations", "1", "--workers", "0", "--data", SAMPLE, "--device", "cpu"]
+TINY = [*SIZES, "--iterations", "1", "--workers", "0", "--fass", "false", "--data", SAMPLE, "--device", "cpu"]
 
 
 @pytest.fixture
