@@ -65,12 +65,7 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
     Raises:
         UserError: there is no such file, it cannot be read, or it holds other weights.
     """
-    path = Path(path_or_name)
-    if str(path_or_name) in bundled_names():
-        path = BUNDLED / f"{path_or_name}.safetensors"
-    if not os.path.isfile(path):  # False also for names that no file system accepts, where Path raises
-        names = ", ".join(bundled_names())
-        raise UserError(f"no weights file {path}: give a .safetensors or .pth file, or one of {names}")
+    path = weights_file(path_or_name)
     state, header = read_state_dict(path)
     try:
         model = build(state, header.get("hyper"))
@@ -78,6 +73,21 @@ def load(path_or_name: str | os.PathLike, device: str | torch.device = "cpu") ->
         raise UserError(f"{path} does not hold weights of AWSRN or its improved form: {error}") from error
     model.training_facts = header.get("training", {})
     return model.to(device).eval()
+
+
+def weights_file(path_or_name: str | os.PathLike) -> Path:
+    """The file of bundled weights, or the path as given.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(path_or_name)
+    if str(path_or_name) in bundled_names():
+        path = BUNDLED / f"{path_or_name}.safetensors"
+    if not os.path.isfile(path):  # False also for names that no file system accepts, where Path raises
+        names = ", ".join(bundled_names())
+        raise UserError(f"no weights file {path}: give a .safetensors or .pth file, or one of {names}")
+    return path
 
 
 def read_header(path: str | os.PathLike) -> dict[str, Any]:

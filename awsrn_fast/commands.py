@@ -20,6 +20,7 @@ from .limits import limit_threads
 
 COMMANDS = {
     "upscale": "enlarge image files and folders",
+    "replay": "run a recorded upscaling again and compare the bits",
     "compare": "draw one picture of what several networks make of an image",
     "train": "train a network, on your images or the embedded ones",
     "evaluate": "measure PSNR and SSIM on benchmark sets",
@@ -32,7 +33,7 @@ COMMANDS = {
     "info": "say what this machine has, what was built and which kernels run",
 }
 """Description of each command, in the order of the list."""
-COMPUTING = ("upscale", "compare", "evaluate", "prune")
+COMPUTING = ("upscale", "replay", "compare", "evaluate", "prune")
 """Commands whose number of threads adapts to the machine's load; training keeps a fixed number."""
 SCRIPT = "awsrn-fast"
 MODULES = "python -m awsrn_fast."
@@ -98,9 +99,9 @@ def _about(prog: str) -> int:
     try:
         args, unknown = p.parse_known_args()
     except argparse.ArgumentError as error:
-        raise UserError(f"{error} ({prog} --help lists what there is)") from error
+        raise UserError(f"{error} ({prog} --help lists the options)") from error
     if unknown:
-        raise UserError(f"unrecognized arguments: {' '.join(unknown)} ({prog} --help lists what there is)")
+        raise UserError(f"unrecognized arguments: {' '.join(unknown)} ({prog} --help lists the options)")
     if args.print_completion:
         print(completion(args.print_completion))
     else:
@@ -125,5 +126,5 @@ def completion(shell: str) -> str:
         with_files = of_commands.add_parser(name, help=does, parents=[own], add_help=False, conflict_handler="resolve")
         for action in with_files._actions:
             if action.nargs != 0 and action.choices is None and action.type in (None, Path):
-                action.complete = shtab.FILE
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
     return shtab.complete(everything, shell)

@@ -113,15 +113,16 @@ class Config:
     )
     stage: Literal["P", "G", "G-literal"] = _option(
         "P",
-        "what is minimised: P, L1 alone, for PSNR; G, with VGG and GAN losses, for looks; G-literal, those alone. The "
-        "last two bring --lr 1e-4, --curriculum false and a --patch of 192 HR pixels",
+        "losses that are minimised: P, L1 alone, for PSNR; G, with VGG and GAN losses, for perceptual quality; "
+        "G-literal, VGG and GAN losses alone. G and G-literal change the defaults to --lr 1e-4, --curriculum false and "
+        "a --patch of 192 HR pixels",
     )
     vgg_weights: str = _option("", f"torchvision's VGG19 weights, {FILE_NAME}, for the VGG loss")
     perceptual_layers: tuple[str, ...] = _option(
         ("conv5_4",), "convolutions of VGG19 that the VGG loss compares, before their ReLU, conv1_1 to conv5_4", "LAYER"
     )
     perceptual_norm: Literal["l2", "l1"] = _option(
-        "l2", "norm of the VGG loss: l2, squared as in eq. 13, or l1, which stage G takes unless told otherwise"
+        "l2", "norm of the VGG loss: l2, squared as in eq. 13, or l1, the default of stage G"
     )
     discriminator_lr: float = _option(1e-4, "peak learning rate of the discriminator; it follows the same schedule")
 
@@ -132,7 +133,7 @@ class Config:
 
     @property
     def degradation(self) -> Degradation:
-        """How LR is made from HR. Raises UserError naming a value out of its limits."""
+        """Degradation that makes LR from HR. Raises UserError naming a value out of its limits."""
         jpeg = None if self.jpeg in ((), (0,)) else self.jpeg
         return Degradation(self.blur, self.noise, jpeg, self.poisson, self.anisotropic, self.resize, self.second_order)
 

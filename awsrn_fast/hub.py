@@ -6,7 +6,7 @@ A repository holds ``model.safetensors``, which :func:`awsrn_fast.load` reads to
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import ModelHubMixin, hf_hub_download
 
@@ -25,6 +25,8 @@ class HubMixin(
 ):
     """Mixin with the Hub's three methods."""
 
+    network: str
+
     @classmethod
     def of(cls, model: SuperResolution) -> HubMixin:
         """A copy of ``model`` that can be pushed: ``HubImprovedAWSRN.of(awsrn_fast.load(...)).push_to_hub(...)``.
@@ -37,11 +39,13 @@ class HubMixin(
         if model.is_fused:
             raise UserError("a fused network has lost its training form: give the one it was fused from")
         copy = cls(**model.hyper)
-        copy.load_state_dict(model.state_dict())
-        return copy.eval()
+        network = cast("SuperResolution", copy)
+        network.load_state_dict(model.state_dict())
+        network.eval()
+        return copy
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save_weights(Path(save_directory) / WEIGHTS, self)
+        save_weights(Path(save_directory) / WEIGHTS, cast("SuperResolution", self))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> HubMixin:

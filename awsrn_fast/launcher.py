@@ -45,9 +45,9 @@ def place() -> Place:
         raise UserError(f"WORLD_SIZE={size} is set without {', '.join(missing)}: {_HOW}")
     rank = _number("RANK", os.environ["RANK"])
     if not 0 <= rank < size:
-        raise UserError(f"RANK={rank} is none of the {size} processes that WORLD_SIZE says: {_HOW}")
+        raise UserError(f"RANK={rank} is not below WORLD_SIZE={size}: {_HOW}")
     if not 0 < _number("MASTER_PORT", os.environ["MASTER_PORT"]) < 65536:
-        raise UserError(f"MASTER_PORT={os.environ['MASTER_PORT']} is no port: {_HOW}")
+        raise UserError(f"MASTER_PORT={os.environ['MASTER_PORT']} is not a port number: {_HOW}")
     local = os.environ.get("LOCAL_RANK", "").strip()
     return Place(rank, size, _number("LOCAL_RANK", local) if local else None)
 
@@ -67,7 +67,7 @@ def _number(name: str, text: str) -> int:
     try:
         number = int(text)
     except ValueError:
-        raise UserError(f"{name}={text} is no number: {_HOW}") from None
+        raise UserError(f"{name}={text} is not a number: {_HOW}") from None
     if number < 0:
         raise UserError(f"{name}={text} is below 0: {_HOW}")
     return number

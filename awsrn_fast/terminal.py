@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.text import Text
@@ -35,7 +35,7 @@ class DataConsole(Console):
 
     @property
     def file(self) -> IO[str]:
-        return _Lasting(super().file) if self.stderr else super().file
+        return cast("IO[str]", _Lasting(super().file)) if self.stderr else super().file
 
     @file.setter
     def file(self, new: IO[str]) -> None:

@@ -63,7 +63,10 @@ def others_running(stat: Path = Path("/proc/stat")) -> int:
         for look in range(LOOKS):
             if look:
                 time.sleep(BETWEEN)
-            counts.append(int(re.search(r"procs_running (\d+)", stat.read_text())[1]) - 1)  # without this one
-    except (OSError, AttributeError, TypeError):  # no /proc, or no load average, as on Windows
+            running = re.search(r"procs_running (\d+)", stat.read_text())
+            if running is None:
+                return 0
+            counts.append(int(running[1]) - 1)  # without this one
+    except (OSError, AttributeError):  # no /proc, or no load average, as on Windows
         return 0
     return min(load, round(median(counts)))

@@ -63,9 +63,9 @@ def _safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"cannot read weights {path}: its header {HEADER_KEY!r} is no JSON: {error}") from error
+        raise UserError(f"cannot read weights {path}: its header {HEADER_KEY!r} is not JSON: {error}") from error
     if not isinstance(header, dict) or not all(isinstance(header.get(k, {}), dict) for k in ("hyper", "training")):
-        raise UserError(f"cannot read weights {path}: its header {HEADER_KEY!r} is no mapping of hyper and training")
+        raise UserError(f"cannot read weights {path}: its header {HEADER_KEY!r} is not a mapping of hyper and training")
     return state, header
 
 
@@ -92,15 +92,15 @@ def _sized(path: Path, state: Mapping[Any, Tensor]) -> State:
     """The state dict, after checks of types and sizes."""
     for name, tensor in state.items():
         if not isinstance(name, str):
-            raise UserError(f"{path} does not hold a state dict: {name!r} is no name of a weight")
+            raise UserError(f"{path} does not hold a state dict: {name!r} is not a weight's name")
         if tensor.is_nested or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise UserError(f"{path}: {name} is no plain tensor of numbers: save it dense")
+            raise UserError(f"{path}: {name} is not a plain tensor of numbers: save it dense")
         if tensor.dtype not in FLOATING:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise UserError(f"{path}: {name} holds {kind} numbers; weights are floating point")
     count = sum(math.prod(tensor.shape) for tensor in state.values())
     if count > MOST_NUMBERS:
-        raise UserError(f"{path} stands for {count:,} numbers: too many for weights of these networks")
+        raise UserError(f"{path} expands to {count:,} numbers: too many for weights of these networks")
     return dict(state)
 
 

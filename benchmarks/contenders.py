@@ -9,6 +9,7 @@ from typing import Any
 import bench_train
 import engines
 import torch
+from gpu_graphs import as_graph
 from public_awsrn import PublicAWSRN
 from rows import NetworkRow, OpRow, Row, TrainingRow
 from separate_branches import in_branches
@@ -38,7 +39,13 @@ def field_of(row: Row, device: torch.device, compile: bool = False, only: str | 
     """
     make = {OpRow: _op_field, NetworkRow: _network_field, TrainingRow: _training_field}[type(row)]
     builders, gate = make(row, device, compile)
+    if device.type == "cuda" and not isinstance(row, TrainingRow):
+        builders |= {f"{name}, graph": partial(_as_graph, build) for name, build in builders.items()}
     return [build() for name, build in builders.items() if only in (None, name)], gate
+
+
+def _as_graph(build: Callable[[], Contender]) -> Contender:
+    return as_graph(build())
 
 
 def _backends_for(op: str, x: Tensor) -> list[str]:
@@ -181,13 +188,22 @@ def _network_field(row: NetworkRow, device: torch.device, compile: bool):
             levels = measured / GRAY_LEVEL
             raise WrongResult(f"{name}: off by {levels:.3g} gray levels ({kind}), allowed {allowed / GRAY_LEVEL:.3g}")
 
+    # All work on the device and leave their result there: copies are no part of what is compared.
+    seen = x.to(device).contiguous(memory_format=torch.channels_last)
+
     def placed(name: str, ours: bool, compiled: bool = False) -> Contender:
         model = Placed(fused(), device, row.dtype)
+        network = model.model
         if compiled:
             torch._dynamo.reset()
-            model.model = torch.compile(model.model)
+            network = torch.compile(network)
+
+        def run() -> Results:
+            with model.precision():
+                return {"output": network(seen).float()}
+
         context = partial(backends.use_backend, "auto" if ours else "reference")
-        return Contender(name, lambda: {"output": model(x)}, ours, context)
+        return Contender(name, run, ours, context)
 
     def eager() -> Contender:
         model = fused().to(device)
@@ -209,6 +225,10 @@ def _network_field(row: NetworkRow, device: torch.device, compile: bool):
     public = _public(start, row) if row.variant.startswith("awsrn") else None
     if public is not None:
         builders["public form"] = lambda: Contender("public form", lambda: {"output": public(x)})
+    if device.type == "cuda" and engines.has_tensorrt():
+        builders["TensorRT, merged"] = partial(
+            _network_engine, "TensorRT, merged", engines.tensorrt, fused().to(device), seen.contiguous(), row
+        )
     for name, engine in engines.available().items() if device.type == "cpu" else ():
         if row.dtype in ENGINE_DTYPES[name]:
             builders[f"{name}, merged"] = partial(_network_engine, f"{name}, merged", engine, fused(), x, row)

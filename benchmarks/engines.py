@@ -1,4 +1,5 @@
-"""Inference engines as peers: a module with fixed shapes in OpenVINO and in ONNX Runtime (extra ``bench``)."""
+"""Inference engines as peers, for a module with fixed shapes: OpenVINO and ONNX Runtime (extra ``bench``), and TensorRT
+on a GPU, where it is installed."""
 
 from __future__ import annotations
 
@@ -57,16 +58,60 @@ def onnxruntime(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
 
     if dtype != torch.float32:
         raise ValueError("ONNX Runtime's CPU provider computes in fp32")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run: the next contender's turn
+    session = onnxruntime.InferenceSession(_as_onnx(module, x), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+
+def has_tensorrt() -> bool:
+    """Whether TensorRT can build engines here."""
+    return all(importlib.util.find_spec(package) for package in ("tensorrt", "onnx", "onnxscript"))
+
+
+def tensorrt(module: nn.Module, x: Tensor, dtype: torch.dtype) -> Engine:
+    """``module`` as a TensorRT 10 engine for inputs like ``x [N, C, H, W]``, fp32 on a GPU, products in ``dtype``.
+
+    Raises:
+        RuntimeError: TensorRT refuses the network; its first reason.
+    """
+    import tensorrt
+
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(0)
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse(_as_onnx(module, x)):
+        raise RuntimeError(f"TensorRT: {parser.get_error(0)}")
+    config = builder.create_builder_config()
+    if dtype != torch.float32:
+        flags = tensorrt.BuilderFlag
+        config.set_flag(flags.FP16 if dtype == torch.float16 else flags.BF16)
+    made = builder.build_serialized_network(network, config)
+    if made is None:
+        raise RuntimeError("TensorRT: no engine was built")
+    engine = tensorrt.Runtime(logger).deserialize_cuda_engine(made)
+    context = engine.create_execution_context()
+    given, result = (engine.get_tensor_name(i) for i in range(2))
+    y = torch.empty(tuple(context.get_tensor_shape(result)), dtype=torch.float32, device=x.device)
+
+    def run(x: Tensor) -> Tensor:
+        context.set_tensor_address(given, x.data_ptr())
+        context.set_tensor_address(result, y.data_ptr())
+        context.execute_async_v3(torch.cuda.current_stream(x.device).cuda_stream)
+        return y
+
+    return run
+
+
+def _as_onnx(module: nn.Module, x: Tensor) -> bytes:
     file = io.BytesIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with backends.use_backend("reference"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(module.eval(), (x,), dynamo=True, verbose=False)
     program.save(file)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # after a run: the next contender's turn
-    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+    return file.getvalue()

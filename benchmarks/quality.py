@@ -49,8 +49,8 @@ def measured(sets: Sequence[ImageSet], method: Method, scale: int) -> dict[str, 
     """Means over each set's images.
 
     Returns:
-        set -> ``psnr`` (dB) and ``ssim`` on Y; ``offset``, the mean of result - original in grey levels, largest
-        channel by magnitude; ``residual``, the root mean square of the shrunk result - LR in grey levels.
+        set -> ``psnr`` (dB) and ``ssim`` on Y; ``offset``, the mean of result - original in gray levels, largest
+        channel by magnitude; ``residual``, the root mean square of the shrunk result - LR in gray levels.
     """
     figures = {}
     for image_set in sets:

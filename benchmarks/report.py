@@ -84,15 +84,15 @@ def markdown(rows: list[dict[str, Any]], machine: dict[str, Any], name: str) -> 
 
 
 def _state(rows: list[dict[str, Any]]) -> str:
-    """Summary over all rows of the machine's state right after each."""
-    states = [row["state"] for row in rows if "state" in row]
+    """Summary over all rows of the machine's state right before and after each."""
+    states = [row[when] for row in rows for when in ("state_before", "state") if when in row]
     said = [f"load {_range(values)}" for values in [[state["load"] for state in states]] if values]
     for key, unit in (("clock_mhz", "MHz"), ("temperature_c", "degrees"), ("power_w", "W")):
         values = [state[key] for state in states if key in state]
         said += [f"{key.partition('_')[0]} {_range(values)} {unit}"] if values else []
     reasons = sorted({reason for state in states for reason in state.get("throttled", [])})
     said += [f"throttled by {', '.join(reasons)}"] if reasons else []
-    return f"Right after the rows: {', '.join(said)}." if said else ""
+    return f"Right before and after the rows: {', '.join(said)}." if said else ""
 
 
 def _range(values: list[float]) -> str:
@@ -165,7 +165,12 @@ def _line(row: dict[str, Any]) -> str:
         reached = f"{row['gigaflops']:.0f} GFLOP/s ({row['percent_of_arithmetic']:.0f} %), "
         reached += f"{row['gigabytes']:.1f} GB/s ({row['percent_of_bandwidth']:.0f} %)"
     peaks = ", ".join(f"{value / 2**20:.1f} MiB" for value in row.get("peak_bytes", {}).values()) or "-"
-    return f"| {row['row']} | {times[0]} | {times[1]} | **{row['ratio']:.2f}** | {reached} | {peaks} |"
+    line = f"| {row['row']} | {times[0]} | {times[1]} | **{row['ratio']:.2f}** | {reached} | {peaks} |"
+    graph = row.get("graph")
+    if graph is None:
+        return line
+    times = [f"{name} {_time(row['contenders'][name])}" for name in (graph["leader"], graph["best_peer"])]
+    return f"{line}\n| as CUDA graphs | {times[0]} | {times[1]} | **{graph['ratio']:.2f}** | | |"
 
 
 def _time(summary: dict[str, float]) -> str:

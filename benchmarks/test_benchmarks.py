@@ -59,6 +59,7 @@ def _measure(row: Row, request: Any, benchmark: Any, device: torch.device, ceili
     check(field, gate)
     turns = {c.name: calibrated(c, device) for c in field}
     leader, others = ours[0], [*ours[1:], *peers]
+    before = state(device)
     rounds = option("rounds") or (1 if option("tiny") else _rounds(field, turns, device))
     for spent in turns.values():
         spent.seconds.clear()
@@ -69,10 +70,10 @@ def _measure(row: Row, request: Any, benchmark: Any, device: torch.device, ceili
         setup=lambda: [turn(c, turns[c.name], device) for c in others] and None,
         rounds=rounds,
     )
-    best = min(peers, key=lambda c: turns[c.name].median)
-    ratio = turns[best.name].median / turns[leader.name].median
+    best, ratio = _against(leader, peers, turns)
     info = {"row": row.name, "leader": leader.name, "best_peer": best.name, "ratio": ratio, "machine": machine}
-    info["state"] = state(device)
+    info["graph"] = _graphs(ours, peers, turns)
+    info["state_before"], info["state"] = before, state(device)
     info["contenders"] = {name: _summary(t) for name, t in turns.items()}
     info["calls_a_round"] = turns[leader.name].calls
     if isinstance(row, OpRow):
@@ -96,6 +97,21 @@ PERCENTS = {"percent_of_arithmetic": "measured arithmetic ceiling", "percent_of_
 def _rounds(field: list[Contender], turns: dict[str, Turns], device: torch.device) -> int:
     once = sum(turn(c, turns[c.name], device) * turns[c.name].calls for c in field)
     return min(MOST_ROUNDS, max(LEAST_ROUNDS, round(SECONDS / once)))
+
+
+def _against(leader: Contender, peers: list[Contender], turns: dict[str, Turns]) -> tuple[Contender, float]:
+    """The fastest peer, launched or a graph as the leader is, and how much longer it takes."""
+    best = min((c for c in peers if c.is_graph == leader.is_graph), key=lambda c: turns[c.name].median)
+    return best, turns[best.name].median / turns[leader.name].median
+
+
+def _graphs(ours: list[Contender], peers: list[Contender], turns: dict[str, Turns]) -> dict[str, Any] | None:
+    """The same of CUDA graphs; None: there are none."""
+    leader = next((c for c in ours if c.is_graph), None)
+    if leader is None:
+        return None
+    best, ratio = _against(leader, peers, turns)
+    return {"leader": leader.name, "best_peer": best.name, "ratio": ratio}
 
 
 def _summary(turns: Turns) -> dict[str, float]:

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
+from gpu_clock import GpuClock
 from torch import Tensor
 
 Results = dict[str, Tensor]
@@ -32,12 +34,14 @@ class Contender:
         run: computes it once; returns the results by name.
         ours: whether it is a backend of this package or a peer.
         context: entered before timing starts, left after the turn.
+        is_graph: whether it replays a CUDA graph instead of launching kernels; it is compared with its like.
     """
 
     name: str
     run: Callable[[], Results]
     ours: bool = False
     context: Callable[[], AbstractContextManager] = nullcontext
+    is_graph: bool = False
 
     def once(self) -> Results:
         with self.context():
@@ -92,13 +96,23 @@ def turn(contender: Contender, turns: Turns, device: torch.device) -> float:
             time.sleep(REST)
             contender.run()  # wakes its threads up
         _finish(device)
-        start = time.perf_counter()
-        for _ in range(turns.calls):
-            contender.run()
-        _finish(device)
-        taken = (time.perf_counter() - start) / turns.calls
+        taken = _seconds(contender.run, turns.calls, device)
     turns.seconds.append(taken)
     return taken
+
+
+def _seconds(run: Callable[[], Results], calls: int, device: torch.device) -> float:
+    if device.type == "cuda":
+        return _gpu_clock(device).seconds(run, calls)
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+@cache
+def _gpu_clock(device: torch.device) -> GpuClock:
+    return GpuClock(device)
 
 
 def timed_in_turn(contenders: Sequence[Contender], gate: Gate, rounds: int, device: torch.device) -> dict[str, Turns]:

@@ -19,8 +19,8 @@ from .summary import Outcome, read_outcome, write_plot, write_table
 
 EPILOG = """
 Options that are not listed here go to the trainer, the same for every row: --data, --variant, --scale, --iterations,
---lr and so on ({train} --help). Rows that are done are not run again, and an interrupted row goes
-on, so the same command finishes what was stopped.
+--lr and so on ({train} --help). Finished rows are not run again, and an interrupted row is resumed, so the same command
+finishes what was stopped.
 """
 
 
@@ -32,8 +32,15 @@ def parser() -> Parser:
         epilog=EPILOG.format(train=spelled("train")),
         allow_abbrev=False,
     )
-    p.add_argument("--plan", choices=PLANS, default="mpts", help="what is compared (default: %(default)s)")
-    p.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="one run a row for each of them")
+    p.add_argument("--plan", choices=PLANS, default="mpts", help="plan whose rows are compared (default: %(default)s)")
+    p.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        default=[0],
+        metavar="N",
+        help="random seeds; every row is trained once with each (default: 0)",
+    )
     p.add_argument("--out", type=Path, default=Path("runs/ablation"), metavar="DIR", help="folder for runs and results")
     return p
 
@@ -75,7 +82,7 @@ def _refuse_what_the_plan_decides(plan: Plan, shared: Sequence[str]) -> None:
     for word in shared:
         name = word.partition("=")[0]
         if name.startswith("--") and name[2:].replace("-", "_") in decided:
-            raise UserError(f"{name} is what the plan decides itself: leave it out")
+            raise UserError(f"{name} is set by the plan: leave it out")
 
 
 def _file_name(row: str) -> str:

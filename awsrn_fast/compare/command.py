@@ -19,15 +19,17 @@ from awsrn_fast.figure import Box, Panel, comparison, panels, sharpest_differenc
 from awsrn_fast.files import replacing
 from awsrn_fast.inference import Placed
 from awsrn_fast.metrics import super_resolve
+from awsrn_fast.page import compared, write_page
 from awsrn_fast.remarks import say_if_slow, say_licences
 
 DEFAULT_WEIGHTS = "improved-s-x4"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+PAGE = ".html"
 
 EPILOG = """
 The crops are enlarged by whole factors without smoothing. Without --crop they are taken where the first network
-differs most from bicubic: the places that flatter or embarrass it most, not typical ones. PSNR and SSIM (with --hr) are
-of the whole image, as {evaluate} takes them. Exit status: 0 done, 1 failed, 2 wrong usage.
+differs most from bicubic, which are its best or worst places, not typical ones. PSNR and SSIM (with --hr) are of the
+whole image, measured as {evaluate} does. Exit status: 0 done, 1 failed, 2 wrong usage.
 """
 
 
@@ -35,11 +37,18 @@ def parser() -> Parser:
     """The command's arguments."""
     p = Parser(
         "compare",
-        description="Draw one picture of an image as bicubic and several networks enlarge it.",
+        description="Make one picture that shows an image upscaled by bicubic interpolation and by several networks.",
         epilog=EPILOG.format(evaluate=spelled("evaluate")),
     )
-    p.add_argument("image", type=Path, metavar="IMAGE", help="what is enlarged; with --hr the large original")
-    p.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=f"picture: {', '.join(SUFFIXES)}")
+    p.add_argument("image", type=Path, metavar="IMAGE", help="image to upscale; with --hr the high-resolution original")
+    p.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help=f"picture: {', '.join(SUFFIXES)}; or {PAGE}: a page with a slider, one file that needs no network",
+    )
     p.add_argument(
         "--weights",
         nargs="+",
@@ -52,13 +61,25 @@ def parser() -> Parser:
         action="append",
         type=_box,
         metavar="X,Y,W,H",
-        help="a crop, in pixels of the result; may be given several times (default: chosen, see below)",
+        help="crop to show, in pixels of the result; may be given several times (default: chosen, see below)",
     )
-    p.add_argument("--crops", type=int, default=2, metavar="N", help="how many are chosen (default: %(default)s)")
-    p.add_argument("--crop-size", type=int, default=80, metavar="N", help="their side (default: %(default)s)")
+    p.add_argument(
+        "--crops", type=int, default=2, metavar="N", help="number of crops that are chosen (default: %(default)s)"
+    )
+    p.add_argument(
+        "--crop-size",
+        type=int,
+        default=80,
+        metavar="N",
+        help="side of the chosen crops in pixels of the result (default: %(default)s)",
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: %(default)s)")
     p.add_argument(
-        "--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)"
+        "--dtype",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        default="float32",
+        help="arithmetic of the network (default: %(default)s)",
     )
     return p
 
@@ -66,8 +87,10 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status. Raises UserError on wrong usage."""
     args = parser().parse_args(argv)
-    if args.output.suffix.lower() not in SUFFIXES:
-        raise UserError(f"{args.output}: the picture is written as one of {', '.join(SUFFIXES)}")
+    if args.output.suffix.lower() not in (*SUFFIXES, PAGE):
+        raise UserError(f"{args.output}: the picture is written as one of {', '.join((*SUFFIXES, PAGE))}")
+    if args.crop and args.output.suffix.lower() == PAGE:
+        raise UserError("--crop is for pictures: a page shows the whole image, and is enlarged there")
     if args.crops < 1 or args.crop_size < 1:
         raise UserError("--crops and --crop-size are at least 1")
     device = pick_device(args.device)
@@ -82,29 +105,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     scales = {model.facts.scale for model in networks.values()}
     if len(scales) > 1:
         raise UserError(f"--weights are for x{' and x'.join(map(str, sorted(scales)))}: compare networks of one scale")
-    made = _panels(args, {t: Placed(m.fuse(), device, dtype) for t, m in networks.items()}, *scales)
+    (scale,) = scales
+    lr, made, hr = _results(args, {t: Placed(m.fuse(), device, dtype) for t, m in networks.items()}, scale)
+    if args.output.suffix.lower() == PAGE:
+        shown = compared(args.image.name, lr, made, hr, scale)
+        write_page(args.output, f"{args.image.name}, x{scale}", [shown.encoded()])
+    else:
+        _draw(args, panels(lr, made, hr, scale), scale)
+    height, width = made["bicubic"].shape[:2]
+    console.print(f"written: {args.output}, {', '.join(networks)} and bicubic at {width}x{height} pixels")
+    return 0
+
+
+def _draw(args: argparse.Namespace, made: Sequence[Panel], scale: int) -> None:
+    """Write the picture, and print the figures of its panels."""
     large, bicubic, first = (panel.image for panel in made[:3])
-    boxes = args.crop or sharpest_differences(first, bicubic, args.crops, args.crop_size, *scales)
+    boxes = args.crop or sharpest_differences(first, bicubic, args.crops, args.crop_size, scale)
     for box in boxes:
         _check(box, large)
     with replacing(args.output) as beside:
         comparison(made[-1].image if args.hr else bicubic, boxes, made).save(beside)
     for panel in made if args.hr else ():
         results.print(f"{panel.title}: {panel.figures}")
-    height, width = large.shape[:2]
-    console.print(f"written: {args.output}, {', '.join(networks)} and bicubic at {width}x{height} pixels")
-    return 0
 
 
-def _panels(args: argparse.Namespace, networks: dict[str, Placed], scale: int) -> list[Panel]:
-    """Input, bicubic, each network and, with --hr, the original."""
+def _results(
+    args: argparse.Namespace, networks: dict[str, Placed], scale: int
+) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray | None]:
+    """Input, the results of bicubic and of each network by title and, with --hr, the original."""
     image = read_rgb(args.image)
     hr = crop_to_multiple(image, scale) if args.hr else None
     if hr is not None and not hr.size:
         raise UserError(f"{args.image}: less than one pixel at scale {scale}")
     lr = image if hr is None else downscale(hr, scale)
-    results = {"bicubic": upscale(lr, scale)} | {t: super_resolve(network, lr) for t, network in networks.items()}
-    return panels(lr, results, hr, scale)
+    made = {"bicubic": upscale(lr, scale)} | {t: super_resolve(network, lr) for t, network in networks.items()}
+    return lr, made, hr
 
 
 def _titled(argument: str) -> tuple[str, str]:

@@ -28,7 +28,7 @@ def downscale(image: np.ndarray, scale: int) -> np.ndarray:
     _check(image, scale)
     height, width = image.shape[:2]
     if height % scale or width % scale:
-        raise UserError(f"image of {width}x{height} pixels is no multiple of the scale {scale}: crop it first")
+        raise UserError(f"image of {width}x{height} pixels is not a multiple of the scale {scale}: crop it first")
     if scale == 1:
         return image.copy()
     return _columns(_shrink_rows(image, scale), scale, _shrink_rows)

@@ -25,6 +25,7 @@ from awsrn_fast.remarks import say_if_slow, say_licences
 from .measure import Method, complain_about, measure
 from .sets import open_sets
 from .tables import write_tables
+from .worst import MOST, Worst
 
 BICUBIC = "bicubic"
 ENSEMBLE = "+"
@@ -33,7 +34,7 @@ ENSEMBLE = "+"
 EPILOG = """
 PSNR and SSIM are taken on BT.601 Y of the 8-bit result with `scale` border pixels left out, as in the literature, and
 averaged over a set's images. LR is MATLAB's bicubic of the HR image. Exit status: 0 all done, 1 some images could not
-be used (the figures are of the others), 2 wrong usage (nothing done), 130 interrupted.
+be used (the figures are those of the others), 2 wrong usage (nothing done), 130 interrupted.
 """
 
 
@@ -48,7 +49,11 @@ def parser() -> Parser:
         "every bundled one of x4 and x8)",
     )
     p.add_argument(
-        "--data", nargs="+", required=True, metavar="DIR", help="one folder a set; a set's HR/ is found by itself"
+        "--data",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="one folder per set, with the HR images in it or in its subfolder HR/",
     )
     p.add_argument("--scale", type=int, choices=SCALES, help="upscaling factor (default: that of the weights)")
     p.add_argument(
@@ -56,6 +61,13 @@ def parser() -> Parser:
     )
     p.add_argument("--json", type=Path, metavar="FILE", help="write {set: {psnr, ssim, n, images}} here")
     p.add_argument("--csv", type=Path, metavar="FILE", help="write a line for each image here: set, image, psnr, ssim")
+    p.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help=f"write a page with the {MOST} worst images here: input, bicubic, result and original with a slider, and "
+        "the error as a map",
+    )
     p.add_argument("--save-images", type=Path, metavar="DIR", help="write the results as DIR/SET/IMAGE.png")
     p.add_argument(
         "--tables",
@@ -72,12 +84,16 @@ def parser() -> Parser:
         help="gates from means over the whole image, or over 48x48 pixels around each (default: %(default)s)",
     )
     p.add_argument(
-        "--dtype", type=dtype_name, choices=tuple(DTYPES), default="float32", help="arithmetic (default: %(default)s)"
+        "--dtype",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        default="float32",
+        help="arithmetic of the network (default: %(default)s)",
     )
     p.add_argument(
         "--self-ensemble",
         action="store_true",
-        help=f"measure the mean over 8 flips and quarter turns too, reported apart as SET{ENSEMBLE}",
+        help=f"also measure the mean over 8 flips and rotations, reported separately as SET{ENSEMBLE}",
     )
     return p
 
@@ -85,14 +101,14 @@ def parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status. Raises UserError on wrong usage, before any computation."""
     args = parser().parse_args(argv)
-    for file in (args.json, args.csv):
+    for file in (args.json, args.csv, args.html):
         if file and file.is_dir():
             raise UserError(f"{file} is a folder: give the name of a file")
     sets = open_sets(args.data, args.lr)
     if args.tables:
-        for option in ("json", "csv", "save_images", "scale", "self_ensemble"):
+        for option in ("json", "csv", "html", "save_images", "scale", "self_ensemble"):
             if getattr(args, option):
-                raise UserError(f"--tables measures every scale by itself: leave out --{option.replace('_', '-')}")
+                raise UserError(f"--tables chooses scales and outputs itself: leave out --{option.replace('_', '-')}")
         say_if_slow(pick_device(args.device))
         say_licences(*([] if args.weights else bundled_names()))
         return write_tables(args.tables, sets, args.weights, _placing(args), _where(args))
@@ -100,12 +116,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"give one weights file or {BICUBIC}: {len(args.weights)} were given (several with --tables)")
     (args.weights,) = args.weights
     methods, scale = _methods(args)
-    results, failures = measure(sets, methods, scale, args.save_images)
+    worst = Worst(args.weights, scale) if args.html else None
+    results, failures = measure(sets, methods, scale, args.save_images, worst)
     cli.results.print(results.table(f"{args.weights}, x{scale}"))
     if args.json:
         write_text(args.json, results.json())
     if args.csv:
         write_text(args.csv, results.csv())
+    if worst is not None and (count := worst.write(args.html)):
+        cli.console.print(f"written: {args.html}, the {count} worst images")
     complain_about(failures, sets)
     return 1 if failures else 0
 
@@ -115,6 +134,8 @@ def _methods(args: argparse.Namespace) -> tuple[dict[str, Method], int]:
     if args.weights == BICUBIC:
         if args.scale is None:
             raise UserError(f"--scale is missing: {BICUBIC} works at any, so give one of {SCALES}")
+        if args.html:
+            raise UserError(f"--html shows what a network makes beside {BICUBIC}: give weights")
         if args.self_ensemble:
             raise UserError(f"--self-ensemble is for networks: {BICUBIC} gives the same in every orientation")
         return {"": partial(upscale, scale=args.scale)}, args.scale

@@ -12,18 +12,20 @@ import torch
 
 import awsrn_fast
 from awsrn_fast.arguments import Parser
-from awsrn_fast.checkpoint import save_weights
+from awsrn_fast.checkpoint import save_weights, weights_file
 from awsrn_fast.cli import console
 from awsrn_fast.errors import UserError
-from awsrn_fast.files import replacing
+from awsrn_fast.files import replacing, write_text
 from awsrn_fast.models import SuperResolution
 
 from .programs import describe, onnx_program, torch_program
+from .record import record
 
 EPILOG = """
 By the suffix of FILE: .onnx (ONNX, for ONNX Runtime, OpenVINO, TensorRT and others; needs pip install onnx
 onnxscript), .pt2 (torch.export; torch.export.load reads it without this package), .safetensors (weights with
-the network's sizes in the header; awsrn_fast.load reads it). The first two take one fp32 image [1, 3, height, width],
+the network's sizes in the header; awsrn_fast.load reads it), .json (a record of the weights file for catalogues, in
+OpenModelDB's form: sizes, scale, SHA-256, data). The first two take one fp32 image [1, 3, height, width],
 RGB in [0, 1], of any size, and hold plain PyTorch's operators. Exit status: 0 done, 1 failed, 2 wrong usage.
 """
 
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.out.exists() and not args.overwrite:
         raise UserError(f"{args.out} exists: give --overwrite to replace it")
     if args.half and write is not _safetensors:
-        raise UserError("--half is for .safetensors; .onnx and .pt2 are float32")
+        raise UserError("--half is for .safetensors; the others are float32")
     model = awsrn_fast.load(args.weights)
     write(model, args)
     facts = model.facts
@@ -81,8 +83,14 @@ def _safetensors(model: SuperResolution, args: argparse.Namespace) -> None:
     save_weights(args.out, model, training=model.training_facts, dtype=dtype)
 
 
+def _record(model: SuperResolution, args: argparse.Namespace) -> None:
+    made = record(weights_file(args.weights), model.network, model.facts)
+    write_text(args.out, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
+
+
 WRITERS: dict[str, Callable[[SuperResolution, argparse.Namespace], None]] = {
     ".onnx": _onnx,
     ".pt2": _pt2,
     ".safetensors": _safetensors,
+    ".json": _record,
 }

@@ -11,6 +11,7 @@ import torch
 
 from awsrn_fast import backends
 from awsrn_fast.models import SuperResolution
+from awsrn_fast.nn import NonLocal
 
 from .attention import BlockNonLocal, GlobalNonLocal
 
@@ -28,7 +29,9 @@ def exportable(model: SuperResolution, clamp: bool = True) -> SuperResolution:
     """The fused form with every part independent of the image's size."""
     fused = model.fuse(clamp).to("cpu", torch.float32)
     if fused.facts.non_local:
-        fused.non_local = (GlobalNonLocal if fused.facts.block is None else BlockNonLocal)(fused.non_local)
+        layer = fused.non_local
+        assert isinstance(layer, NonLocal)
+        fused.non_local = GlobalNonLocal(layer) if layer.block is None else BlockNonLocal(layer)
     return fused
 
 
@@ -62,6 +65,7 @@ def onnx_program(model: SuperResolution, clamp: bool = True) -> ONNXProgram:
             output_names=[OUTPUT],
             dynamic_shapes=({2: "height", 3: "width"},),
         )
+    assert program is not None  # as with dynamo=True
     program.model.metadata_props.update(describe(model, clamp))
     return program
 

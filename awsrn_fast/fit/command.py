@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the sizes that fit. Returns 0; raises UserError on wrong usage."""
     options = parser().parse_args(arguments)
     device, name, capability, memory = _device(options)
-    dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16" if capability >= (8, 0) else "float16")
+    dtype = options.dtype or ("float32" if capability is None else "bfloat16" if capability >= (8, 0) else "float16")
     if device == "cpu" and dtype == "float16":
         raise UserError("--dtype float16 is for GPUs; on the CPU use bfloat16 or float32")
     question = Question(
@@ -73,21 +73,33 @@ def parser() -> Parser:
         "--device", choices=("cuda", "cpu"), default="cuda", help="kind of the --memory device (default: %(default)s)"
     )
     p.add_argument("--scale", type=int, choices=SCALES, default=4, help="upscaling factor (default: %(default)s)")
-    p.add_argument("--variant", choices=tuple(VARIANTS), default="improved-s", metavar="V",
-                   help=f"{', '.join(VARIANTS)} (default: %(default)s)")  # fmt: skip
-    p.add_argument("--dtype", type=dtype_name, choices=tuple(DTYPES),
-                   help="arithmetic (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs and "
-                        "with --memory, float32 on a CPU)")  # fmt: skip
+    p.add_argument(
+        "--variant",
+        choices=tuple(VARIANTS),
+        default="improved-s",
+        metavar="V",
+        help=f"{', '.join(VARIANTS)} (default: %(default)s)",
+    )
+    p.add_argument(
+        "--dtype",
+        type=dtype_name,
+        choices=tuple(DTYPES),
+        help="arithmetic of the network (default: as training chooses, bfloat16 from Ampere on, float16 on older GPUs "
+        "and with --memory, float32 on a CPU)",
+    )
     p.add_argument("--batch", type=whole(1), default=16, metavar="B", help="samples of a step (default: %(default)s)")
     p.add_argument("--patch", type=whole(1), default=48, metavar="P", help="LR patch side (default: %(default)s)")
-    p.add_argument("--tile", type=whole(1), default=512, metavar="T",
-                   help="side of the tiles of large images, LR pixels (default: %(default)s)")  # fmt: skip
+    p.add_argument(
+        "--tile",
+        type=whole(1),
+        default=512,
+        metavar="T",
+        help="side of the tiles of large images, LR pixels (default: %(default)s)",
+    )
     p.add_argument("--context", metavar="SIZE", help=_assumption_help("context"))
     p.add_argument("--workspace", metavar="SIZE", help=_assumption_help("workspace"))
-    p.add_argument("--scratch", type=real(0), metavar="X", help=_assumption_help("scratch") + ", in largest tensors")
-    p.add_argument(
-        "--fragmentation", type=real(0), metavar="X", help=_assumption_help("fragmentation") + ", as a share"
-    )
+    p.add_argument("--scratch", type=real(0), metavar="X", help=_assumption_help("scratch"))
+    p.add_argument("--fragmentation", type=real(0), metavar="X", help=_assumption_help("fragmentation"))
     p.add_argument("--json", action="store_true", help="print JSON instead of a table; sizes in bytes")
     return p
 
@@ -141,13 +153,13 @@ def _print(question: Question, rows: list[Row], name: str, dtype: str, command: 
     network = question.network
     sizes = [f"{question.batch} patches of {question.patch}"] * 2 + [f"tiles of {question.tile}"]
     table = Table(
-        title=f"{network.variant} x{network.scale}, {dtype}, on {name}: {show_size(question.memory)} to be had",
+        title=f"{network.variant} x{network.scale}, {dtype}, on {name}: {show_size(question.memory)} available",
         title_justify="left",
     )
     table.add_column("")
     for row in rows:
         table.add_column(Text(row.name.replace(", ", ",\n")), justify="right")
-    lines = {
+    lines: dict[str, Sequence[str | Text]] = {
         "at": sizes,
         "tensors at the peak": [show_size(row.need.allocated) for row in rows],
         "fragmentation": [show_size(row.need.margin) for row in rows],
@@ -189,5 +201,13 @@ def _largest(row: Row, size: str) -> str:
     return str(row.largest[size] or "none") if size in row.largest else ""
 
 
+_ASSUMED = {
+    "context": "memory of the CUDA context",
+    "workspace": "memory that libraries take for workspaces",
+    "scratch": "temporary memory of kernels, as a multiple of the largest tensor",
+    "fragmentation": "memory lost to the allocator's fragmentation, as a share of the tensors",
+}
+
+
 def _assumption_help(name: str) -> str:
-    return f"assume this {name} instead; see the reasons below the table"
+    return f"{_ASSUMED[name]} (default: assumed, with the reason printed below the table)"

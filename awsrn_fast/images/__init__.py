@@ -14,6 +14,26 @@ from .reading import MAX_PIXELS, format_inside, pixels, read, reader
 from .windows import Reader
 from .writing import Rows, check_writable, held, write, writer
 
-__all__ = ["BYTES", "FORMATS", "MAX_PIXELS", "WORDS", "Extras", "Header", "Picture", "Reader", "Resolution", "Rows",
-           "Samples", "check_writable", "format_inside", "held", "not_kept", "pixels", "read", "reader", "scaled_info",
-           "write", "writer"]  # fmt: skip
+__all__ = [
+    "BYTES",
+    "FORMATS",
+    "MAX_PIXELS",
+    "WORDS",
+    "Extras",
+    "Header",
+    "Picture",
+    "Reader",
+    "Resolution",
+    "Rows",
+    "Samples",
+    "check_writable",
+    "format_inside",
+    "held",
+    "not_kept",
+    "pixels",
+    "read",
+    "reader",
+    "scaled_info",
+    "write",
+    "writer",
+]

@@ -20,13 +20,13 @@ def decode(path: Path, image: Image.Image, bits: int) -> tuple[np.ndarray, bytes
         numbers = _avif(path, bits) if image.format == "AVIF" else _heif(path)
     except ImportError as error:
         raise RunError(
-            f"{path}: {image.format} with {bits} bits a sample is read with the package {error.name}; install it, or "
+            f"{path}: {image.format} with {bits} bits per sample is read with the package {error.name}; install it, or "
             "save the image as 16-bit PNG"
         ) from error
     numbers = numbers if numbers.ndim == 3 else numbers[..., None]
     if numbers.shape[:2] != (image.height, image.width) or numbers.dtype != np.uint16:
         raise RunError(f"{path}: {image.format} with {bits} bits is of a kind that is not supported")
-    return numbers, image.info.get("icc_profile"), (f"{bits} bits a sample become 16",)
+    return numbers, image.info.get("icc_profile"), (f"{bits} bits per sample become 16",)
 
 
 def _avif(path: Path, bits: int) -> np.ndarray:

@@ -16,6 +16,6 @@ def compressor() -> isal_zlib._isal_zlib.Compress:  # type: ignore[name-defined]
     return isal_zlib.compressobj(_LEVEL)
 
 
-def compressed(data: bytes) -> bytes:
+def compressed(data: bytes | memoryview) -> bytes:
     """``data`` as one zlib stream."""
     return isal_zlib.compress(data, _LEVEL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 PIXEL_SCALE, TIEPOINTS, TRANSFORMATION = 33550, 33922, 34264
 DIRECTORY, DOUBLES, TEXT = 34735, 34736, 34737
@@ -55,11 +56,12 @@ class Georeference:
         return replace(self, pixel_scale=sizes, tiepoints=tuple(points), transformation=tuple(matrix))
 
 
-def georeference(tags: Mapping[int, object]) -> Georeference | None:
+def georeference(tags: Mapping[int, Any]) -> Georeference | None:
     """Georeference from a file's tag values by number; None: absent or damaged."""
     if not {PIXEL_SCALE, TRANSFORMATION} & set(tags):
         return None
-    numbers = [tuple(tags.get(tag, ())) for tag in (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES)]
-    found = Georeference(*numbers, str(tags.get(TEXT, "")))
+    names = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES)
+    scale, points, matrix, directory, doubles = numbers = [tuple(tags.get(name, ())) for name in names]
+    found = Georeference(scale, points, matrix, directory, doubles, str(tags.get(TEXT, "")))
     whole = len(found.pixel_scale) in (0, 3) and len(found.tiepoints) % 6 == 0 and len(found.transformation) in (0, 16)
     return found if whole and all(type(n) in (int, float) for each in numbers for n in each) else None

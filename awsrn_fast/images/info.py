@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from PIL import ExifTags, Image
 
 from .extras import Extras, scaled_exif, xmp_of
@@ -13,13 +15,13 @@ _XMP = ("xmp", "XML:com.adobe.xmp")
 _SIZES = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
 
 
-def scaled_info(image: Image.Image, scale: int) -> dict[str, object]:
+def scaled_info(image: Image.Image, scale: int) -> dict[str | tuple[int, int], Any]:
     """``info`` of the image upscaled by ``scale``, not rotated.
 
     Profile, gamma, comment and PNG's texts stay; resolution (``dpi``), EXIF and XMP are for the new size. EXIF loses
     thumbnail and maker's note; entries on the old file's encoding, or on an animation, are left out.
     """
-    found: dict[str, object] = {key: image.info[key] for key in _KEPT if key in image.info}
+    found: dict[str | tuple[int, int], Any] = {key: image.info[key] for key in _KEPT if key in image.info}
     texts = getattr(image, "text", None)
     found |= {key: value for key, value in (texts if isinstance(texts, dict) else {}).items() if key not in _XMP}
     if dpi := image.info.get("dpi"):
@@ -29,7 +31,7 @@ def scaled_info(image: Image.Image, scale: int) -> dict[str, object]:
         if value := image.info.get(key):
             packet = value.encode() if isinstance(value, str) else value
             turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-            packet = xmp_of(Extras(xmp=packet).scaled(scale).xmp, height, width, turn)
+            packet = xmp_of(Extras(xmp=packet).scaled(scale).xmp or b"", height, width, turn)
             found[key] = packet.decode() if isinstance(value, str) else packet
     if isinstance(data := image.info.get("exif"), bytes):
         larger = _exif(data, scale, height, width)

@@ -12,11 +12,17 @@ from .extras import Extras, Resolution, tells_of_other_pictures
 from .metadata import resolution_of
 
 # Tables K.1 and K.2 of the JPEG standard, which the IJG's quality scales; below, their sums at each quality.
-_LUMINANCE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
-    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
-    72, 92, 95, 98, 112, 100, 103, 99,
-)  # fmt: skip
+_TABLE_K1 = """
+     16  11  10  16  24  40  51  61
+     12  12  14  19  26  58  60  55
+     14  13  16  24  40  57  69  56
+     14  17  22  29  51  87  80  62
+     18  22  37  56  68 109 103  77
+     24  35  55  64  81 104 113  92
+     49  64  78  87 103 121 120 101
+     72  92  95  98 112 100 103  99
+"""
+_LUMINANCE = [int(number) for number in _TABLE_K1.split()]
 _SMALL = (17, 18, 24, 47, 18, 21, 26, 66, 24, 26, 56, 47, 66)
 _CHROMINANCE = (*_SMALL, *(99,) * (64 - len(_SMALL)))
 _IPTC, _DIGEST = 0x0404, 0x0425
@@ -39,7 +45,8 @@ def _sums(quality: int) -> list[int]:
 
 def extras_of(path: Path, image: JpegImagePlugin.JpegImageFile) -> tuple[Extras, tuple[str, ...]]:
     """Metadata that is carried over to the upscaled image, and notes on what is not."""
-    xmp, notes = image.info.get("xmp"), {}
+    xmp = image.info.get("xmp")
+    notes: dict[str, None] = {}
     others: dict[str, None] = {}
     gain_map = b"hdrgm:" in (xmp or b"")
     for name, data in image.applist:
@@ -72,8 +79,9 @@ def extras_of(path: Path, image: JpegImagePlugin.JpegImageFile) -> tuple[Extras,
 def _resolution(image: JpegImagePlugin.JpegImageFile) -> Resolution | None:
     density, unit = image.info.get("jfif_density"), image.info.get("jfif_unit")
     if density and all(density) and unit in (0, 1, 2):
-        found = Resolution(*density, ("", "inch", "cm")[unit])
-        if found.unit or density[0] != density[1]:
+        across, down = density
+        found = Resolution(across, down, ("", "inch", "cm")[unit])
+        if found.unit or across != down:
             return found
     return resolution_of(dict(image.getexif()))
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -26,21 +27,16 @@ _UPRIGHT = {
 _BASE = ExifTags.Base
 LONGEST = 65000
 """Bytes of a JPEG's segment, and the most that its fields count."""
-_KEPT = {
-    _BASE.ProcessingSoftware, _BASE.DocumentName, _BASE.ImageDescription, _BASE.Make, _BASE.Model, _BASE.PageName,
-    _BASE.Software, _BASE.DateTime, _BASE.Artist, _BASE.HostComputer, _BASE.Rating, _BASE.RatingPercent,
-    _BASE.Copyright, _BASE.XPTitle, _BASE.XPComment, _BASE.XPAuthor, _BASE.XPKeywords, _BASE.XPSubject,
-}  # fmt: skip
+_NAMES = (
+    "ProcessingSoftware DocumentName ImageDescription Make Model PageName Software DateTime Artist HostComputer Rating "
+    "RatingPercent Copyright XPTitle XPComment XPAuthor XPKeywords XPSubject"
+)
+_KEPT = {tag for tag in _BASE if tag.name in _NAMES.split()}
 # The rest of a main directory describes the file's own layout, or is kept by other means.
-_LAYOUT = {
-    *range(254, 260), 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 292, 293,
-    297, 317, 320, *range(322, 331), 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, 32995, 32996, 32997,
-    32998, 37679, 50674,
-}  # fmt: skip
-_ELSEWHERE = {
-    282, 283, 296, 700, 33723, 34675, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, 33550, 33922, 34264, 34735, 34736,
-    34737, 42112, 42113,
-}  # fmt: skip
+_LAYOUT = {*range(254, 260), *range(262, 267), *range(277, 282), *range(288, 294), *range(322, 331), *range(338, 342)}
+_LAYOUT |= {*range(512, 522), *range(529, 533), *range(32995, 32999), 273, 274, 284, 297, 317, 320, 347, 37679, 50674}
+_ELSEWHERE = {282, 283, 296, 700, 33723, 34675, 33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113}
+_ELSEWHERE |= {ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo}
 _UNITS = {1: "", 2: "inch", 3: "cm"}
 _TURN = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|>)\s*([1-8])")
 
@@ -75,7 +71,7 @@ def fitting_profile(icc: bytes | None, gray: bool) -> tuple[bytes | None, tuple[
     return None, (f"colour profile ({name}) does not fit the pixels and is left out",)
 
 
-def resolution_of(tags: Mapping[int, object]) -> Resolution | None:
+def resolution_of(tags: Mapping[int, Any]) -> Resolution | None:
     """Resolution from EXIF's or TIFF's tags; None: absent or damaged."""
     try:
         x, y = float(tags[_BASE.XResolution]), float(tags[_BASE.YResolution])
@@ -87,12 +83,14 @@ def resolution_of(tags: Mapping[int, object]) -> Resolution | None:
 
 def portable_exif(source: Image.Exif | None) -> tuple[Image.Exif | None, tuple[str, ...]]:
     """The part of an image's EXIF that is valid for the upscaled one, and notes on the rest."""
-    exif, left = Image.Exif(), []
+    exif = Image.Exif()
+    left: list[str] = []
     if source is None:
         return None, ()
     try:
         for tag in list(source):
             if tag in _KEPT:
+                lost: tuple[str, ...]
                 value, lost = _fitting(source[tag]) if tag == _BASE.ImageDescription else (source[tag], ())
                 left += lost
                 if value:
@@ -179,11 +177,17 @@ def not_kept(header: Header, format: str) -> tuple[str, ...]:
 
 def _said(header: Header, format: str) -> Iterator[str]:
     extras = header.extras
-    yield from (name for name, value in (
-        ("colour profile", header.icc), ("EXIF", header.exif), ("georeference", header.geo), ("XMP", extras.xmp),
-        ("IPTC", extras.iptc), ("comment", extras.comment), ("GDAL metadata", extras.gdal),
-        ("no-data number", extras.nodata),
-    ) if value)  # fmt: skip
+    found = {
+        "colour profile": header.icc,
+        "EXIF": header.exif,
+        "georeference": header.geo,
+        "XMP": extras.xmp,
+        "IPTC": extras.iptc,
+        "comment": extras.comment,
+        "GDAL metadata": extras.gdal,
+        "no-data number": extras.nodata,
+    }
+    yield from (name for name, value in found.items() if value)
     resolution = extras.resolution
     if resolution is not None and (resolution.unit or resolution.x != resolution.y):
         yield "resolution"
@@ -205,4 +209,4 @@ def _too_long_for_jpeg(header: Header) -> Iterator[str]:
     if resolution is not None and not resolution.unit and resolution.x != resolution.y:
         yield "ratio of a pixel's sides"
     elif resolution is not None and resolution.unit and max(resolution.per("inch")) > LONGEST:
-        yield "resolution of so many pixels an inch"
+        yield "resolution of so many pixels per inch"

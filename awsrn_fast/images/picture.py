@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image, features
@@ -55,7 +56,7 @@ class Samples:
 
     @property
     def depth(self) -> int:
-        """Bits a sample."""
+        """Bits per sample."""
         return 8 * self.dtype.itemsize
 
     @property
@@ -84,8 +85,9 @@ class Samples:
         if self.missing is not None or self.avoided is not None:
             plain = replace(self, missing=None, avoided=None)
             numbers = plain.from_unit(values if self.missing is None else values[..., :-1])
-            for number in {self.missing, self.avoided} - {None}:
-                numbers[numbers == number] = self._beside(number)
+            for number in {self.missing, self.avoided}:
+                if number is not None:
+                    numbers[numbers == number] = self._beside(number)
             if self.missing is None:
                 return numbers
             return np.where(values[..., -1:] < 0.5, self.dtype.type(self.missing), numbers)
@@ -142,10 +144,10 @@ class About:
 
     @property
     def depth(self) -> int:
-        """Bits a sample in the file."""
+        """Bits per sample in the file."""
         return self.samples.depth
 
-    def about(self) -> dict[str, object]:
+    def about(self) -> dict[str, Any]:
         """These fields, to make another header or picture of."""
         return {each.name: getattr(self, each.name) for each in fields(About)}
 

@@ -95,7 +95,9 @@ def facts(path: Path) -> Facts:
 
 class _Parser:
     def __init__(self) -> None:
-        self.facts, self.notes, self.unknown, self.total = Facts(), {}, {}, 0
+        self.facts, self.total = Facts(), 0
+        self.notes: dict[str, None] = {}
+        self.unknown: dict[str, None] = {}
         self.chunks: list[tuple[bytes, bytes]] = []
         self.raw: dict[bytes, bytes] = {}
 

@@ -86,8 +86,8 @@ class PngRows(Reader):
         width = 1 + len(self._above)
         rows = np.empty((1 + count, width), np.uint8)
         rows[0, 0], rows[0, 1:] = 0, self._above
-        self._fill(memoryview(rows[1:]).cast("B"))
-        stream = zlib.compress(rows, 0)  # only because the decoder expects it
+        self._fill(rows[1:].data.cast("B"))
+        stream = zlib.compress(rows.data, 0)  # only because the decoder expects it
         raw_modes = DECODERS[self._pixel]
         size, mode = (self.header.width, 1 + count), raw_modes[0].split(";")[0]
         bytes_ = [np.asarray(Image.frombytes(mode, size, stream, "zip", raw)) for raw in raw_modes]
@@ -147,7 +147,7 @@ class PngWriter:
         above[0], above[1:] = 0 if self._above is None else self._above, rows[:-1]
         self._above = rows[-1].copy()
         filtered = _filtered(rows, above, self._header.planes * self._header.samples.dtype.itemsize)
-        self._data(self._deflate.compress(filtered))
+        self._data(self._deflate.compress(filtered.data))
 
     def close(self) -> None:
         """Write what remains."""

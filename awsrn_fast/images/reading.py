@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from typing import cast
 
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from awsrn_fast.errors import RunError
 
 from . import deep, jpeg, kinds, png_chunks, png_rows, png_whole, tiff_windows
 from .extras import Extras, tells_of_other_pictures
 from .metadata import exif_of, fitting_profile, portable_exif, resolution_of, swaps_sides, upright
-from .picture import BYTES, FORMATS, WORDS, Header, Picture
+from .picture import BYTES, FORMATS, WORDS, About, Header, Picture
 from .windows import Decoded, Reader, check_memory, check_size, plainly
 
 MAX_PIXELS = 10**9
@@ -105,8 +106,8 @@ def _png(path: Path, max_pixels: int, memory_limit: int | None) -> Reader | None
         check_size(path, facts.height, facts.width, max_pixels)
         if facts.frames > 1:
             raise _several(path, facts.frames, "animated frames")
-        header = Header(facts.height, facts.width, facts.gray, facts.alpha, samples=facts.samples,
-                        extras=facts.extras, notes=facts.notes)  # fmt: skip
+        about = About(samples=facts.samples, extras=facts.extras, notes=facts.notes).about()
+        header = Header(facts.height, facts.width, facts.gray, facts.alpha, **about)
         header, exif = _with_exif(header, facts.icc, facts.exif)
         if facts.in_rows and upright(exif) is None:
             return png_rows.PngRows(path, header, facts.parts)
@@ -148,26 +149,28 @@ def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
     with _opened(path, max_pixels) as image:
         _refuse_what_would_lose(path, image)
         boxes = kinds.boxes_of(path) if image.format in ("AVIF", "HEIF") else None
-        sixteen = boxes is not None and boxes.bits > 8
+        deeper = boxes.bits if boxes is not None and boxes.bits > 8 else None
+        sixteen = deeper is not None
         # Pillow's own copy and ours.
         check_memory(path, 8 * (1 + sixteen) * image.width * image.height, memory_limit, _AS_PARTS)
         facts, mask = tiff_windows.facts_of(path) if image.format == "TIFF" else (None, None)
         exif = image.getexif()
         extras, notes = _extras_of(path, image, boxes)
         image.load()
-        numbers, icc, more = deep.decode(path, image, boxes.bits) if sixteen else _eight_bit(image)
+        numbers, icc, more = _eight_bit(image) if deeper is None else deep.decode(path, image, deeper)
         if mask is not None and numbers.shape[2] in (1, 3):
             numbers = np.concatenate((numbers, mask[..., None] * np.uint8(255)), axis=-1)
             more += (tiff_windows.MASKED,)
         height, width, planes = numbers.shape
-        header = Header(height, width, planes < 3, planes in (2, 4), samples=WORDS if sixteen else BYTES,
-                        format=_known(image.format), extras=extras, notes=more + notes)  # fmt: skip
+        samples, format = WORDS if sixteen else BYTES, _known(image.format)
+        about = About(samples=samples, format=format, extras=extras, notes=more + notes).about()
+        header = Header(height, width, planes < 3, planes in (2, 4), **about)
         if image.format == "BMP":
             icc = kinds.profile_of_bmp(path)
         elif image.format == "WEBP":
             header = replace(header, lossless=kinds.is_lossless_webp(path))
         elif header.format == "JPEG":
-            header = replace(header, quality=jpeg.quality_of(image.quantization))
+            header = replace(header, quality=jpeg.quality_of(_as_jpeg(image).quantization))
         if facts is not None:
             header = replace(header, geo=facts.geo, extras=facts.extras, notes=header.notes + facts.notes)
             if facts.extras.nodata is not None:
@@ -179,8 +182,9 @@ def _by_pillow(path: Path, max_pixels: int, memory_limit: int | None) -> Reader:
 
 def _extras_of(path: Path, image: Image.Image, boxes: kinds.Boxes | None) -> tuple[Extras, tuple[str, ...]]:
     if _known(image.format) == "JPEG":
-        return jpeg.extras_of(path, image)
-    xmp, notes = image.info.get("xmp"), ()
+        return jpeg.extras_of(path, _as_jpeg(image))
+    xmp = image.info.get("xmp")
+    notes: tuple[str, ...] = ()
     if boxes is not None and boxes.gain_map:
         notes = ("HDR gain map is left out: the result is the standard picture",)
     if image.info.get("depth_images") or image.info.get("aux"):
@@ -193,8 +197,13 @@ def _extras_of(path: Path, image: Image.Image, boxes: kinds.Boxes | None) -> tup
     return Extras(resolution, xmp or None, chunks=chunks), notes
 
 
-def _known(format: str) -> str:
-    return "JPEG" if format == "MPO" else format
+def _as_jpeg(image: Image.Image) -> JpegImagePlugin.JpegImageFile:
+    """The image as what Pillow opens for JPEG and MPO."""
+    return cast("JpegImagePlugin.JpegImageFile", image)
+
+
+def _known(format: str | None) -> str:
+    return "JPEG" if format == "MPO" else format or ""
 
 
 def _with_exif(header: Header, icc: bytes | None, data: bytes) -> tuple[Header, Image.Exif | None]:
@@ -202,8 +211,8 @@ def _with_exif(header: Header, icc: bytes | None, data: bytes) -> tuple[Header, 
     try:
         exif = exif_of(data, header.extras.xmp)
     except (SyntaxError, ValueError, OSError) as error:
-        return _with_metadata(replace(header, notes=(*header.notes, f"EXIF is damaged and left out ({error})")), icc,
-                              None), None  # fmt: skip
+        noted = replace(header, notes=(*header.notes, f"EXIF is damaged and left out ({error})"))
+        return _with_metadata(noted, icc, None), None
     if header.extras.resolution is None:
         header = replace(header, extras=replace(header.extras, resolution=resolution_of(dict(exif))))
     return _with_metadata(header, icc, exif), exif
@@ -250,7 +259,7 @@ def _without_limit(path: Path) -> Image.Image:
 
 
 def _unknown(path: Path) -> str:
-    """Why no decoder accepts the file."""
+    """Reason why no decoder accepts the file."""
     if path.stat().st_size == 0:
         return "the file is empty"
     kind, known = kinds.kind_of(path), ", ".join(kinds.READ)
@@ -262,7 +271,7 @@ def _unknown(path: Path) -> str:
         return f"{kind}, which is read with {'Pillow 11.3 or newer' if kind == 'AVIF' else 'the package pillow-heif'}"
     bits = kinds.jpeg_precision(path) if kind == "JPEG" else None
     if bits not in (None, 8):
-        return f"a JPEG with {bits} bits a sample, which is not read here; save it as 16-bit PNG"
+        return f"a JPEG with {bits} bits per sample, which is not read here; save it as 16-bit PNG"
     return f"a {kind} that is damaged or of a kind that is not supported"
 
 
@@ -275,7 +284,7 @@ def _refuse_what_would_lose(path: Path, image: Image.Image) -> None:
     if frames > 1:
         raise _several(path, frames, "animated frames")
     if image.format == "TIFF":
-        bits = image.tag_v2.get(258, (1,))
+        bits = cast("TiffImagePlugin.TiffImageFile", image).tag_v2.get(258, (1,))
         if max(bits) > 8:
             raise RunError(
                 f"{path}: TIFF with {len(bits)} samples of {max(bits)} bits is not supported; save it as 16-bit PNG"
@@ -314,6 +323,7 @@ def _rgb_from_cmyk(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, 
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
             converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            assert converted is not None  # as it is unless done in place
             return converted, None, "CMYK converted to sRGB through its profile"
         except (ImageCms.PyCMSError, OSError) as error:
             return image.convert("RGB"), None, f"CMYK converted to RGB; its profile is not usable ({error})"

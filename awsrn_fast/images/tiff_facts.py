@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from awsrn_fast.errors import RunError
 from .extras import Extras, Resolution
 from .geo import DIRECTORY, DOUBLES, PIXEL_SCALE, TEXT, TIEPOINTS, TRANSFORMATION, Georeference, georeference
 from .metadata import resolution_of
+
+if TYPE_CHECKING:  # imported where a TIFF is read
+    from tifffile import TiffFile, TiffPage
 
 _REDUCED, _MASK = 1, 4
 _RAW = (32803, 34892)
@@ -28,7 +33,7 @@ _STATISTICS = re.compile(r"\s*<Item name=\"STATISTICS_[^>]*>[^<]*</Item>")
 class TiffFacts:
     geo: Georeference | None
     extras: Extras
-    mask: object | None
+    mask: TiffPage | None
     """tifffile's page of the mask, which ``mask_of`` reads; None: there is none."""
     notes: tuple[str, ...]
 
@@ -44,13 +49,18 @@ def tifffile() -> ModuleType:
     return tifffile
 
 
-def facts_of_file(path: Path, file: object) -> TiffFacts:
+def pages_of(file: TiffFile) -> Sequence[TiffPage]:
+    """The file's pages; tifffile reads each when it is asked for."""
+    return cast("Sequence[TiffPage]", file.pages)  # TiffFrame only where useframes is set
+
+
+def facts_of_file(path: Path, file: TiffFile) -> TiffFacts:
     """Metadata of the image in the first directory.
 
     Raises:
         RunError: several pictures, or the first is a thumbnail of another.
     """
-    page = file.pages[0]
+    page = pages_of(file)[0]
     mask, notes = _of_other_pages(path, file)
     _refuse_stacks(path, file, page)
     _refuse_thumbnails(path, page)
@@ -70,6 +80,7 @@ def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
     """GDAL's no-data text as a value of ``dtype``; None: not representable."""
     if text is None:
         return None
+    number: float
     try:
         number = int(text)
     except ValueError:
@@ -88,15 +99,16 @@ def nodata_number(text: str | None, dtype: np.dtype) -> float | int | None:
     return int(number) if limits.min <= number <= limits.max else None
 
 
-def mask_of(page: object) -> np.ndarray:
+def mask_of(page: TiffPage) -> np.ndarray:
     """[H, W] bool: visible pixels."""
     return np.asarray(page.asarray()).reshape(*page.shape[:2], -1)[..., 0] != 0
 
 
-def _of_other_pages(path: Path, file: object) -> tuple[object | None, tuple[str, ...]]:
-    page = file.pages[0]
-    others, mask, notes = [], None, {}
-    for other in file.pages[1:]:
+def _of_other_pages(path: Path, file: TiffFile) -> tuple[TiffPage | None, tuple[str, ...]]:
+    page = pages_of(file)[0]
+    others, mask = [], None
+    notes: dict[str, None] = {}
+    for other in pages_of(file)[1:]:
         if other.photometric in _RAW:
             raise _raw(path)
         if other.subfiletype & _REDUCED:
@@ -110,7 +122,7 @@ def _of_other_pages(path: Path, file: object) -> tuple[object | None, tuple[str,
     return mask, tuple(notes)
 
 
-def _refuse_stacks(path: Path, file: object, page: object) -> None:
+def _refuse_stacks(path: Path, file: TiffFile, page: TiffPage) -> None:
     """Raise RunError for a stack of several planes in one directory."""
     count = page.imagedepth
     if file.is_imagej:
@@ -124,8 +136,8 @@ def _refuse_stacks(path: Path, file: object, page: object) -> None:
         raise RunError(f"{path}: a stack of {count} planes; only single images are upscaled, so save them one by one")
 
 
-def _refuse_thumbnails(path: Path, page: object) -> None:
-    below = list(page.pages) if page.subifds else []
+def _refuse_thumbnails(path: Path, page: TiffPage) -> None:
+    below = cast("list[TiffPage]", list(page.pages or ())) if page.subifds else []
     if page.photometric in _RAW or any(each.photometric in _RAW for each in below):
         raise _raw(path)
     larger = [each for each in below if each.imagelength * each.imagewidth > page.imagelength * page.imagewidth]
@@ -141,7 +153,7 @@ def _raw(path: Path) -> RunError:
     )
 
 
-def _georeference(page: object) -> Georeference | None:
+def _georeference(page: TiffPage) -> Georeference | None:
     names = (PIXEL_SCALE, TIEPOINTS, TRANSFORMATION, DIRECTORY, DOUBLES, TEXT)
     try:
         return georeference({name: tag.value for name in names if (tag := page.tags.get(name))})
@@ -149,7 +161,7 @@ def _georeference(page: object) -> Georeference | None:
         return None
 
 
-def _resolution(page: object) -> Resolution | None:
+def _resolution(page: TiffPage) -> Resolution | None:
     tags = {code: tag.value for code in (282, 283, 296) if (tag := page.tags.get(code))}
     try:
         return resolution_of({code: v[0] / v[1] if isinstance(v, tuple) else int(v) for code, v in tags.items()})
@@ -157,12 +169,12 @@ def _resolution(page: object) -> Resolution | None:
         return None
 
 
-def _text(page: object, code: int) -> str | None:
+def _text(page: TiffPage, code: int) -> str | None:
     tag = page.tags.get(code)
     return str(tag.value).strip("\0 \n") or None if tag else None
 
 
-def _bytes(page: object, code: int) -> bytes | None:
+def _bytes(page: TiffPage, code: int) -> bytes | None:
     tag = page.tags.get(code)
     if not tag:
         return None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
@@ -26,6 +27,8 @@ _DEFLATE, _HORIZONTAL = 8, 2
 _UNASSOCIATED = 2
 _XMP, _IPTC, _GDAL, _NODATA = 700, 33723, 42112, 42113
 _UNITS = {"": 1, "inch": 2, "cm": 3}
+Fields = dict[int, tuple[int, Any]]
+"""A directory by tag: type, and values: a list of numbers, or bytes."""
 
 
 class TiffWriter:
@@ -68,7 +71,7 @@ class TiffWriter:
         if rows.dtype.kind != "f":
             # Differences to the pixel on the left, modulo the type's range, compress better.
             rows = np.concatenate((rows[:, :1], np.diff(rows, axis=1)), axis=1)
-        data = compressed(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")))
+        data = compressed(np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).data)
         self._strips.append((self._place(), len(data)))
         self._file.write(data)
 
@@ -82,7 +85,7 @@ class TiffWriter:
     def _directory(self, at: int) -> bytes:
         header, planes = self._header, self._header.planes
         whole_numbers = header.samples.dtype.kind != "f"
-        fields: dict[int, tuple[int, object]] = {
+        fields: Fields = {
             256: (_LONG, [header.width]),
             257: (_LONG, [header.height]),
             258: (_SHORT, [header.depth] * planes),
@@ -116,10 +119,10 @@ class TiffWriter:
                 fields[tag] = (_BYTE, value)
             elif isinstance(value, int) and 0 <= value < 2**16:
                 fields[tag] = (_SHORT, [value])
-        groups = {tag: tags[tag] for tag in _SUB_DIRECTORIES if tag in tags}
+        groups: dict[int, dict[int, Any]] = {tag: tags[tag] for tag in _SUB_DIRECTORIES if tag in tags}
         return self._packed(fields, groups, at)
 
-    def _packed(self, fields: dict[int, tuple[int, object]], groups: dict[int, dict], at: int) -> bytes:
+    def _packed(self, fields: Fields, groups: Mapping[int, dict[int, Any]], at: int) -> bytes:
         count, entry, pointer, inline = ("<Q", "<HHQ", "<Q", 8) if self._big else ("<H", "<HHI", "<I", 4)
         directory, behind = struct.pack(count, len(fields) + len(groups)), b""
         start = at + len(directory) + (12 + 8 * self._big) * (len(fields) + len(groups)) + inline
@@ -131,10 +134,7 @@ class TiffWriter:
                 directory += struct.pack(entry, tag, _LONG8 if self._big else _LONG, 1) + data
                 continue
             kind, values = fields[tag]
-            if kind in _FORMATS:
-                data = struct.pack(f"<{len(values)}{_FORMATS[kind]}", *values)
-            else:
-                data = values
+            data = values if isinstance(values, bytes) else struct.pack(f"<{len(values)}{_FORMATS[kind]}", *values)
             directory += struct.pack(entry, tag, kind, len(values) // (2 if kind == _RATIONAL else 1))
             if len(data) <= inline:
                 directory += data.ljust(inline, b"\0")
@@ -152,8 +152,8 @@ class TiffWriter:
         return directory.tobytes(at)
 
 
-def _of_extras(header: Header) -> dict[int, tuple[int, object]]:
-    fields: dict[int, tuple[int, object]] = {}
+def _of_extras(header: Header) -> Fields:
+    fields: Fields = {}
     extras, missing = header.extras, header.samples.missing
     if extras.resolution is not None:
         unit = {"m": "cm"}.get(extras.resolution.unit, extras.resolution.unit)

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -16,8 +16,11 @@ from PIL import Image
 from awsrn_fast.errors import RunError
 
 from .picture import BYTES, WORDS, Header, Samples, is_there
-from .tiff_facts import TiffFacts, facts_of_file, mask_of, nodata_number, tifffile
+from .tiff_facts import TiffFacts, facts_of_file, mask_of, nodata_number, pages_of, tifffile
 from .windows import Reader, check_size, plainly
+
+if TYPE_CHECKING:  # imported where a TIFF is read
+    from tifffile import TiffFile, TiffPage
 
 _KEPT = 2**26
 """Bytes of decoded strips or tiles that are kept for the windows to come."""
@@ -53,7 +56,7 @@ def exif_of(file: BinaryIO) -> Image.Exif:
 def pixels(path: Path, max_pixels: int) -> int:
     """Height times width. Raises RunError for more than ``max_pixels``."""
     with tifffile().TiffFile(path) as file:
-        page = file.pages[0]
+        page = pages_of(file)[0]
         check_size(path, page.imagelength, page.imagewidth, max_pixels)
         return page.imagelength * page.imagewidth
 
@@ -74,7 +77,7 @@ def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
     with plainly(path):
         file = tifffile().TiffFile(path)
         try:
-            page = file.pages[0]
+            page = pages_of(file)[0]
             check_size(path, page.imagelength, page.imagewidth, max_pixels)
             facts = facts_of_file(path, file)
             if not _is_array_of_colors(page):
@@ -89,15 +92,18 @@ def open_windows(path: Path, max_pixels: int) -> TiffWindows | None:
 class TiffWindows(Reader):
     """Windows of a TIFF with one gray or colour image, in the file's own orientation."""
 
-    def __init__(self, path: Path, file: object, facts: TiffFacts):
+    def __init__(self, path: Path, file: TiffFile, facts: TiffFacts):
         self._path, self._file = path, file
-        self._page = page = file.pages[0]
+        self._page = page = pages_of(file)[0]
+        assert page.dtype is not None  # see _is_array_of_colors
+        self._dtype = page.dtype
         self._kept: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept_bytes = 0
         self._bands = page.samplesperpixel
         white_is_zero = page.photometric == _MIN_IS_WHITE
-        self._inverted = white_is_zero and page.dtype in (BYTES.dtype, WORDS.dtype)
-        self.icc, self._mask = page.iccprofile, None  # page of a mask, and once it is read its array
+        self._inverted = white_is_zero and self._dtype in (BYTES.dtype, WORDS.dtype)
+        self.icc = page.iccprofile
+        self._mask: TiffPage | np.ndarray | None = None  # once it is read, its array
         self._colors, alpha, self._premultiplied, more = self._alpha()
         if self._inverted:
             more += (INVERTED,)
@@ -110,7 +116,7 @@ class TiffWindows(Reader):
         there = bool(page.dataoffsets and page.dataoffsets[0] and page.databytecounts[0])
         self._in_parts = page.is_final and page.planarconfig == 1 and there
         self.resident = 0 if self._in_parts else min(_KEPT, self.whole) + self._size(self._chunk()[0])
-        dtype, extras = np.dtype(page.dtype).newbyteorder("="), facts.extras
+        dtype, extras = np.dtype(self._dtype).newbyteorder("="), facts.extras
         self._nodata = nodata_number(extras.nodata, dtype)
         self._absent = 0 if self._nodata is None else self._nodata
         if self._inverted and self._nodata is not None:
@@ -130,8 +136,17 @@ class TiffWindows(Reader):
                 more += (MASKED,)
             else:
                 more += ("the mask in the file is left out",)
-        self.header = Header(self._height, self._width, self._colors == 1, alpha, samples=samples, geo=facts.geo,
-                             format="TIFF", extras=extras, notes=facts.notes + more)  # fmt: skip
+        self.header = Header(
+            self._height,
+            self._width,
+            self._colors == 1,
+            alpha,
+            samples=samples,
+            geo=facts.geo,
+            format="TIFF",
+            extras=extras,
+            notes=facts.notes + more,
+        )
 
     def close(self) -> None:
         self._file.close()
@@ -154,7 +169,7 @@ class TiffWindows(Reader):
         """Pixels as in the file, [h, w, planes] of its dtype."""
         page = self._page
         stored = self._planes - (self._mask is not None)
-        out = np.empty((bottom - top, right - left, stored), page.dtype)
+        out = np.empty((bottom - top, right - left, stored), self._dtype)
         if self._in_parts:
             out[...] = self._plain_rows(top, bottom)[:, left:right, :stored]
         else:
@@ -165,22 +180,22 @@ class TiffWindows(Reader):
                 planes = slice(plane, plane + 1) if page.planarconfig == 2 else slice(None)
                 out[rows, columns, planes] = part[..., :stored]
         if self._inverted:  # not alpha
-            out[..., : self._colors] = np.iinfo(page.dtype).max - out[..., : self._colors]
+            out[..., : self._colors] = np.iinfo(self._dtype).max - out[..., : self._colors]
         if self._mask is None:
             return out
-        if not isinstance(self._mask, np.ndarray):
-            self._mask = mask_of(self._mask)
-        seen = self._mask[top:bottom, left:right, None] * page.dtype.type(np.iinfo(page.dtype).max)
+        mask = self._mask if isinstance(self._mask, np.ndarray) else mask_of(self._mask)
+        self._mask = mask
+        seen = mask[top:bottom, left:right, None] * self._dtype.type(np.iinfo(self._dtype).max)
         return np.concatenate((out, seen), axis=-1)
 
     def _plain_rows(self, top: int, bottom: int) -> np.ndarray:
         page, width = self._page, self._width
         row = width * self._bands
         file = self._file.filehandle
-        file.seek(page.dataoffsets[0] + top * row * page.dtype.itemsize)
-        data = file.read((bottom - top) * row * page.dtype.itemsize)
-        order = page.dtype.newbyteorder(page.parent.byteorder)
-        if len(data) < (bottom - top) * row * page.dtype.itemsize:
+        file.seek(page.dataoffsets[0] + top * row * self._dtype.itemsize)
+        data = file.read((bottom - top) * row * self._dtype.itemsize)
+        order = self._dtype.newbyteorder(page.parent.byteorder)
+        if len(data) < (bottom - top) * row * self._dtype.itemsize:
             raise ValueError("the image data ends early")
         return np.frombuffer(data, order).reshape(bottom - top, width, self._bands)
 
@@ -206,7 +221,7 @@ class TiffWindows(Reader):
             raise ValueError("the image data ends early")
         decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
         # An absent strip or tile (sparse TIFF) is no data, or 0.
-        segment = np.full(shape[1:], self._absent, page.dtype) if decoded is None else decoded[0]
+        segment = np.full(shape[1:], self._absent, self._dtype) if decoded is None else decoded[0]
         self._kept[index] = segment
         self._kept_bytes += segment.nbytes
         while self._kept_bytes > _KEPT and len(self._kept) > 1:
@@ -220,11 +235,12 @@ class TiffWindows(Reader):
         return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
     def _size(self, rows: int) -> int:
-        return rows * self._width * self._bands * self._page.dtype.itemsize
+        return rows * self._width * self._bands * self._dtype.itemsize
 
     def _alpha(self) -> tuple[int, bool, bool, tuple[str, ...]]:
         """Number of colours, whether alpha follows, whether it is premultiplied, and notes."""
-        page, kinds, notes = self._page, [int(kind) for kind in self._page.extrasamples], ()
+        page, kinds = self._page, [int(kind) for kind in self._page.extrasamples]
+        notes: tuple[str, ...] = ()
         colors = 3 if page.photometric == _RGB else 1
         more = self._bands - colors
         kinds = [_UNSPECIFIED] * (more - len(kinds)) + kinds
@@ -239,8 +255,8 @@ class TiffWindows(Reader):
         if kinds[-1] == _UNSPECIFIED:
             unknown = f"band {self._bands}, of which the file does not say what it is, is left out"
             return colors, False, False, (*notes, unknown)
-        if page.dtype not in (BYTES.dtype, WORDS.dtype):
-            raise RunError(f"{self._path}: alpha with samples of {page.dtype}; save it with 8 or 16 bits")
+        if self._dtype not in (BYTES.dtype, WORDS.dtype):
+            raise RunError(f"{self._path}: alpha with samples of {self._dtype}; save it with 8 or 16 bits")
         return colors, True, kinds[-1] == _PREMULTIPLIED, notes
 
     def _samples(self, dtype: np.dtype) -> Samples:
@@ -268,11 +284,11 @@ class TiffWindows(Reader):
             if seen.size:
                 low, high = min(low, seen.min().item()), max(high, seen.max().item())
         if high < low:
-            raise RunError(f"{self._path}: no value is finite and means data")
+            raise RunError(f"{self._path}: all values are NaN, infinite or marked as no data")
         return float(low), float(high), (np.nan if self._nodata is None else self._nodata) if missing else None
 
 
-def _is_array_of_colors(page: object) -> bool:
+def _is_array_of_colors(page: TiffPage) -> bool:
     """Whether samples are gray or RGB; palettes, CMYK, YCbCr and single bits are left to Pillow."""
     if page.dtype is None or page.photometric not in (_MIN_IS_WHITE, _MIN_IS_BLACK, _RGB):
         return False

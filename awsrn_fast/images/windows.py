@@ -17,9 +17,10 @@ from awsrn_fast.errors import RunError
 from .picture import Header, Picture
 
 # Decoders raise any of these on damaged data.
-DECODING = (OSError, SyntaxError, ValueError, TypeError, AttributeError, IndexError, KeyError, EOFError,
-            ArithmeticError, RuntimeError, struct.error, zlib.error,
-            Image.DecompressionBombError)  # fmt: skip
+DECODING = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, IndexError, KeyError, ArithmeticError),
+    *(RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 class Reader(ABC):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from PIL import Image
@@ -25,8 +25,8 @@ from .png_rows import PngWriter
 from .tiff_rows import TiffWriter
 
 # JPEG's fields reach 65,535, but libjpeg stops at 65,500.
-_LARGEST_SIDE = {"JPEG": 65500, "WEBP": 16383, "BMP": 2**31 - 1, "TIFF": 2**31 - 1, "PNG": 2**31 - 1, "AVIF": 65535,
-                 "HEIF": 16383}  # fmt: skip
+_LARGEST_SIDE = dict.fromkeys(("BMP", "PNG", "TIFF"), 2**31 - 1)
+_LARGEST_SIDE |= {"AVIF": 65535, "JPEG": 65500, "HEIF": 16383, "WEBP": 16383}
 _LARGEST_BMP = 2**32 - 1
 _BLOCK = 2**22
 """Bytes of float values that are rounded at a time; at least one row."""
@@ -52,7 +52,7 @@ def check_writable(path: str | os.PathLike, header: Header) -> None:
         raise RunError(f"cannot write {path}: {format} keeps no alpha; write PNG, WebP or TIFF instead")
     if header.depth == 16 and format not in ("PNG", "TIFF"):
         raise RunError(
-            f"cannot write {path}: {format} has 8 bits a sample, the image has 16; write PNG or TIFF instead"
+            f"cannot write {path}: {format} has 8 bits per sample, the image has 16; write PNG or TIFF instead"
         )
 
 
@@ -90,7 +90,7 @@ def writer(path: str | os.PathLike, header: Header, quality: int | None = None) 
     exif = exif_for(header, format)
     with replacing(path) as beside, open(beside, "wb") as file:
         if format == "PNG":
-            encoder = PngWriter(file, header, None if exif is None else exif.tobytes())
+            encoder: Encoder = PngWriter(file, header, None if exif is None else exif.tobytes())
         elif format == "TIFF":
             # Missing samples are a value in the file, not a plane.
             encoder = TiffWriter(file, replace(header, alpha=header.alpha and header.samples.missing is None), exif)
@@ -121,10 +121,20 @@ def format_of(path: Path) -> str:
         raise RunError(f"cannot write {path}: the suffix must be one of {' '.join(FORMATS)}") from None
 
 
+class Encoder(Protocol):
+    """Writer of one format's files."""
+
+    def write(self, numbers: np.ndarray) -> None:
+        """Rows [k, W, planes] of the header's dtype, from top to bottom."""
+
+    def close(self) -> None:
+        """Write what remains."""
+
+
 class _Rounded:
     """Adapter that rounds float rows to the file's type, a block at a time."""
 
-    def __init__(self, encoder: object, header: Header):
+    def __init__(self, encoder: Encoder, header: Header):
         self._encoder, self._header, self.count = encoder, header, 0
 
     def write(self, rows: np.ndarray) -> None:
@@ -158,9 +168,10 @@ class _Kept:
         self._file.write(data.getbuffer())
 
 
-def _options(header: Header, format: str, quality: int | None, exif: Image.Exif | None) -> dict[str, object]:
+def _options(header: Header, format: str, quality: int | None, exif: Image.Exif | None) -> dict[str, Any]:
     """Options for Pillow's encoder."""
-    extras, options = header.extras, {"icc_profile": header.icc, "quality": quality or 95}
+    extras = header.extras
+    options: dict[str, Any] = {"icc_profile": header.icc, "quality": quality or 95}
     if exif is not None:
         options["exif"] = exif.tobytes()
     if extras.xmp and (format != "JPEG" or len(extras.xmp) <= LONGEST):

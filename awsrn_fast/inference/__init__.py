@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from .facts import Facts
 from .local import with_local_means
-from .protocols import Source
+from .protocols import Model, Network, Source
 from .tiling import Deviation, Tensors, Tiler
 from .wrappers import Placed, SelfEnsemble, exact_context
 
-__all__ = ["Deviation", "Placed", "SelfEnsemble", "Source", "Tensors", "Tiler", "exact_context",
-           "with_local_means"]  # fmt: skip
+__all__ = [
+    "Deviation",
+    "Facts",
+    "Model",
+    "Network",
+    "Placed",
+    "SelfEnsemble",
+    "Source",
+    "Tensors",
+    "Tiler",
+    "exact_context",
+    "with_local_means",
+]

@@ -29,11 +29,11 @@ MODES = ("L", "LA", "RGB", "RGBA", "I;16")
 """Modes of Pillow images that are taken; the user converts others, since the target mode is not obvious."""
 
 
-class Upscaling:
-    """Mixin that gives a network the method ``upscale``."""
+class Upscaling(Network):
+    """Base that gives a network the method ``upscale``."""
 
     def upscale(
-        self: Network,
+        self,
         image: Picture,
         *,
         tile: int | None = None,
@@ -61,7 +61,7 @@ class Upscaling:
             tile: side of a tile in pixels; 0: never tile; None: the whole image if it fits the memory, else tiles as
                 large as fit. Tiles include the full receptive field, so there are no seams.
             stats: gates of a tiled image, which are means over the image: "frozen" takes them from regions spread
-                over it, "exact" layer by layer from all of it, with up to 1 KB a pixel in temporary files; "local"
+                over it, "exact" layer by layer from all of it, with up to 1 KB per pixel in temporary files; "local"
                 takes means over 48x48 pixels around each instead, tiled or not.
             memory_limit: bytes that the process may hold; None: three quarters of what is free.
             self_ensemble: average over eight flips and rotations: slightly better, eight times the computation.
@@ -94,18 +94,12 @@ class Upscaling:
             if top == 1 and not np.isfinite(each).all():
                 raise RunError("upscale: the image has values that are not finite (NaN or infinity): fill them first")
             unit = Array(each if top == 1 else each.astype(np.float32) / np.float32(top))
-            side = tile
+            side: int | tuple[int, int] | None = tile
             if tile is None:
                 room = free(memory_limit)
-                result = 4 * unit.planes * self.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
-                room = None if room is None else room - result
-                side = fitting_tile(
-                    placed.facts,
-                    (unit.height, unit.width),
-                    unit.planes,
-                    room,
-                    free_on(placed),
-                )
+                results = 4 * unit.planes * self.scale**2 * unit.height * unit.width * (3 if self_ensemble else 2)
+                room = None if room is None else room - results
+                side = fitting_tile(placed.facts, (unit.height, unit.width), unit.planes, room, free_on(placed))
             tiler = Tiler(placed, side or None, "exact" if stats == "exact" else "frozen")
             tiler.ceiling = ceiling(memory_limit)
             strips = keeping_colors(_views(tiler) if self_ensemble else tiler.strips, self.scale)

@@ -57,24 +57,29 @@ class Consistency:
     Args:
         model: the forward model.
         top: steps in [0, 1] that the result is rounded to, such as 255; None: it is not rounded.
+        rounds: back-projections; None: as many as it takes, up to ``ROUNDS``; 0: only the residual is measured, and
+            the result stays as it is.
     """
 
-    def __init__(self, model: ForwardModel, top: int | None = 255) -> None:
+    def __init__(self, model: ForwardModel, top: int | None = 255, rounds: int | None = None) -> None:
         self.model, self.top = model, top
+        self.rounds = ROUNDS if rounds is None else rounds
         self.before, self.after = Residual(), Residual()
 
     @property
     def reach(self) -> int:
         """Radius, in pixels of the input, of what a corrected pixel and its residual depend on."""
-        return ROUNDS * (2 * self.model.reach + INVERSE) + self.model.reach
+        return self.rounds * (2 * self.model.reach + INVERSE) + self.model.reach
 
     def __call__(self, x: Tensor, y: Tensor, own: Own) -> Tensor:
         """Corrected ``y [1, C, sH, sW]``, in [0, 1], for the input ``x [1, C, H, W]``; ``own`` is counted."""
         step = _ROUNDING / (self.top or _FINEST)
-        y = y.clamp(0, 1)
+        plain, y = y, y.clamp(0, 1)
         residual = x - self.model.shrunk(y)
         self.before.add(own.of(residual))
-        for number in range(ROUNDS):
+        if not self.rounds:
+            return plain
+        for number in range(self.rounds):
             # No residual changes nothing, whether or not there is some elsewhere on the tile.
             if number:
                 residual = torch.where(residual.abs() <= step, 0, residual)

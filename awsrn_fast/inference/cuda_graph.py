@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,10 +97,10 @@ class Graphs:
 
 
 class Captures:
-    """What captures functions on a GPU; the graphs share one pool of memory, since only one runs at a time."""
+    """Capture of functions on a GPU; the graphs share one pool of memory, since only one runs at a time."""
 
     def __init__(self) -> None:
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None  # torch's handle, whose type is private
 
     def __call__(self, function: Function, inputs: Sequence[Tensor]) -> Replay:
         """Capture ``function``, which has run before on such inputs: libraries allocate at their first call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,23 +22,12 @@ Strips = Callable[[Source], Iterator[Tensor]]
 _ROWS = 256
 
 
-@dataclass(frozen=True, eq=False)
 class Array:
     """Source of pixels in memory, ``[H, W, planes]``."""
 
-    values: np.ndarray
-
-    @property
-    def height(self) -> int:
-        return self.values.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.values.shape[1]
-
-    @property
-    def planes(self) -> int:
-        return self.values.shape[2]
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self.height, self.width, self.planes = values.shape
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         return self.values[top:bottom, left:right]
@@ -128,7 +117,7 @@ def flat_alpha(pixels: Pixels) -> float | None:
         first = alpha.flat[0] if first is None else first
         if (alpha != first).any():
             return None
-    return float(first)
+    return None if first is None else float(first)
 
 
 def fill_hidden(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -162,5 +151,5 @@ def _as_rgb(values: np.ndarray) -> Tensor:
 
 def _rows(strip: Tensor) -> np.ndarray:
     if not torch.isfinite(strip).all():
-        raise RunError("the network gave values that are not finite; try --dtype float32")
+        raise RunError("the network's output has NaN or infinite values; try --dtype float32")
     return strip[0].permute(1, 2, 0).numpy()

@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from awsrn_fast.nn import ChannelAttention, Gates, Stage, pooled_means
 
 from .cuda_graph import Graphs
-from .protocols import Facts
+from .facts import Facts
+from .protocols import Model, Network
 from .spans import Span
 
 Found = dict[str, Tensor]
 """Gates ``[1, C]`` by the name of the attention in the network."""
 
 
-class Gated(nn.Module):
+class Gated(Model):
     """Wrapper of a network with externally computed gates.
 
     Args:
@@ -34,7 +35,9 @@ class Gated(nn.Module):
         facts: where they differ from the network's.
     """
 
-    def __init__(self, network: nn.Module, gates: Gates, facts: Facts | None = None) -> None:
+    facts: Facts
+
+    def __init__(self, network: Network, gates: Gates, facts: Facts | None = None) -> None:
         super().__init__()
         self.network, self.gates = network, gates
         self.facts = network.facts if facts is None else facts
@@ -60,7 +63,7 @@ def fixed(found: Found) -> Gates:
     return gates
 
 
-def with_gates(network: nn.Module, found: Found) -> Gated:
+def with_gates(network: Network, found: Found) -> Gated:
     """The network with constant gates."""
     return Gated(network, fixed(found))
 
@@ -70,7 +73,7 @@ def gates_of(network: nn.Module, regions: Tensor) -> Found:
     found: Found = {}
 
     def joint(stage: Stage, maps: list[Tensor], means: list[Tensor | None]) -> Tensor:
-        gate = stage.attention(pooled_means(stage, maps, means).mean(dim=0, keepdim=True))
+        gate = stage.gate(pooled_means(stage, maps, means).mean(dim=0, keepdim=True))
         found[stage.name] = gate.float()
         return gate.expand(maps[0].shape[0], -1)
 

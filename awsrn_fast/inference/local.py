@@ -11,17 +11,18 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from awsrn_fast.nn import Gates, Stage
 
 from .gates import Gated, pooled
+from .protocols import Model, Network
 
 SIDE = 48
 """Side of the window in input pixels."""
 
 
-def with_local_means(network: nn.Module, side: int = SIDE) -> nn.Module:
+def with_local_means(network: Network, side: int = SIDE) -> Model:
     """``network`` with gates from local means; the network itself if it has no such gates.
 
     Args:
@@ -50,7 +51,8 @@ def local_gates(side: int) -> Gates:
         seen = [maps[i] for i in stage.pools]
         around = local_means(seen[0] if len(seen) == 1 else torch.cat(seen, dim=1), side)
         by_position = around.permute(0, 2, 3, 1)  # [N, H, W, C]
-        return stage.attention(by_position.flatten(0, 2)).view(by_position.shape).permute(0, 3, 1, 2)
+        gate = stage.gate(by_position.flatten(0, 2)).to(around.dtype)
+        return gate.view(by_position.shape).permute(0, 3, 1, 2)
 
     return gates
 

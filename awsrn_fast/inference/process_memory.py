@@ -68,7 +68,8 @@ def most_taken(run: Callable[[], object]) -> int | None:
         return None
     before = resident()
     run()
-    return max(peak() - before, 0)
+    most = peak()
+    return None if most is None else max(most - before, 0)
 
 
 def free(limit: int | None) -> int | None:

@@ -1,40 +1,40 @@
-"""Protocols for networks and images, implemented in other packages."""
+"""Interfaces of networks and images that inference uses and other packages implement."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from awsrn_fast.nn import Gates, Part
+from awsrn_fast.nn import Part
 
-
-class Facts(Protocol):
-    """Properties of a network that tiling depends on, see :class:`awsrn_fast.models.Facts`."""
-
-    scale: int
-    receptive_field: int
-    block: int | None
-    halo: int
-    activations: int
+from .facts import Facts
 
 
-class Network(Protocol):
-    """A network whose forward is data."""
+class Model(nn.Module):
+    """A network or a wrapper of one: ``[N, 3, H, W] -> [N, 3, sH, sW]``, with facts."""
 
-    facts: Facts
+    if TYPE_CHECKING:  # networks compute it, wrappers set it
+
+        @property
+        def facts(self) -> Facts: ...
+
+
+class Network(Model):
+    """A network whose forward is data; called with ``gates``, it takes its gates from there."""
+
     scale: int
     channels: int
+    hyper: dict[str, Any]
     mean: Tensor
     out_dtype: torch.dtype | None
 
-    def __call__(self, x: Tensor, gates: Gates = ...) -> Tensor:
-        """``x [N, 3, H, W]`` -> ``[N, 3, sH, sW]``, with external gates if given."""
-
     def parts(self) -> list[Part]:
         """The stages of the forward; the last part is the reconstruction alone."""
+        raise NotImplementedError
 
 
 class Source(Protocol):
@@ -57,3 +57,19 @@ class Pixels(Protocol):
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """float32 ``[bottom - top, right - left, planes]`` in [0, 1]."""
+
+
+class Enlarger(Protocol):
+    """The network with its options, as the fields' packages use it, see :mod:`awsrn_fast.upscale.enlarger`."""
+
+    settings: Any
+    scale: int
+    parts: int
+    identity: str
+    remarks: tuple[str, ...]
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the result. Raises RunError where the network makes no such size."""
+
+    def rows(self, pixels: Pixels, held: int = 0, steps: int | None = None) -> Iterator[np.ndarray]:
+        """The enlarged picture from top to bottom, float32 ``[rows, W, planes]``, neither clipped nor rounded."""

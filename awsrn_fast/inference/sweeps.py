@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.nn import NonLocal, Stage, pooled_gates
 
 from .pieces import Pieces
-from .protocols import Source
+from .protocols import Network, Source
 from .spans import Span, spans
 from .wrappers import Placed
 
@@ -38,14 +39,14 @@ class Spill:
         """``[1, C, bottom - top, right - left]`` in channels_last."""
         values = np.empty((bottom - top, right - left, self.channels), np.float32)
         for row, target in enumerate(values, top):
-            os.preadv(self._file.fileno(), [target], self._at(row, left))
+            os.preadv(self._file.fileno(), [target.data], self._at(row, left))
         return torch.from_numpy(values).permute(2, 0, 1)[None]
 
     def put(self, top: int, left: int, part: Tensor) -> None:
         """Write ``part [1, C, h, w]`` with its corner at (top, left)."""
         values = part[0].permute(1, 2, 0).contiguous().numpy()
         for row, source in enumerate(values, top):
-            if os.pwrite(self._file.fileno(), source, self._at(row, left)) < source.nbytes:
+            if os.pwrite(self._file.fileno(), source.data, self._at(row, left)) < source.nbytes:
                 raise OSError(28, "No space left on device", "temporary files")
 
     def _at(self, row: int, column: int) -> int:
@@ -61,13 +62,13 @@ def sweep(
         model: an :class:`~awsrn_fast.models.ImprovedAWSRN` or AWSRN, placed.
         source: the image.
         pieces: size of the tiles.
-        on_tile: called with the share of input pixels that a tile of one sweep stands for.
-        folder: for the activations, 4 * C bytes a pixel for each map of a part.
+        on_tile: called with a tile's pixels divided by the number of sweeps.
+        folder: for the activations, 4 * C bytes per pixel for each map of a part.
 
     Raises:
         RunError: the folder has too little free space.
     """
-    network = model.model
+    network = cast("Network", model.model)
     folder = folder or tempfile.gettempdir()
     maps = max(len(part) for part in network.parts()) + 1
     needed, free = 4 * network.channels * maps * source.height * source.width, shutil.disk_usage(folder).free
@@ -82,7 +83,7 @@ def sweep(
 class _Pointwise:
     """A map computed on read: the output of a pointwise stage on another map."""
 
-    def __init__(self, model: Placed, layer: Callable[[Tensor], Tensor], x: Spill) -> None:
+    def __init__(self, model: Placed, layer: Callable[[Tensor], Tensor], x: Source) -> None:
         self.model, self.layer, self.x, self.height, self.width = model, layer, x, x.height, x.width
 
     def window(self, top: int, bottom: int, left: int, right: int) -> Tensor:
@@ -90,20 +91,25 @@ class _Pointwise:
 
 
 class _Sweeps:
-    def __init__(self, model: Placed, source: Source, pieces: Pieces, on_tile: Callable, folder: str) -> None:
-        self.model, self.network, self.source, self.pieces, self.folder = model, model.model, source, pieces, folder
+    def __init__(
+        self, model: Placed, source: Source, pieces: Pieces, on_tile: Callable[[float], None], folder: str
+    ) -> None:
+        self.model, self.network = model, cast("Network", model.model)
+        self.source, self.pieces, self.folder = source, pieces, folder
         self.parts = self.network.parts()
         swept = sum(not self._is_pointwise(p, i) for p, part in enumerate(self.parts) for i in range(len(part)))
         self.progress = lambda pixels: on_tile(pixels / swept)
 
     def strips(self) -> Iterator[Tensor]:
-        x, mean = self.source, None
+        x: Source = self.source
+        mean: Tensor | None = None
         for number in range(len(self.parts) - 1):
             x, mean = self._part(number, x, mean)
         yield from self._tail(self.parts[-1][0], x)
 
-    def _part(self, number: int, x: Source | Spill, mean: Tensor | None) -> tuple[Spill | _Pointwise, Tensor | None]:
+    def _part(self, number: int, x: Source, mean: Tensor | None) -> tuple[Source, Tensor | None]:
         maps, means = [x], [mean]
+        y: Source
         for i, stage in enumerate(self.parts[number]):
             seen = [maps[j] for j in stage.reads]
             layer = self._layer(stage, seen, means)
@@ -119,7 +125,7 @@ class _Sweeps:
             means.append(mean)
         return maps[-1], means[-1]
 
-    def _layer(self, stage: Stage, seen: list, means: list[Tensor | None]) -> Callable[..., Tensor]:
+    def _layer(self, stage: Stage, seen: list[Source], means: list[Tensor | None]) -> Callable[..., Tensor]:
         """The stage on tiles, with its gate from the means of whole maps."""
         if stage.non_local is not None and stage.non_local.block is None:
             return self._everywhere(stage.non_local, *seen)
@@ -138,7 +144,7 @@ class _Sweeps:
             return not any(i + 1 in later.pools for later in part)
         return not any(0 in later.pools for later in self.parts[number + 1])
 
-    def _everywhere(self, layer: NonLocal, x: Spill) -> Callable[[Tensor], Tensor]:
+    def _everywhere(self, layer: NonLocal, x: Source) -> Callable[[Tensor], Tensor]:
         """The layer on a tile whose positions attend to the whole image; all keys and values are kept in memory."""
         parts = [
             self.model.run(layer.keys_and_values, x.window(rows.start, rows.stop, columns.start, columns.stop))
@@ -148,7 +154,7 @@ class _Sweeps:
         keys, values = torch.cat(parts, dim=3).to(self.model.device)  # [1, 1, H * W, D] each
         return lambda part: layer.attend(part, keys, values)
 
-    def _tail(self, stage: Stage, x: Spill | _Pointwise) -> Iterator[Tensor]:
+    def _tail(self, stage: Stage, x: Source) -> Iterator[Tensor]:
         scale, radius = self.network.scale, stage.reach
         for rows in spans(x.height, self.pieces.height, radius):
             out = torch.empty(
@@ -172,7 +178,7 @@ class _Sweeps:
             del image, out, run  # before the next
 
     def _sweep(
-        self, inputs: Sequence[Source | Spill], radius: int, layer: Callable[..., Tensor], align: int = 1
+        self, inputs: Sequence[Source], radius: int, layer: Callable[..., Tensor], align: int = 1
     ) -> tuple[Spill, Tensor]:
         """``layer`` over the whole image: its output and the output's mean ``[1, C]``.
 

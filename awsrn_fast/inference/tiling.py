@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from awsrn_fast.errors import is_out_of_memory
 
+from .facts import Facts
 from .gates import Census, Found, fixed, gates_of, pooled
 from .pieces import Pieces
-from .protocols import Source
+from .protocols import Model, Source
 from .spans import Span, spans
 from .sweeps import sweep
 from .transfers import Result
-from .wrappers import exact_context
+from .wrappers import Placed, exact_context
 
 TILE = 512
 """Default side of a tile in input pixels; images of up to its square are not tiled."""
@@ -53,7 +54,7 @@ class Deviation:
         return f"at most {self.largest:.2f} and in the mean {self.rms:.2f} gray levels from exact ones"
 
 
-class Tiler(nn.Module):
+class Tiler(Model):
     """Run ``model`` over an image in tiles; each result is cropped to the tile's own part and placed, never blended.
 
     Tiles start on the block grid of the non-local span, which is anchored at the image's (0, 0), and include
@@ -76,9 +77,11 @@ class Tiler(nn.Module):
         spill: folder for the activations of ``stats="exact"``; None: the system's for temporary files.
     """
 
+    facts: Facts
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         tile: int | tuple[int, int] | None = TILE,
         stats: Stats = "frozen",
         context: int | None = None,
@@ -117,7 +120,8 @@ class Tiler(nn.Module):
         return self.tile is not None and height * width > self.tile[0] * self.tile[1]
 
     def tiles(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        """Rows and columns of each tile of an image of this size."""
+        """Rows and columns of each tile of an image of this size, which is tiled."""
+        assert self.tile is not None
         align = self.facts.block or 1
         for rows in spans(height, self.tile[0], self.context, align):
             for columns in spans(width, self.tile[1], self.context, align):
@@ -138,10 +142,12 @@ class Tiler(nn.Module):
                 self.on_tile(height * width)
                 yield y
                 return
+        assert tile is not None
         pieces = Pieces(*tile, self.facts.block or 1, getattr(self.facts, "activations", 0), self.ceiling)
         if not pooled(self.model):
             yield from self._strips(source, pieces, None)
         elif self.stats == "exact":
+            assert isinstance(self.model, Placed)
             yield from sweep(self.model, source, pieces, self.on_tile, self.spill)
         else:
             regions, gates = self._frozen(source, pieces)
@@ -154,7 +160,8 @@ class Tiler(nn.Module):
         align = self.facts.block or 1
         if not is_out_of_memory(error) or max(height, width) <= align:
             raise error
-        return tuple(max(align, side // 2 // align * align) for side in (height, width))
+        down, across = (max(align, side // 2 // align * align) for side in (height, width))
+        return down, across
 
     def _strips(self, source: Source, pieces: Pieces, census: Census | None) -> Iterator[Tensor]:
         for rows in spans(source.height, pieces.height, self.context, pieces.align):
@@ -211,7 +218,7 @@ class _Strip:
         model, census, first = self._tiler.model, self._census, self._rows.low
         seen = self._seen[:, :, down.low - first : down.high - first, across.low : across.high]
         with torch.no_grad(), nullcontext() if census is None else census.counting(down, across):
-            if getattr(model, "overlaps", False):
+            if isinstance(model, Placed) and model.overlaps:
                 begun = model.begin(seen, census)
             else:
                 self._place(down, across, model(seen) if census is None else model(seen, gates=census))

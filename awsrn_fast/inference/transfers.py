@@ -20,7 +20,7 @@ class Transfers:
 
     Args:
         device: the GPU.
-        cuda: ``torch.cuda``, or what stands for it in tests.
+        cuda: ``torch.cuda``, or its replacement in tests.
     """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
@@ -75,7 +75,7 @@ class _Buffer:
     """Memory that grows to the largest map it has held."""
 
     def __init__(self, device: torch.device, pinned: bool = False) -> None:
-        self._options = {"dtype": torch.float32, "device": device, "pin_memory": pinned}
+        self._options: dict[str, Any] = {"dtype": torch.float32, "device": device, "pin_memory": pinned}
         self._values = torch.empty(0, **self._options)
 
     def like(self, given: Tensor) -> Tensor:

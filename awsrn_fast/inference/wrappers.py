@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d
+from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d, in_channels_last
 
 from .cuda_graph import Graphs
+from .facts import Facts
 from .gates import Census
-from .protocols import Facts
+from .protocols import Model
 from .transfers import Result, Transfers
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def exact_context(facts: Facts) -> int:
@@ -30,7 +34,7 @@ def exact_context(facts: Facts) -> int:
     return context
 
 
-class Placed(nn.Module):
+class Placed(Model):
     """Run ``model`` on its own device and in ``dtype``, for pictures in fp32 on the CPU.
 
     Args:
@@ -43,9 +47,11 @@ class Placed(nn.Module):
             elsewhere. On CUDA the weights are brought into the kernels' layouts here, once, too.
     """
 
+    facts: Facts
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         as_it_is: bool = False,
@@ -57,7 +63,7 @@ class Placed(nn.Module):
                 f"upscaling needs floating point results: fuse the model without out_dtype={model.out_dtype}"
             )
         self.device, self.dtype = torch.device(device), dtype
-        self.model = model if as_it_is else model.to(self.device, memory_format=torch.channels_last)
+        self.model = model if as_it_is else in_channels_last(model.to(self.device))
         tensors = (*self.model.parameters(), *self.model.buffers())
         if any(t.is_floating_point() and t.dtype != torch.float32 for t in tensors):
             self.model = with_weights_in(self.model, torch.float32, (nn.Module,))
@@ -74,8 +80,9 @@ class Placed(nn.Module):
             self.graphs = Graphs() if graphs else None
             self._transfers = Transfers(self.device)
 
-        if hasattr(self.model, "parts"):
-            self.parts: Callable[[], list[Part]] = self.model.parts
+        parts: Callable[[], list[Part]] | None = getattr(self.model, "parts", None)
+        if parts is not None:
+            self.parts = parts
 
     def forward(self, x: Tensor, gates: Gates | None = None) -> Tensor:
         """``x`` fp32 on the CPU; so is the result. ``gates``: as the network takes them."""
@@ -89,7 +96,7 @@ class Placed(nn.Module):
         return self.device.type == "cuda"
 
     def begin(self, x: Tensor, gates: Gates | None = None) -> Result:
-        """As :meth:`forward`, on CUDA: the result is valid until the second call after this one."""
+        """The same as :meth:`forward` on CUDA, begun: the result is valid until the second call after this one."""
         on_device = self._transfers.up(x)
         with self.precision():
             if isinstance(gates, Census):
@@ -115,7 +122,7 @@ class Placed(nn.Module):
             yield
 
 
-def sharing(network: nn.Module) -> nn.Module:
+def sharing(network: M) -> M:
     """A copy of the network's modules that shares all tensors."""
     twin = object.__new__(type(network))
     twin.__dict__ = network.__dict__.copy()  # not copy.copy, which leaves out the weights that kernels prepared
@@ -125,8 +132,8 @@ def sharing(network: nn.Module) -> nn.Module:
 
 
 def with_weights_in(
-    network: nn.Module, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, WNConv2d, AWMS)
-) -> nn.Module:
+    network: M, dtype: torch.dtype, kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear, WNConv2d, AWMS)
+) -> M:
     """A copy of the network whose weights are cast once, as autocast would cast them at every call; it shares the rest.
 
     Weights that are computed at every call, by weight norm, stay as they are unless all are cast.
@@ -145,10 +152,11 @@ def with_weights_in(
         if not isinstance(module, kinds) or (lower and (hasattr(module, "weight_g") or module in of_gates)):
             continue
         for name, weight in module._parameters.items():
-            if _is_cast(weight, lower):
+            if weight is not None and _is_cast(weight, lower):
                 module._parameters[name] = nn.Parameter(weight.detach().to(dtype), False)
-        for name, weight in module._buffers.items():
-            module._buffers[name] = weight.to(dtype) if _is_cast(weight, lower) else weight
+        for name, buffer in module._buffers.items():
+            if buffer is not None and _is_cast(buffer, lower):
+                module._buffers[name] = buffer.to(dtype)
     if lower:
         for module in twin.modules():
             if isinstance(module, Prepared) and module.prepared is not None:
@@ -156,7 +164,7 @@ def with_weights_in(
     return twin
 
 
-def with_prepared_weights(network: nn.Module) -> nn.Module:
+def with_prepared_weights(network: M) -> M:
     """A copy of the network, which shares its tensors and keeps its weights in the layouts of the kernels of the device
     they are on, as they are now."""
     twin = sharing(network)
@@ -166,20 +174,21 @@ def with_prepared_weights(network: nn.Module) -> nn.Module:
     return twin
 
 
-def _is_cast(weight: Tensor | None, lower: bool) -> bool:
+def _is_cast(weight: Tensor, lower: bool) -> bool:
     """Biases and scales stay in fp32 under autocast."""
-    return weight is not None and weight.is_floating_point() and not (lower and weight.dim() < 2)
+    return weight.is_floating_point() and not (lower and weight.dim() < 2)
 
 
-class SelfEnsemble(nn.Module):
+class SelfEnsemble(Model):
     """Mean over the eight flips and rotations of ``x``, each transformed back (Timofte et al., CVPR 2016).
 
     Goes outside a tiling wrapper, so that every view is tiled from its own (0, 0), as a whole image would be.
     """
 
     passes = 8
+    facts: Facts
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: Model):
         super().__init__()
         self.model = model
         self.facts = model.facts
@@ -193,4 +202,5 @@ class SelfEnsemble(nn.Module):
                 y = torch.rot90(self.model(torch.rot90(seen, turns, (2, 3)).contiguous()), -turns, (2, 3)).float()
                 y = y.flip(3) if flip else y
                 total = y.clone() if total is None else total.add_(y)
+        assert total is not None
         return total.div_(8)

@@ -11,19 +11,18 @@ from rich.table import Table
 
 from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import results
+from awsrn_fast.environment import report
 from awsrn_fast.models import facts_table
-
-from .environment import report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     if options.models:
-        facts = facts_table()
+        models = facts_table()
         if options.json:
-            print(json.dumps([dataclasses.asdict(each) for each in facts], indent=2))
+            print(json.dumps([dataclasses.asdict(each) for each in models], indent=2))
         else:
-            _print_models(facts)
+            _print_models(models)
         return 0
     facts = report()
     if options.json:

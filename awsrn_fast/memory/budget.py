@@ -83,7 +83,7 @@ def parse_size(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(?:i?b)?\s*", text, re.IGNORECASE)
     size = found and round(float(found[1]) * 1024 ** ("kmgt".index(found[2].lower()) + 1))
     if not size:
-        raise UserError(f"{text!r} is no size: write a number with its unit, such as 11GB or 512MB")
+        raise UserError(f"{text!r} is not a size: write a number with its unit, such as 11GB or 512MB")
     return size
 
 

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from awsrn_fast import backends
 from awsrn_fast.inference import Placed
 from awsrn_fast.models import SuperResolution, create
-from awsrn_fast.nn import Prepared
+from awsrn_fast.nn import Prepared, in_channels_last
 
 from .tracking import Tracker
 
@@ -53,7 +53,7 @@ class Network:
         with torch.random.fork_rng(devices=[]):
             model = create(self.variant, self.scale, **self.options)
         model.checkpointing = self.checkpoint_activations
-        return model.to(memory_format=torch.channels_last) if self.channels_last else model
+        return in_channels_last(model) if self.channels_last else model
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,12 @@ def predict_inference(network: Network, target: Target, height: int, width: int,
 def _emptied(model: nn.Module) -> nn.Module:
     """The module with its tensors replaced by new ones of the same shapes and layouts."""
     for module in model.modules():
-        for table in (module._parameters, module._buffers):
-            for name, old in table.items():
-                if old is not None:
-                    new = _like(old)
-                    table[name] = nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = nn.Parameter(_like(weight), weight.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = _like(buffer)
         if isinstance(module, Prepared) and module.made_from is not None:
             module.made_from = tuple(map(_like, module.made_from))
     return model
@@ -194,7 +195,7 @@ def _tracking(target: Target) -> Iterator[Tracker]:
     """Context with fake tensors, counted as by the target's allocator.
 
     They are on the CPU whatever the target, since builds of torch without CUDA compute nothing on fake CUDA tensors;
-    sizes and lifetimes are the same. What depends on the device is told: the choice of backends, and the allocator's
+    sizes and lifetimes are the same. What depends on the device is set: the choice of backends, and the allocator's
     rounding. Attention has the CPU's flash kernel here; it keeps output and log-sum-exp, as CUDA's kernels do.
     """
     tracker = Tracker(CUDA_BLOCK if target.device == "cuda" else 1)

@@ -77,6 +77,8 @@ class _Curve:
 
 def _curve(costs: dict[int, int], power: int, limit: int) -> _Curve | None:
     """The curve through the two costs nearest to the limit, if there are two and it rises."""
-    near = sorted(costs.items(), key=lambda item: abs(item[1] - limit))[:2]
-    curve = _Curve(*near, power) if len(near) == 2 else None
-    return curve if curve and curve.slope > 0 else None
+    if len(costs) < 2:
+        return None
+    first, second, *_ = sorted(costs.items(), key=lambda item: abs(item[1] - limit))
+    curve = _Curve(first, second, power)
+    return curve if curve.slope > 0 else None

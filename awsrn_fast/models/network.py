@@ -34,8 +34,8 @@ NOT_TRAINABLE = "a fused network does not train, most of its weights are constan
 RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
-class SuperResolution(Upscaling, nn.Module):
-    """What both networks share: normalisation, skip, head convolution, body, reconstruction, and the fused form.
+class SuperResolution(Upscaling):
+    """Base of both networks: normalisation, skip, head convolution, body, reconstruction, and the fused form.
 
     The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.
     """
@@ -55,9 +55,9 @@ class SuperResolution(Upscaling, nn.Module):
         self.training_facts: dict[str, Any] = {}
         """What the weights file said of their training; :attr:`facts` shows it."""
         self.checkpointing = False
-        """In training keep only what goes into each LFB and compute the rest of it again in the backward pass."""
+        """Activation checkpointing in training: only the input of each LFB is kept, the rest is recomputed."""
         self.warned: set[str] = set()
-        """What was already warned of, see :func:`warn_of_values`."""
+        """Warnings that were given already, see :func:`warn_of_values`."""
         self.register_buffer("mean", torch.tensor(RGB_MEAN), persistent=False)
         self.head = nn.ModuleDict({"0": WNConv2d(3, channels, 3)})
         self.body = nn.ModuleList(body)
@@ -66,7 +66,7 @@ class SuperResolution(Upscaling, nn.Module):
 
     @property
     def facts(self) -> Facts:
-        """What is known of this network: variant, scale, sizes, receptive field; see :class:`Facts`."""
+        """Facts about this network: variant, scale, sizes, receptive field; see :class:`Facts`."""
         return describe(self)
 
     def parts(self) -> list[Part]:
@@ -97,7 +97,7 @@ class SuperResolution(Upscaling, nn.Module):
         return Stage(lambda image, gate: (self.head["0"](self._normalised(image)), None), reach=1)
 
     def _fusion(self) -> list[Part]:
-        """What stands between the LFB and the reconstruction."""
+        """The parts between the LFB and the reconstruction."""
         return []
 
     def _tail(self, x: Tensor, image: Tensor, gate: None) -> tuple[Tensor, None]:

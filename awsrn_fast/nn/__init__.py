@@ -5,6 +5,7 @@ from __future__ import annotations
 from .attention import ChannelAttention, DWPWAttention, NonLocal
 from .awms import AWMS
 from .conv import Scale, WNConv2d
+from .layout import in_channels_last
 from .prepared import Prepared
 from .residual import AWRU, LFB, LRFU, ConcatLRFU
 from .stages import Gates, Part, Stage, pooled_gates, pooled_means, run
@@ -24,6 +25,7 @@ __all__ = [
     "Scale",
     "Stage",
     "WNConv2d",
+    "in_channels_last",
     "pooled_gates",
     "pooled_means",
     "run",

@@ -1,4 +1,4 @@
-"""What every op does to its arguments before a backend is chosen: one check, one autocast rule, one layout rule."""
+"""Handling of every op's arguments before a backend is chosen: one check, one autocast rule, one layout rule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Argument(NamedTuple):
 
     @classmethod
     def of(cls, name: str, spec: str, place: int) -> Argument:
-        """From dimensions as written, such as ``"N C ?"``: the question mark stands for optional."""
+        """Argument from its dimensions as written, such as ``"N C ?"``; the question mark means optional."""
         dims = spec.split()
         optional = dims[-1] == "?"
         return cls(name, tuple(dims[:-1] if optional else dims), optional, place)
@@ -79,7 +79,7 @@ def check(op: str, arguments: tuple[Argument, ...], given: tuple[Any, ...]) -> d
                 raise ValueError(f"{op}: {argument}{origin}, got shape {list(shape)}")
         if tensor.device != first.device:
             raise ValueError(f"{op}: {name} is on {tensor.device}, but {arguments[0].name} is on {first.device}")
-        if tensor.dtype != first.dtype and not torch.is_autocast_enabled(first.device.type):
+        if tensor.dtype != first.dtype and not lowers(first):
             raise TypeError(
                 f"{op}: {name} is {tensor.dtype}, but {arguments[0].name} is {first.dtype}; "
                 "convert one, or use torch.autocast"
@@ -94,15 +94,20 @@ def autocast(arguments: tuple[Argument, ...], given: tuple[Any, ...]) -> tuple[A
     loss scale. So is everything of an op without maps, whose result is a gate. fp64 stays, as in PyTorch's own
     autocast. The casts are differentiable, so each gradient has its input's dtype.
     """
-    device = given[arguments[0].place].device.type
-    if not torch.is_autocast_enabled(device):
+    first = given[arguments[0].place]
+    if not lowers(first):
         return given
-    has_maps, lower, cast = len(arguments[0].dims) > 2, torch.get_autocast_dtype(device), list(given)
+    has_maps, lower, cast = len(arguments[0].dims) > 2, torch.get_autocast_dtype(first.device.type), list(given)
     for argument in arguments:
         tensor = given[argument.place]
         if tensor is not None and tensor.dtype != torch.float64:
             cast[argument.place] = tensor.to(lower if has_maps and not argument.is_small else torch.float32)
     return tuple(cast)
+
+
+def lowers(x: Tensor) -> bool:
+    """Whether autocast is on where ``x`` is; tensors without values are nowhere."""
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

@@ -9,13 +9,14 @@ import time
 from collections.abc import Sequence
 
 import torch
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from awsrn_fast import native, ops
 from awsrn_fast.arguments import Parser
 from awsrn_fast.cli import console
+from awsrn_fast.environment import report
 from awsrn_fast.errors import UserError
-from awsrn_fast.info.environment import report
 from awsrn_fast.terminal import DataConsole
 
 from .kernels import check_ops, places
@@ -61,7 +62,10 @@ def parser() -> Parser:
         "--op", action="append", choices=list(ops.ROWS), help="only this op (may be repeated), and no networks"
     )
     parser.add_argument(
-        "--plant", default="", metavar="NAME", help="break the result of the check of this name, to see it found"
+        "--plant",
+        default="",
+        metavar="NAME",
+        help="falsify the result of the check of this name, to see that the selftest detects it",
     )
     return parser
 
@@ -75,7 +79,7 @@ def _devices(asked: str) -> list[str]:
 
 
 def _left_out(devices: list[str]) -> list[Outcome]:
-    """What the installation lacks, or has for other machines than this."""
+    """Parts that the installation lacks, or has for other machines than this."""
     outcomes = []
     if native.cpu is None:
         outcomes.append(Outcome("cpu", "not run", detail=native.cpu_reason))
@@ -94,7 +98,8 @@ def _print(outcomes: list[Outcome], failed: int, seconds: float) -> None:
     # Standard output: the table is this command's data.
     out = DataConsole()
     table = Table(title="Largest error, as a share of what is allowed")
-    for column, justify in (("check", "left"), ("status", "left"), ("error", "right"), ("seconds", "right")):
+    for column in ("check", "status", "error", "seconds"):
+        justify: JustifyMethod = "right" if column in ("error", "seconds") else "left"
         table.add_column(column, justify=justify, no_wrap=True, overflow="fold")
     for outcome in outcomes:
         if outcome.status != "not run":

@@ -22,7 +22,7 @@ Results = Mapping[str, Tensor]
 
 
 class Place(NamedTuple):
-    """Where kernels run: a device, and on a CPU one of the library's instruction sets (empty: there is no choice)."""
+    """Place where kernels run: a device, and on a CPU one of the library's instruction sets (empty: no choice)."""
 
     device: str
     isa: str = ""
@@ -94,9 +94,9 @@ def _check(
             part = {key: value for key, value in got.items() if key.startswith("output") == (direction == "forward")}
             if name == planted:
                 part = broken(part)
-            rest = ({key: results[key] for key in part} for results in (same_dtype, exact))
+            expected, truth = ({key: results[key] for key in part} for results in (same_dtype, exact))
             transformed = bool(backends.registered(op)[backend].algorithm)
-            found[direction] += [(case.name, deviation) for deviation in deviations(part, *rest, transformed)]
+            found[direction] += [(case.name, deviation) for deviation in deviations(part, expected, truth, transformed)]
     seconds = (time.perf_counter() - start) / len(names)
     for direction, name in names.items():
         if found[direction]:

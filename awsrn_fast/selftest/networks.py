@@ -129,6 +129,6 @@ def _same_bits(
             torch.cuda.synchronize()
         except RuntimeError as error:
             return Outcome(name, "FAILED", None, str(error).splitlines()[0], time.perf_counter() - start)
-    error = (got - expected).abs().max().item() + plant
-    found = Deviation("difference from a plain call", error, 0.0, expected.square().mean().sqrt().item())
+    largest = (got - expected).abs().max().item() + plant
+    found = Deviation("difference from a plain call", largest, 0.0, expected.square().mean().sqrt().item())
     return judged(name, [(network, found)], time.perf_counter() - start)

@@ -32,6 +32,7 @@ class AdversarialStep(Step):
 
     def __init__(self, config: Config, learner: Learner, dtype: torch.dtype, world: World) -> None:
         super().__init__(config, learner, dtype, world)
+        assert learner.discriminator_state is not None
         self.discriminator_state = learner.discriminator_state
         other = self.discriminator_state.optimizer
         self.optimizers.append((other, dataclasses.replace(config, lr=config.discriminator_lr)))

@@ -26,6 +26,8 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
+from awsrn_fast.nn import in_channels_last
+from awsrn_fast.remarks import say_if_slow
 
 from .adversarial_step import AdversarialStep, large_enough
 from .config_file import read_options, with_contents
@@ -59,12 +61,13 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
     device = pick_device(local_device(config.device))
     dtype = pick_dtype(config.dtype, device)
+    say_if_slow(device)
     learner = Learner(_network(config).to(device), config.ema, dtype == torch.float16, config.betas)
     if config.is_adversarial:
         learner.discriminator_state = DiscriminatorState(config, device)
     learner.model.checkpointing = config.checkpoint_activations
     if config.channels_last:
-        learner.model.to(memory_format=torch.channels_last)
+        in_channels_last(learner.model)
     with joined(device) as world:
         for phase in phases(config):
             world.share(phase.batch)
@@ -74,7 +77,7 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         if config.resume:
             _resume(learner, folder, config.rewind, world)
         photos, validation = open_images(config, world)
-        if config.is_adversarial:
+        if learner.discriminator_state is not None:
             photos = _for_discriminator(photos, config, learner.discriminator_state, world)
         if budget is not None:
             budget.check_validation(validation)
@@ -105,7 +108,7 @@ def read_config(arguments: list[str]) -> Config:
     """The configuration of a command line: class defaults, preset, the stage's, ``--config`` file, options, in rising
     order.
 
-    With ``--resume`` the run's own config.yaml stands in for preset and defaults.
+    With ``--resume`` the run's own config.yaml replaces preset and defaults.
 
     Raises:
         UserError: an option that is out of range, or one that a resumed run cannot change.
@@ -256,6 +259,6 @@ def _conclude(trainer: Trainer, folder: Path, finished: bool, steps: int) -> Non
     )
     if trainer.config.is_adversarial:
         console.print(
-            f"stage {trainer.config.stage} trains for looks, which PSNR does not measure: its result is "
+            f"stage {trainer.config.stage} trains for perceptual quality, which PSNR does not measure: its result is "
             f"{folder / 'last.safetensors'}"
         )

@@ -30,7 +30,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise UserError(f"cannot read {path}: line {line} is no UTF-8 text; save the file as UTF-8") from error
+        raise UserError(f"cannot read {path}: line {line} is not UTF-8 text; save the file as UTF-8") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     if not isinstance(content or {}, dict):
@@ -39,7 +39,7 @@ def read_options(path: str | Path) -> dict[str, Any]:
     for key, value in (content or {}).items():
         name = str(key).replace("-", "_")
         if name in options:
-            raise UserError(f"{path}: {key} stands there twice")
+            raise UserError(f"{path}: {key} is given twice")
         if name in _LISTS and not isinstance(value, list):
             value = [] if value is None else [value]
         if value is None:

@@ -10,6 +10,7 @@ from awsrn_fast.config import Config
 from awsrn_fast.errors import UserError
 from awsrn_fast.losses import STAGES, Discriminator, GeneratorLoss, PerceptualLoss, VGG19Features
 from awsrn_fast.losses.vgg import SHA256, file_sha256
+from awsrn_fast.nn import in_channels_last
 
 
 class DiscriminatorState:
@@ -31,8 +32,8 @@ class DiscriminatorState:
         self.loss = GeneratorLoss(self.stage, perceptual).to(device)
         self.discriminator = Discriminator().to(device)
         if config.channels_last:
-            self.loss.to(memory_format=torch.channels_last)
-            self.discriminator.to(memory_format=torch.channels_last)
+            in_channels_last(self.loss)
+            in_channels_last(self.discriminator)
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=0.0, betas=config.betas, fused=True)
         self.figures: list[dict[str, float]] = []
         """Parts of the losses, step by step, since the last row of losses.csv."""

@@ -46,7 +46,7 @@ class World:
         return batch // self.size
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any process has set it (all-reduce)."""
+        """Whether any process has set each flag (all-reduce)."""
         if self.size == 1:
             return list(flags)
         votes = torch.tensor([float(flag) for flag in flags], dtype=torch.float32, device=_device())
@@ -61,7 +61,7 @@ class World:
         self._reduce(total, dist.ReduceOp.SUM)
         return total / self.size
 
-    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp) -> None:
+    def _reduce(self, tensor: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
         with lost_peer():
             dist.all_reduce(tensor, operation)
 
@@ -89,8 +89,9 @@ def _join(here: Place, backend: str) -> None:
     except (RuntimeError, OSError) as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         raise UserError(
-            f"process {here.rank} of {here.size} met no others at {where} ({str(error).splitlines()[0]}): start with "
-            "torchrun, or unset WORLD_SIZE if it is left over from another job"
+            f"process {here.rank} of {here.size} cannot reach the other processes at {where} "
+            f"({str(error).splitlines()[0]}): start with torchrun, or unset WORLD_SIZE if it is left over from another "
+            "job"
         ) from error
 
 

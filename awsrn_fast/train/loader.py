@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from awsrn_fast.cli import ENDING, console, labelled
+from awsrn_fast.cli import ENDING, console, labelled, passing_bar
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import PatchSampler, Photos, open_photos, sample_folder
+from awsrn_fast.data.cache import Split
 from awsrn_fast.errors import RunError
 from awsrn_fast.metrics import smallest_side
 
@@ -48,7 +49,7 @@ def changed_images(before: Mapping[str, str], now: Mapping[str, str]) -> list[st
     """A line for each of training and validation images that differ from those the run started with."""
     changed = [name for name, found in before.items() if found != now[name]]
     return [
-        f"other {name} images than the run began with ({before[name]}; now {now[name]}): it goes on with these"
+        f"other {name} images than the run began with ({before[name]}; now {now[name]}): training continues with these"
         for name in changed
     ]
 
@@ -94,7 +95,7 @@ def _ahead(source: Iterator[Item], depth: int = 2) -> Iterator[Item]:
                 raise
             reason = str(error).splitlines()[0]
             raise RunError(
-                f"a process that cuts patches was ended ({reason}): too little memory? Try --workers 0"
+                f"a data-loading process was killed ({reason}): too little memory? Try --workers 0"
             ) from error
 
 
@@ -119,11 +120,11 @@ class _Batches(Dataset):
         return self.sampler.batch(iteration, phase.patch, share, first=self.world.rank * share)
 
 
-def _open(folders: tuple[str, ...], config: Config, split: str | None, world: World) -> Photos:
+def _open(folders: tuple[str, ...], config: Config, split: Split | None, world: World) -> Photos:
     # Training patches are degraded individually; validation images once, seeded by their content.
     degradation = None if split == "train" else config.degradation
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
-    with Progress(*_COLUMNS, console=console, transient=True, disable=not world.is_first) as bar:
+    with passing_bar(*_COLUMNS, visible=world.is_first) as bar:
         task = bar.add_task("decoding images, once", total=None)
 
         def advance(done: int, total: int) -> None:

@@ -28,7 +28,7 @@ from awsrn_fast.files import remove_leftovers
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # asked for before it is used
 
 LOCK, OWNER = "run.lock", "run.owner"
 BEAT = 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from .adversarial_step import AdversarialStep
 from .discriminator_state import DiscriminatorState
 from .distributed import World
 from .schedule import Phase, phases
+from .state import Learner
 
 
 class Budget:
@@ -105,7 +107,8 @@ class Budget:
 
         def gradients(model: SuperResolution, lr_image: Tensor, hr_image: Tensor) -> None:
             scaler = torch.amp.GradScaler("cpu", enabled=False)
-            learner = SimpleNamespace(model=model, optimizer=None, scaler=scaler, discriminator_state=state)
+            parts = SimpleNamespace(model=model, optimizer=None, scaler=scaler, discriminator_state=state)
+            learner = cast("Learner", parts)
             AdversarialStep(config, learner, self.target.dtype, World()).gradients(lr_image, hr_image)
 
         beside = (state.loss, state.discriminator)

@@ -46,8 +46,8 @@ class _Help(DefaultHelpFormatter):
         default = action.default
         if default in (None, "", [], argparse.SUPPRESS) or action.nargs == 0:
             return action.help or ""
-        words = default if isinstance(default, list) else [str(default).lower() if default in (True, False) and
-                                                           isinstance(default, bool) else default]  # fmt: skip
+        shown = str(default).lower() if isinstance(default, bool) else default
+        words = default if isinstance(default, list) else [shown]
         return f"{action.help} (default: {' '.join(map(str, words))})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from .discriminator_state import DiscriminatorState
 
 FORMAT = 2
 NAME, PREVIOUS = "state.pt", "state.previous.pt"
+
+
+Stateful = nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | DiscriminatorState
 
 
 class Learner:
@@ -60,7 +63,7 @@ class Learner:
     @property
     def averaged(self) -> SuperResolution:
         """The network that is validated and kept."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else cast("SuperResolution", self.average.module)
 
     def save(self, folder: Path) -> None:
         """Write everything to the folder's ``state.pt``, atomically; the previous one is kept next to it."""
@@ -98,8 +101,8 @@ class Learner:
         now = machine(self.model.mean.device)
         return [f"{key}: {old} then, {now[key]} now" for key, old in content["machine"].items() if now[key] != old]
 
-    def _parts(self) -> dict[str, nn.Module | torch.optim.Optimizer | torch.amp.GradScaler | DiscriminatorState]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+    def _parts(self) -> dict[str, Stateful]:
+        parts: dict[str, Stateful | None] = {"model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
         # "opponent" is the key in the files of earlier runs.
         parts |= {"average": self.average, "opponent": self.discriminator_state}
         return {name: part for name, part in parts.items() if part is not None}
@@ -126,12 +129,12 @@ def read_state(path: Path) -> dict[str, Any]:
     except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
         raise UserError(f"cannot read training state {path}: it is cut short or no training state") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is no training state of this version (format {FORMAT})")
+        raise UserError(f"{path} is not a training state of this version (format {FORMAT})")
     return content
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What bitwise reproducibility depends on: versions, device, threads, instruction set."""
+    """Properties that bitwise reproducibility depends on: versions, device, threads, instruction set."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
     return {
         "awsrn_fast": awsrn_fast.__version__,

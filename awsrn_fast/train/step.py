@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,7 +36,7 @@ class Step:
         self.optimizers = [(learner.optimizer, config)]
         """Each with the configuration that holds its learning rate."""
         self.device = learner.model.mean.device
-        network = learner.model
+        network: torch.nn.Module = learner.model
         if world.size > 1:
             # Its buffers are constants.
             network = DistributedDataParallel(network, broadcast_buffers=False)
@@ -104,7 +106,7 @@ class Step:
                 weights = [weight for group in optimizer.param_groups for weight in group["params"]]
                 norms.append(torch.nn.utils.clip_grad_norm_(weights, limit))
             # With gradient scaling an infinite norm is left to the scaler, which skips the step and lowers the scale.
-            finite = torch.isfinite(sum(losses if learner.scaler.is_enabled() else losses + norms))
+            finite = torch.isfinite(reduce(torch.add, losses if learner.scaler.is_enabled() else losses + norms))
             if any(self.world.any(not finite.item())):
                 learner.scaler.update()
                 return False

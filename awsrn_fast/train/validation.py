@@ -55,7 +55,7 @@ class Validator:
             else:
                 measured[i] = psnr
         if not measured:
-            raise UserError(f"no validation image measures anything ({self.remarks[0]}): give others by --valid")
+            raise UserError(f"no validation image can be measured ({self.remarks[0]}): give others by --valid")
         self.photos = photos.only(list(measured))
         self.bicubic_each = list(measured.values())
         self.bicubic = float(np.mean(self.bicubic_each))
@@ -68,6 +68,7 @@ class Validator:
             result = super_resolve(network, np.asarray(photo.lr))
             psnrs.append(self._psnr(i, result))
             first = result if first is None else first
+        assert first is not None
         lr, hr = np.asarray(self.photos[0].lr), np.asarray(self.photos[0].hr)
         pictures = {
             "LR": lr.repeat(self.scale, axis=0).repeat(self.scale, axis=1),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from awsrn_fast import backends, cli, ops
 from awsrn_fast.arguments import Parser
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 EPILOG = """
 Every candidate is checked against fp64 before it is timed. The file is read at the next import; kernels never measure
-anything by themselves. It is written after every problem: a run that was interrupted goes on where it stopped, and
-deleting the file starts anew. Exit status: 0, 1 if a kernel's own tile gives wrong results here, 2 without a GPU or for
+anything at run time. It is written after every problem: an interrupted run continues where it stopped, and deleting
+the file starts from scratch. Exit status: 0, 1 if a kernel's own tile gives wrong results here, 2 without a GPU or for
 wrong usage.
 """
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.arch and options.dry_run:
         gpu = _gpu.Gpu(options.arch, options.arch)
     elif options.arch:
-        raise UserError("--arch goes with --dry-run: what is measured is measured on the GPU that is here")
+        raise UserError("--arch needs --dry-run: tiles are measured on this machine's GPU")
     elif torch.cuda.is_available():
         gpu = _gpu.gpu(torch.empty(0, dtype=torch.float32, device="cuda"))
     else:
@@ -114,7 +114,7 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
         cli.console.print(f"{len(tasks) - len(todo)} of {len(tasks)} problems are in {path} already")
     wrong = 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=cli.console, transient=True) as progress:
+    with cli.passing_bar(*columns, TimeRemainingColumn()) as progress:
         bar = progress.add_task("", total=sum(len(task.candidates) for task in todo))
 
         def timer(call: object) -> float:

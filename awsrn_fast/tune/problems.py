@@ -54,20 +54,24 @@ def tasks_of(op: str, dtypes: Iterable[torch.dtype], gpu: Gpu) -> list[Task]:
 
 
 def reasons_against(op: str, case: Case, dtype: torch.dtype, gpu: Gpu) -> list[str]:
-    """Why the op's Triton kernels cannot run a case; empty if they can."""
+    """Reasons why the op's Triton kernels cannot run a case; empty if they can."""
     digits = gpu.arch.removeprefix("sm_")
     capability = (int(digits[:-1]), int(digits[-1])) if gpu.arch.startswith("sm_") else None
     device = "cuda" if gpu.arch else "cpu"
-    return backends.reasons_against(op, "triton", Call(device, capability, dtype, next(iter(case.shapes.values()))))
+    return backends.reasons_against(op, "triton", Call(device, capability, dtype, next(iter(_shapes(case).values()))))
+
+
+def _shapes(case: Case) -> dict[str, tuple[int, ...]]:
+    return {name: shape for name, shape in case.shapes.items() if shape is not None}
 
 
 def _positions(case: Case) -> int:
-    return prod(next(iter(case.shapes.values())))
+    return prod(next(iter(_shapes(case).values())))
 
 
 def _launches(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bool, bool]]:
     """Tiling, channels, whether the layout of maps matters, and whether only the backward pass launches it."""
-    shapes = case.shapes
+    shapes = _shapes(case)
     if op == "awms":
         outputs, channels, taps = shapes["weight"][:3]
         yield awms.FWD, (channels, outputs), True, False
@@ -92,8 +96,8 @@ def _launches(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bo
 
 
 def _convolutions(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bool, bool]]:
-    """As :func:`_launches`."""
-    shapes = case.shapes
+    """The same as :func:`_launches`, for ops of convolutions."""
+    shapes = _shapes(case)
     if op == "wide_residual":
         wide, channels = shapes["w1"][:2]
         for sizes in ((channels, wide, 3), (wide, channels, 3)):  # backward has the same two
@@ -102,7 +106,7 @@ def _convolutions(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...]
         yield gated_residual.BWD, (channels,), True, True
         return
     outputs, taps = shapes["weight"][0], 3 if op == "conv3x3" else 1
-    maps = [shape[1] for name, shape in shapes.items() if name.startswith("x") and shape is not None]
+    maps = [shape[1] for name, shape in shapes.items() if name.startswith("x")]
     yield _conv.FWD, (sum(maps), outputs, taps), True, False
     yield _conv.FWD, (outputs, sum(maps), taps), True, True  # the gradient of the maps
     for channels in maps:

@@ -20,16 +20,20 @@ from awsrn_fast.errors import RunError, UserError, is_out_of_memory
 from awsrn_fast.inference import Placed, with_local_means
 from awsrn_fast.inference.forward_model import forward_model
 from awsrn_fast.inference.process_memory import ceiling, free, peak
+from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
 
-from .image import Settings, upscale_image
+from .enlarger import Enlarger, Settings
+from .fields import IMAGE, Result
+from .image import upscale_image
 from .kernel_file import read_kernel
 from .options import DEFAULT_SCALE, parser
 from .pipes import piped
 from .plan import Job, plan
 from .progress import Report
+from .record import Record, check_report
 from .shard import Shard, pick_own_device, pick_shard, together
 from .size import Size
 
@@ -43,9 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.inputs += args.more
     if not args.inputs:
         raise UserError(wrong_usage("no image is named", spelled("upscale")))
-    args.size = _size(args)
+    args.size = requested_size(args)
     kernel = _kernel(args)
     shard = pick_shard(args.shard)
+    if args.report:
+        check_report(args.report, shard.count > 1 and args.shard is None, args.overwrite)
     with piped(args.inputs, args.out, args.format) as (inputs, out):
         ending = (args.size.ending if args.size else f"_x{_scale(args)}") if out is None else ""
         jobs = plan(inputs, out, args.format, args.overwrite or args.resume, shard.part, _say, ending)
@@ -54,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return together(status)
 
 
-def _size(args: argparse.Namespace) -> Size | None:
+def requested_size(args: argparse.Namespace) -> Size | None:
     """The requested output size; None: the network's scale."""
     if args.outscale is not None and (args.width or args.height):
         raise UserError("--outscale and --width or --height each say how large results are: give one")
@@ -105,35 +111,71 @@ def _say(text: str) -> None:
     cli.console.print(text)
 
 
-def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
+def prepare(args: argparse.Namespace, kernel: str | np.ndarray | None) -> tuple[Placed, Settings]:
+    """The network on its device, and the settings, as the arguments ask."""
     device = pick_own_device(args.device)
     say_if_slow(device)
     model = _model(args)
     placed = Placed(with_local_means(model) if args.stats == "local" else model, device, pick_dtype(args.dtype, device))
     room = free(args.memory_limit)
-    stats = "exact" if args.stats == "exact" else "frozen"
+    stats: Stats = "exact" if args.stats == "exact" else "frozen"
     most = ceiling(args.memory_limit)
     settings = Settings(args.tile, stats, room, most, args.max_pixels, args.self_ensemble, args.quality, args.size)
     if kernel is not None:
         settings = replace(settings, forward=forward_model(kernel, placed.facts.scale))
+    settings = replace(settings, measured=args.report is not None)
+    return placed, settings
+
+
+def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
+    placed, settings = prepare(args, kernel)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
-    with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
+    wanted = str(args.size or "")
+    with Report(cli.console, sizes, placed.facts.scale, wanted=wanted) as report, backends.use_backend(args.backend):
+        record = Record(args, _weights(args), placed, kernel) if args.report else None
         for job in jobs:
             report.begin(job)
+            enlarger = Enlarger(placed, settings, report.advance)
             try:
-                before, after, remarks = upscale_image(job, placed, settings, report.advance)
+                if record is not None:
+                    record.begin(job)
+                before, after, remarks = enlarge(job, enlarger, args)
             except UserError as error:
-                report.failed(str(error))
+                _failed(str(error), report, record)
             except backends.BackendError as error:
                 raise UserError(f"--backend {args.backend}: {error}") from error
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                report.failed(f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit")
+                _failed(
+                    f"{job.source}: out of memory with the smallest tiles; give a smaller --memory-limit",
+                    report,
+                    record,
+                )
             else:
-                report.done(job, before.size, after.size, remarks)
-    report.remark = _peak(device) + remark
+                report.done(job, before, after, remarks)
+                if record is not None:
+                    record.done(job, before, after, enlarger, args.stats)
+        if record is not None:
+            record.write()
+            cli.console.print(f"written: {record.path} and {record.path.with_suffix('.html').name}")
+    report.remark = _peak(placed.device) + remark
     return report.close()
+
+
+def _failed(message: str, report: Report, record: Record | None) -> None:
+    report.failed(message)
+    if record is not None:
+        record.failed(message)
+
+
+def enlarge(job: Job, enlarger: Enlarger, args: argparse.Namespace) -> Result:
+    """Read, upscale and write one file of any field."""
+    if job.problem:
+        raise RunError(f"{job.source}: {job.problem}")
+    if job.field is IMAGE:
+        return upscale_image(job, enlarger)
+    return job.field.module.upscale(job.source, job.target, enlarger, args, job.peers)
 
 
 def _remark(skipped: int, shard: Shard) -> str:
@@ -153,6 +195,6 @@ def _pixels_or_none(job: Job, max_pixels: int) -> int:
     if job.problem:
         return 0
     try:
-        return images.pixels(job.source, max_pixels)
+        return (images if job.field is IMAGE else job.field.module).pixels(job.source, max_pixels)
     except RunError:
         return 0  # reported when it is processed

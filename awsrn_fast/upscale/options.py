@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from awsrn_fast import backends, images
 from awsrn_fast.arguments import Parser, real, whole
@@ -11,6 +12,7 @@ from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.inference.forward_model import KERNELS
 from awsrn_fast.memory import parse_size
 from awsrn_fast.models import SCALES
+from awsrn_fast.raster import options as raster
 
 from .plan import SUFFIXES
 
@@ -19,11 +21,11 @@ DEFAULT_SCALE = 4
 EPILOG = """
 Gray stays gray, alpha stays alpha, 16 bits stay 16 bits; EXIF orientation is applied and the colour profile kept.
 Palette, 1-bit and CMYK images are converted, with a remark. Animated images and TIFF with several pages are refused.
-Formats: PNG, JPEG, WebP, TIFF, BMP, AVIF, and HEIC with the package pillow-heif. Resolution (pixels an inch) grows with
-the picture, XMP, IPTC and texts are kept where the format has a place for them; what is left out is said. Measurements
-(TIFF with one channel of 16 bits, signed or floating samples) keep their range of values. Exit status: 0 all done, 1
-some images failed (the others are done), 2 wrong usage (nothing done), 130 interrupted. No file is ever left
-half-written.
+Formats: PNG, JPEG, WebP, TIFF, BMP, AVIF, and HEIC with the package pillow-heif. Resolution (pixels per inch) is scaled
+with the image; XMP, IPTC and texts are kept where the format can store them; remarks name what is left out.
+Measurements (TIFF with one channel of 16 bits, signed or floating samples) keep their range of values. Exit status: 0
+all done, 1 some images failed (the others are done), 2 wrong usage (nothing done), 130 interrupted. No file is ever
+left half-written.
 """
 
 
@@ -38,6 +40,7 @@ def parser() -> Parser:
     _add_consistency(p)
     _add_several(p)
     _add_format(p)
+    raster.add_options(p)
     return p
 
 
@@ -56,7 +59,7 @@ def _add_files(p: argparse.ArgumentParser) -> None:
         default=[],
         dest="more",
         metavar="IN",
-        help="the same, as an option, as other upscalers have it",
+        help="the same as IN, for compatibility with other upscalers",
     )
     p.add_argument(
         "-o",
@@ -127,7 +130,7 @@ def _add_tiles(p: argparse.ArgumentParser) -> None:
         choices=("frozen", "exact", "local"),
         default="frozen",
         help="gates of a tiled image: frozen takes them from one run over regions spread over it, and says how much "
-        "that changes; exact takes them from the whole image, layer by layer, with up to 1 KB a pixel in temporary "
+        "that changes; exact takes them from the whole image, layer by layer, with up to 1 KB per pixel in temporary "
         "files (TMPDIR); local, tiled or not, takes them from 48x48 pixels around each: 2.4 times the work "
         "(default: %(default)s)",
     )
@@ -158,7 +161,7 @@ def _add_computation(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--self-ensemble",
         action="store_true",
-        help="average over 8 flips and quarter turns: a little better, 8 times the work",
+        help="average over 8 flips and rotations: slightly better, 8 times the computation",
     )
 
 
@@ -182,6 +185,13 @@ def _add_several(p: argparse.ArgumentParser) -> None:
     exists.add_argument("--overwrite", action="store_true", help="replace outputs that exist (never an input)")
     exists.add_argument("--resume", action="store_true", help="leave out images whose outputs exist")
     p.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write a record of the run here (.json, and a page beside it): SHA-256 of inputs, weights and results, "
+        f"versions, machine, kernels, options, residual, time and memory; {spelled('replay')} FILE runs it again",
+    )
+    p.add_argument(
         "--shard",
         metavar="I/N",
         help="do the I-th of N parts of the images, so that N processes or machines share the work; torchrun's "
@@ -195,8 +205,8 @@ def _add_format(p: argparse.ArgumentParser) -> None:
         "--quality",
         type=whole(1, 100),
         metavar="Q",
-        help="of JPEG, WebP and AVIF, 1 to 100; WebP is lossless at 100 (default: 95, and lossless WebP stays "
-        "lossless)",
+        help="encoder quality of JPEG, WebP and AVIF, 1 to 100; WebP is lossless at 100 (default: 95, and lossless "
+        "WebP stays lossless)",
     )
     p.add_argument(
         "--max-pixels",

@@ -7,12 +7,13 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from awsrn_fast.errors import UserError
 from awsrn_fast.images import FORMATS
 
+from . import fields
 from .walk import LeftOut, images_below
 
 _NAMED = {
@@ -36,6 +37,9 @@ class Job:
     target: Path
     problem: str = ""
     """Why it cannot be read, where that is known before."""
+    field: fields.Field = fields.IMAGE
+    peers: tuple[Path, ...] = ()
+    """All inputs of the run that are of the same field, other shards' included; empty for images."""
 
 
 def plan(
@@ -52,10 +56,10 @@ def plan(
     Without ``out`` (None) the result is written next to each file or folder, under its name with ``ending``. With it,
     one file goes to ``out`` itself where that names an image, else (no suffix, a trailing separator, a folder that is
     there) into it. Several files or a folder need a folder; what lies below an input folder keeps its relative path.
-    Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; a file without one of
-    the known suffixes becomes PNG. Within a folder only known suffixes count; other files and linked folders are left
-    out, which ``say`` reports in one line, and so are hidden files and ``out`` itself where it lies within. A folder
-    that cannot be listed is a job with a problem.
+    Names and formats stay those of the inputs unless ``format`` (a key of SUFFIXES) is given; an image without one of
+    the known suffixes becomes PNG. Within a folder only known suffixes count, and files of the other fields by their
+    contents (see :mod:`.fields`); other files and linked folders are left out, which ``say`` reports in one line, and
+    so are hidden files and ``out`` itself where it lies within. A folder that cannot be listed is a job with a problem.
 
     Raises:
         UserError: a missing input, no image at all, ``out`` unfit, two inputs with the same target, a target that is
@@ -71,13 +75,13 @@ def plan(
     elif folder_wanted or _names_folder(out):
         jobs = _into_folder(sources, Path(out), format, left_out)
     else:
-        jobs = [Job(sources[0], _single_target(Path(out), format))]
+        jobs = [_single(sources[0], Path(out), format)]
     if not jobs:
         others = f"; {left_out}" if left_out else ""
         raise UserError(f"no images in {', '.join(map(str, sources))} (looked for {' '.join(FORMATS)}{others})")
     if left_out:
         say(str(left_out))
-    jobs = list(dict.fromkeys(jobs))
+    jobs = _with_peers(list(dict.fromkeys(jobs)))
     _refuse_shared_targets(jobs)
     # Not those of other shards, which may be running.
     mine = jobs[part]
@@ -97,15 +101,39 @@ def _names_folder(out: str | os.PathLike) -> bool:
     return ends_open or os.path.isdir(text) or not Path(text).suffix
 
 
-def _single_target(out: Path, format: str | None) -> Path:
-    kind = FORMATS.get(out.suffix.lower())
-    if kind is None:
+def _with_peers(jobs: list[Job]) -> list[Job]:
+    peers = {
+        field: tuple(job.source for job in readable(jobs) if job.field is field)
+        for field in {job.field for job in jobs} - {fields.IMAGE}
+    }
+    return [replace(job, peers=peers.get(job.field, ())) for job in jobs]
+
+
+def _single(source: Path, out: Path, format: str | None) -> Job:
+    field = fields.field_of(source, out.suffix)
+    suffixes = tuple(FORMATS) if field is fields.IMAGE else field.suffixes
+    if out.suffix.lower() not in suffixes:
         raise UserError(
-            f"cannot write {out}: the suffix must be one of {' '.join(FORMATS)}, or end it with / for a folder"
+            f"cannot write {out}: the suffix must be one of {' '.join(suffixes)}, or end it with / for a folder"
         )
-    if format is not None and kind != FORMATS[SUFFIXES[format]]:
+    _refuse_format(source, field, format)
+    if format is not None and FORMATS[out.suffix.lower()] != FORMATS[SUFFIXES[format]]:
         raise UserError(f"--format {format} does not fit the name {out}: leave out one of the two")
-    return out
+    return Job(source, out, field=field)
+
+
+def _refuse_format(source: Path, field: fields.Field, format: str | None) -> None:
+    if format is not None and field is not fields.IMAGE and not field.images:
+        raise UserError(f"--format {format} is for images, and {source} is {field.title}: leave it out")
+
+
+def _job(source: Path, named: Path, ending: str, format: str | None, problem: str = "") -> Job:
+    """The job whose output has the name ``named`` with ``ending`` and the suffix of its field and format."""
+    field = fields.IMAGE if problem else fields.field_of(source, SUFFIXES[format] if format else None)
+    _refuse_format(source, field, format)
+    if field is fields.IMAGE:
+        return Job(source, named.with_name(named.stem + ending + _suffix(named, format)), problem)
+    return Job(source, named.with_name(field.name(named.name, ending)), field=field)
 
 
 def _beside(source: Path, format: str | None, ending: str, left_out: LeftOut) -> list[Job]:
@@ -113,7 +141,7 @@ def _beside(source: Path, format: str | None, ending: str, left_out: LeftOut) ->
     named = source if source.name not in ("", "..") else source.resolve()
     if source.is_dir():
         return _into_folder([source], named.with_name(named.name + ending), format, left_out)
-    return [Job(source, named.with_name(named.stem + ending + _suffix(named, format)))]
+    return [_job(source, named, ending, format)]
 
 
 def _suffix(source: Path, format: str | None) -> str:
@@ -124,13 +152,13 @@ def _suffix(source: Path, format: str | None) -> str:
 def _into_folder(sources: list[Path], out: Path, format: str | None, left_out: LeftOut) -> list[Job]:
     if os.path.exists(out) and not os.path.isdir(out):
         raise UserError(f"{out} is a file; several images need a folder")
-    if out.suffix.lower() in FORMATS and not os.path.isdir(out):
+    if out.suffix.lower() in (*FORMATS, *fields.suffixes()) and not os.path.isdir(out):
         raise UserError(f"{out} names one image; several images need a folder")
     jobs = []
     for source in sources:
         files = images_below(source, out, left_out) if source.is_dir() else [(source, Path(source.name), "")]
         for file, relative, problem in files:
-            jobs.append(Job(file, out / relative.with_suffix(_suffix(relative, format)), problem))
+            jobs.append(_job(file, out / relative, "", format, problem))
     return jobs
 
 

@@ -49,8 +49,9 @@ def pick_shard(text: str | None) -> Shard:
 
 def pick_own_device(name: str) -> torch.device:
     """The device as by ``pick_device``; for ``auto`` under torchrun each process of a machine uses its own GPU."""
-    if name == "auto" and _by_torchrun() and place().local is not None and torch.cuda.is_available():
-        name = f"cuda:{place().local % torch.cuda.device_count()}"
+    local = place().local if name == "auto" and _by_torchrun() else None
+    if local is not None and torch.cuda.is_available():
+        name = f"cuda:{local % torch.cuda.device_count()}"
     return pick_device(name)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from awsrn_fast.images import FORMATS
 
+from .fields import IMAGE, field_of
+
 _NAMED = 8
 
 
@@ -45,11 +47,11 @@ def images_below(folder: Path, out: Path, left_out: LeftOut) -> Iterator[tuple[P
             file = here / name
             if name.startswith("."):
                 continue
-            if file.suffix.lower() in FORMATS:
+            if file.suffix.lower() in FORMATS or field_of(file) is not IMAGE:
                 yield file, file.relative_to(folder), ""
             else:
                 left_out.files[file.suffix.lower() or "without a suffix"] += 1
     for error in closed:
-        place = Path(error.filename)
-        name = place.relative_to(folder) if os.path.realpath(place) != root else Path(place.name)
-        yield place, name, f"cannot look into the folder: {error.strerror}"
+        unread = Path(error.filename)
+        relative = unread.relative_to(folder) if os.path.realpath(unread) != root else Path(unread.name)
+        yield unread, relative, f"cannot look into the folder: {error.strerror}"

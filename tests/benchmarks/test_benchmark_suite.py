@@ -111,7 +111,7 @@ def test_a_contender_with_wrong_results_is_not_timed() -> None:
     assert len(timed) == 1
 
 
-def test_a_network_that_is_off_by_a_fiftieth_of_a_grey_level_is_refused() -> None:
+def test_a_network_that_is_off_by_a_fiftieth_of_a_gray_level_is_refused() -> None:
     row = NetworkRow("improved-s", 2, 5, 6, torch.float32)
     field, gate = contenders.field_of(row, CPU, only="eager")
     result = field[0].once()

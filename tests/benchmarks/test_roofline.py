@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import card_model
 import compiled
+import network_model
 import pytest
 import report
 import roofline
 import torch
-from rows import OpRow, op_rows
+from rows import NetworkRow, OpRow, op_rows
 
 from awsrn_fast import backends, ops
 from awsrn_fast.errors import UserError
@@ -138,7 +140,7 @@ def test_a_report_of_a_known_card_has_the_model_beside_what_was_measured(tmp_pat
     info |= {"state": {"load": 0.5, "clock_mhz": 1545, "power_w": 250.0, "throttled": ["SwPowerCap"]}}
     (tmp_path / "row.json").write_text(json.dumps(info))
     text = report.main([str(tmp_path), "-o", str(tmp_path / "docs")]).read_text()
-    assert "Right after the rows: load 0.5, clock 1545 MHz, power 250 W, throttled by SwPowerCap." in text
+    assert "Right before and after the rows: load 0.5, clock 1545 MHz, power 250 W, throttled by SwPowerCap." in text
     (line,) = [line for line in text.splitlines() if line.startswith(f"| {row.name} | 40.9 us | memory |")]
     assert line.endswith("| 82.0 us (50 % of the floor's speed) |")
     assert f"| {row.name} | times eager | 3 | 2.00 |" in text
@@ -146,3 +148,27 @@ def test_a_report_of_a_known_card_has_the_model_beside_what_was_measured(tmp_pat
 
 
 TIMES = {"cuda": 82e-6, "eager": 164e-6}
+
+
+def test_a_network_is_the_sum_of_its_calls() -> None:
+    row = NetworkRow("improved-s", 4, 64, 64, torch.float16)
+    found = network_model.model_of(row, CARD)
+    assert {op: part.calls for op, part in found.parts.items()} == {
+        "dwpw_attention": 1, "channel_attention": 6, "wide_residual": 4, "gated_pair": 2, "conv3x3": 3,
+        "gated_residual": 2, "non_local": 1, "awms": 1,
+    }  # fmt: skip
+    assert all(part.floor <= part.estimate for part in found.parts.values())
+    assert found.between < found.floor < found.estimate < found.eager
+    assert found.floor == pytest.approx(found.between + sum(part.floor for part in found.parts.values()))
+    larger = network_model.model_of(replace(row, height=128, width=128), CARD)
+    assert larger.floor > 3.5 * found.floor
+    assert network_model.model_of(row, card_model.CARDS["RTX 3090"]).estimate is None
+
+
+def test_eager_attention_writes_no_scores() -> None:
+    query, key = (torch.empty(1, 1, length, 16, dtype=torch.float16, device="meta") for length in (64, 4096))
+    with card_model.EagerCost(CARD) as cost, network_model._flash_attention(cost):
+        out = torch.nn.functional.scaled_dot_product_attention(query, key, key, scale=1.0)
+    assert out.shape == query.shape
+    flops = 4 * 64 * 16 * 4096
+    assert cost.seconds == pytest.approx(2e-6 + max(flops / 53.8e12, (2 * query.nbytes + 2 * key.nbytes) / 616e9))

@@ -28,8 +28,7 @@ def main() -> None:
     elif options.command == "table":
         import kernel_table
 
-        kernel_table.DOCUMENT.parent.mkdir(exist_ok=True)
-        kernel_table.DOCUMENT.write_text(kernel_table.table())
+        kernel_table.DOCUMENT.write_text(kernel_table.page(), encoding="utf-8")
     else:
         import sanitized
 

@@ -1,7 +1,8 @@
 """What nvcc makes of the kernels for compute capability 7.5, beside how they are launched.
 
-``python tests/cuda_host table`` writes it into docs/cuda_kernels.md. Registers, spills and the occupancy that a kernel
-claims come from nvcc's PTX and ptxas; threads and shared memory from running every op's cases under the harness.
+``python tests/cuda_host table`` writes it into docs/cuda_kernels.md, between two marks. Registers, spills and the
+occupancy that a kernel claims come from nvcc's PTX and ptxas; threads and shared memory from running every op's cases
+under the harness.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from awsrn_fast import backends, ops
 from awsrn_fast.source_id import source_id
 
 DOCUMENT = CSRC.parent / "docs" / "cuda_kernels.md"
+MARKS = ("<!-- table -->", "<!-- end of the table -->")
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,16 @@ def compiler() -> str:
     return f"nvcc {re.search(r'release ([0-9.]+)', done.stdout)[1]}"
 
 
+def page() -> str:
+    """The document with the present table."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, (start, end) = text.partition(MARKS[0])[0], MARKS
+    return f"{before}{start}\n{table()}{end}{text.partition(end)[2]}"
+
+
 def table() -> str:
     """Markdown: one line a kernel instance."""
     lines = [
-        "# CUDA kernels on compute capability 7.5",
-        "",
         f"What {compiler()} makes of them, beside their largest launch over the cases of the ops' tests. Written by",
         "`python tests/cuda_host table`. Instances for sm_80 and later have no code here. No speed was measured.",
         "",

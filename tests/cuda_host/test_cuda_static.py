@@ -59,10 +59,10 @@ def test_possible_blocks() -> None:
 
 
 def test_the_document_has_the_table() -> None:
-    document = kernel_table.DOCUMENT.read_text()
+    document = kernel_table.DOCUMENT.read_text(encoding="utf-8")
     if kernel_table.compiler() not in document:
         pytest.skip(f"{kernel_table.DOCUMENT.name} is of another nvcc than {kernel_table.compiler()}")
-    assert document == kernel_table.table(), "python tests/cuda_host table"
+    assert document == kernel_table.page(), "python tests/cuda_host table"
 
 
 def test_products_use_tensor_cores() -> None:

@@ -84,7 +84,7 @@ def test_crop_keeps_the_top_left():
 
 
 def test_wrong_input_is_one_clear_line():
-    with pytest.raises(UserError, match="9x8 pixels is no multiple of the scale 4"):
+    with pytest.raises(UserError, match="9x8 pixels is not a multiple of the scale 4"):
         downscale(_noise(8, 9), 4)
     with pytest.raises(UserError, match="uint8"):
         upscale(np.zeros((4, 4, 3), np.float32), 2)

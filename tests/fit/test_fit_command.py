@@ -72,7 +72,7 @@ def test_the_table_names_every_part_and_assumption(capsys: pytest.CaptureFixture
     [
         (["--gpu", "RTX 9999"], "not in the table"),
         (["--gpu", "T4", "--device", "cpu"], "--device cpu goes with --memory"),
-        (["--memory", "much"], "'much' is no size"),
+        (["--memory", "much"], "'much' is not a size"),
         (["--memory", "8GB", "--device", "cpu", "--dtype", "float16"], "float16 is for GPUs"),
     ],
 )

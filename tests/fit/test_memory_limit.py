@@ -78,7 +78,7 @@ def test_a_large_validation_image_is_found_before_the_run(tmp_path: Path) -> Non
 
 
 def test_what_is_no_size_is_refused() -> None:
-    with pytest.raises(UserError, match="'lots' is no size"):
+    with pytest.raises(UserError, match="'lots' is not a size"):
         Budget(Config(memory_limit="lots"), CPU, torch.float32, World())
 
 

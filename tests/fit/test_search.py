@@ -61,7 +61,7 @@ def test_sizes_as_people_write_them(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "11", "GB", "-1GB", "1 GBit", "0GB", "1e3MB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match=r"is no size: write a number with its unit, such as 11GB"):
+    with pytest.raises(UserError, match=r"is not a size: write a number with its unit, such as 11GB"):
         parse_size(text)
 
 

@@ -39,8 +39,8 @@ def by_pillow(format: str, array: np.ndarray = _ARRAY[..., :3], mode: str | None
 
 def by_tifffile(dtype: str, planes: int = 3, **options: object) -> bytes:
     file, array = io.BytesIO(), _ARRAY[..., :planes].astype(dtype)
-    tifffile.imwrite(file, array if planes > 1 else array[..., 0], photometric="rgb" if planes > 1 else "minisblack",
-                     **options)  # fmt: skip
+    pixels, photometric = (array, "rgb") if planes > 1 else (array[..., 0], "minisblack")
+    tifffile.imwrite(file, pixels, photometric=photometric, **options)
     return file.getvalue()
 
 
@@ -60,8 +60,13 @@ def masked() -> bytes:
     return file.getvalue()
 
 
-_GEO = [(33550, "d", 3, (1.0, 1.0, 0.0), True), (33922, "d", 6, (0.0,) * 6, True), (42113, "s", 0, "7", True),
-        (42112, "s", 0, '<Item role="scale">2</Item>', True), (700, "B", len(_XMP), _XMP, True)]  # fmt: skip
+_GEO = [
+    (33550, "d", 3, (1.0, 1.0, 0.0), True),
+    (33922, "d", 6, (0.0,) * 6, True),
+    (42113, "s", 0, "7", True),
+    (42112, "s", 0, '<Item role="scale">2</Item>', True),
+    (700, "B", len(_XMP), _XMP, True),
+]
 FILES: dict[str, Callable[[], bytes]] = {
     "png": with_texts,
     "alpha.png": lambda: by_pillow("PNG", _ARRAY),

@@ -19,8 +19,20 @@ from watch import watched
 import awsrn_fast
 from awsrn_fast.models import create
 
-HEADERS = ("null", "[1]", '"x"', "7", "{", "[" * 5000, '{"hyper": [1]}', '{"hyper": {"block": "y"}}', '{"training": 3}',
-           '{"hyper": {"halo": -1}}', '{"hyper": {"block": 1e99}}', '{"hyper": {"unknown": 1}}')  # fmt: skip
+HEADERS = (
+    "null",
+    "[1]",
+    '"x"',
+    "7",
+    "{",
+    "[" * 5000,
+    '{"hyper": [1]}',
+    '{"hyper": {"block": "y"}}',
+    '{"training": 3}',
+    '{"hyper": {"halo": -1}}',
+    '{"hyper": {"block": 1e99}}',
+    '{"hyper": {"unknown": 1}}',
+)
 
 
 def files() -> dict[str, bytes]:
@@ -55,9 +67,20 @@ def unusual(seed: int) -> Any:
     return draw.choice((state, {"state_dict": state}, {"model": {"params": state}}, [state], {1: state}))
 
 
-NAMES = ("tail.tail_k999999.weight_v", "body.4000.b0.body.0.bias", "body.0.b70000.body.0.bias", "x", "", 3,
-         "tail.tail_k2.bias", "module.head.0.bias", "_orig_mod.head.0.bias", "n_averaged", "non_local.z.weight",
-         "\x1b[31m\n")  # fmt: skip
+NAMES = (
+    "tail.tail_k999999.weight_v",
+    "body.4000.b0.body.0.bias",
+    "body.0.b70000.body.0.bias",
+    "x",
+    "",
+    3,
+    "tail.tail_k2.bias",
+    "module.head.0.bias",
+    "_orig_mod.head.0.bias",
+    "n_averaged",
+    "non_local.z.weight",
+    "\x1b[31m\n",
+)
 CHANGES: dict[str, Callable[[torch.Tensor], Any]] = {
     "name": lambda t: t,
     "int8": lambda t: t.to(torch.int8),

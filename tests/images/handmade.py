@@ -42,9 +42,10 @@ def tags_of(array: np.ndarray, photometric: int = 1, **more: object) -> Tags:
     """Tags of an array in one strip; ``t42113=(2, b"0")`` adds one."""
     planes = 1 if array.ndim == 2 else array.shape[2]
     kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
-    tags = {256: (4, [array.shape[1]]), 257: (4, [array.shape[0]]), 258: (3, [8 * array.itemsize] * planes),
-            259: (3, [1]), 262: (3, [photometric]), 277: (3, [planes]), 278: (4, [array.shape[0]]),
-            339: (3, [kind] * planes)}  # fmt: skip
+    height, width = array.shape[:2]
+    tags: Tags = {256: (4, [width]), 257: (4, [height]), 278: (4, [height])}
+    tags |= {258: (3, [8 * array.itemsize] * planes), 259: (3, [1]), 262: (3, [photometric])}
+    tags |= {277: (3, [planes]), 339: (3, [kind] * planes)}
     return tags | {int(name[1:]): value for name, value in more.items()}
 
 
@@ -62,8 +63,8 @@ def write_tiff(
     def directory(tags: Tags, strips: list[bytes | None], sub: int | None = None) -> tuple[int, int]:
         places = [(0, 0) if data is None else (put(data), len(data)) for data in strips]
         tiled = 322 in tags
-        tags = {**tags, (324 if tiled else 273): (4, [p for p, _ in places]),
-                (325 if tiled else 279): (4, [n for _, n in places])}  # fmt: skip
+        offsets, lengths = (324, 325) if tiled else (273, 279)
+        tags = tags | {offsets: (4, [p for p, _ in places]), lengths: (4, [n for _, n in places])}
         if sub is not None:
             tags[330] = (4, [sub])
         body = b""

@@ -66,8 +66,8 @@ def test_units_of_resolution(unit):
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_xmp_goes_on_with_the_new_size(tmp_path, ramp, source, suffix):
     if source in (".png", ".tif"):
-        images.write(tmp_path / f"in{source}", images.Picture(np.zeros((24, 32, 3), np.float32),
-                                                              extras=images.Extras(xmp=XMP)))  # fmt: skip
+        black = images.Picture(np.zeros((24, 32, 3), np.float32), extras=images.Extras(xmp=XMP))
+        images.write(tmp_path / f"in{source}", black)
     else:
         color(ramp).save(tmp_path / f"in{source}", xmp=XMP.replace(b"'6'", b"'1'"))
     picture, target = twice(tmp_path, f"in{source}", suffix)
@@ -75,8 +75,9 @@ def test_xmp_goes_on_with_the_new_size(tmp_path, ramp, source, suffix):
         assert images.not_kept(picture.header, "BMP") == ("BMP keeps no XMP",)
         return
     xmp = images.read(target).extras.xmp
-    for part in (b"tiff:Orientation='1'", b"tiff:ImageWidth='64'", b'exif:PixelYDimension="48"', b"dc:title='kept'",
-                 b'FullPanoWidthPixels="128"', b"<tiff:ImageLength>48<", b"<tiff:XResolution>600/1<"):  # fmt: skip
+    attributes = (b"tiff:Orientation='1'", b"tiff:ImageWidth='64'", b'exif:PixelYDimension="48"', b"dc:title='kept'")
+    elements = (b'FullPanoWidthPixels="128"', b"<tiff:ImageLength>48<", b"<tiff:XResolution>600/1<")
+    for part in attributes + elements:
         assert part in xmp
 
 
@@ -220,10 +221,10 @@ def test_deep_avif_keeps_its_depth(tmp_path):
         data = imagecodecs.avif_encode(array % (top + 1), bitspersample=bits, level=100)
         (tmp_path / "in.avif").write_bytes(data)
         picture = images.read(tmp_path / "in.avif")
-        assert picture.depth == 16 and f"{bits} bits a sample become 16" in picture.notes
+        assert picture.depth == 16 and f"{bits} bits per sample become 16" in picture.notes
         expected = imagecodecs.avif_decode(data) / top
         np.testing.assert_allclose(picture.color, expected, atol=1e-5)
-        with pytest.raises(RunError, match="AVIF has 8 bits a sample, the image has 16; write PNG or TIFF"):
+        with pytest.raises(RunError, match="AVIF has 8 bits per sample, the image has 16; write PNG or TIFF"):
             images.check_writable(tmp_path / "out.avif", picture.header)
 
 
@@ -250,13 +251,23 @@ def color_of(ramp: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (b"GIF89a", "GIF"), (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"), (b"\xff\x4f\xff\x51", "JPEG 2000"),
-        (b"\xff\x0a", "JPEG XL"), (b"8BPS\0\1", "Photoshop"), (b"v/1\x01", "OpenEXR"), (b"P6\n2 2\n255\n", "Netpbm"),
-        (b"qoif", "QOI"), (b"%PDF-1.7", "PDF"), (b"<svg", "SVG"), (bytes(128) + b"DICM", "DICOM"),
-        (b"\0\0\0\x18ftypcrx \0\0\0\0", "raw photograph (CR3)"), (b"\0\0\0\x18ftypisom\0\0\0\0", "film"),
-        (b"FUJIFILMCCD-RAW ", "raw photograph (RAF)"), (b"#?RADIANCE\n", "Radiance HDR"),
+        (b"GIF89a", "GIF"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"8BPS\0\1", "Photoshop"),
+        (b"v/1\x01", "OpenEXR"),
+        (b"P6\n2 2\n255\n", "Netpbm"),
+        (b"qoif", "QOI"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg", "SVG"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\0", "raw photograph (CR3)"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "film"),
+        (b"FUJIFILMCCD-RAW ", "raw photograph (RAF)"),
+        (b"#?RADIANCE\n", "Radiance HDR"),
     ],
-)  # fmt: skip
+)
 def test_files_of_other_kinds_are_called_by_their_names(tmp_path, content, name):
     (tmp_path / "in.png").write_bytes(content + bytes(200))
     with pytest.raises(RunError) as caught:
@@ -280,7 +291,7 @@ def test_a_jpeg_of_more_bits_is_called_one(tmp_path, ramp, bits):
     data = bytearray(file.getvalue())
     data[data.index(b"\xff\xc0") + 4] = bits
     (tmp_path / "in.jpg").write_bytes(data)
-    with pytest.raises(RunError, match=f"a JPEG with {bits} bits a sample, which is not read here"):
+    with pytest.raises(RunError, match=f"a JPEG with {bits} bits per sample, which is not read here"):
         images.read(tmp_path / "in.jpg")
 
 

@@ -128,7 +128,7 @@ def test_absent_strips_are_as_absent_tiles(tmp_path, strips):
     tags = tags_of(np.zeros((16, 8), np.int16), t278=(4, [16 // strips]), t42113=(2, b"-1\0"))
     write_tiff(tmp_path / "in.tif", (tags, [None] * (strips - 1) + [there.tobytes() if strips > 1 else None]))
     if strips == 1:
-        with pytest.raises(RunError, match="no value is finite and means data"):
+        with pytest.raises(RunError, match="all values are NaN, infinite or marked as no data"):
             images.read(tmp_path / "in.tif")
         return
     picture = images.read(tmp_path / "in.tif")
@@ -145,8 +145,8 @@ def test_scale_offset_and_place_are_kept(tmp_path, photometric):
     """By the reader of parts, and by Pillow, which reads palettes."""
     array = np.arange(24 * 32, dtype=np.uint16 if photometric == 1 else np.uint8).reshape(24, 32)
     xml = f'<GDALMetadata>{SCALE}<Item name="STATISTICS_MAXIMUM" sample="0">767</Item></GDALMetadata>'
-    tags = tags_of(array, photometric, t42112=(2, xml.encode() + b"\0"), t33550=(12, [10.0, 10.0, 0.0]),
-                   t33922=(12, [0.0, 0.0, 0.0, 5e5, 4e6, 0.0]))  # fmt: skip
+    tags = tags_of(array, photometric, t42112=(2, xml.encode() + b"\0"), t33550=(12, [10.0, 10.0, 0.0]))
+    tags |= {33922: (12, [0.0, 0.0, 0.0, 5e5, 4e6, 0.0])}
     if photometric == 3:
         tags |= {320: (3, [257 * (i % 256) for i in range(768)])}
     write_tiff(tmp_path / "in.tif", (tags, [array.tobytes()]))
@@ -261,9 +261,14 @@ def test_stacks_behind_one_directory_are_refused(tmp_path, how):
 
 @pytest.mark.parametrize(
     ("first", "photometric", "message"),
-    [(1, 32803, "a camera's raw photograph"), (0, 32803, "a camera's raw photograph"), (0, 34892, "a camera's raw"),
-     (1, 1, "thumbnail of another of 128x96 pixels in a sub-directory"), (0, 1, "thumbnail of another of 128x96")],
-)  # fmt: skip
+    [
+        (1, 32803, "a camera's raw photograph"),
+        (0, 32803, "a camera's raw photograph"),
+        (0, 34892, "a camera's raw"),
+        (1, 1, "thumbnail of another of 128x96 pixels in a sub-directory"),
+        (0, 1, "thumbnail of another of 128x96"),
+    ],
+)
 @pytest.mark.parametrize("name", ["in.dng", "in.nef", "in.tif"])
 def test_a_thumbnail_is_not_taken_for_the_photograph(tmp_path, ramp, first, photometric, message, name):
     raw = np.zeros((96, 128), np.uint16)
@@ -287,10 +292,14 @@ def test_raw_data_in_the_first_or_another_directory_are_refused(tmp_path, ramp):
 
 @pytest.mark.parametrize(("unit", "code"), [("inch", 2), ("centimeter", 3), ("none", 1)])
 def test_resolution_xmp_and_iptc_of_tiff(tmp_path, ramp, unit, code):
-    extra = [(700, "B", 9, b"<x:xmp/>\n", True), (33723, "B", 7, b"\x1c\x02\x50\0\x02me", True),
-             (18246, "H", 1, 5, True), (65000, "H", 1, 5, True)]  # fmt: skip
-    tifffile.imwrite(tmp_path / "in.tif", ramp, resolution=(300, 150), resolutionunit=unit, extratags=extra,
-                     metadata=None)  # fmt: skip
+    extra = [
+        (700, "B", 9, b"<x:xmp/>\n", True),
+        (33723, "B", 7, b"\x1c\x02\x50\0\x02me", True),
+        (18246, "H", 1, 5, True),
+        (65000, "H", 1, 5, True),
+    ]
+    density = {"resolution": (300, 150), "resolutionunit": unit}
+    tifffile.imwrite(tmp_path / "in.tif", ramp, extratags=extra, metadata=None, **density)
     picture = enlarged(tmp_path)
     assert [tag(tmp_path / "out.tif", t) for t in (282, 283)] == [(600, 1), (300, 1)]
     assert tag(tmp_path / "out.tif", 296) == code and tag(tmp_path / "out.tif", 18246) == 5
@@ -318,8 +327,8 @@ def test_a_turned_tiff_has_its_resolution_turned(tmp_path, ramp):
 def test_premultiplied_colours_of_a_turned_image_are_divided(tmp_path):
     array = np.full((4, 6, 4), 100, np.uint8)
     array[..., 3] = 200
-    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=["assocalpha"],
-                     extratags=[(274, "H", 1, 6, True)])  # fmt: skip
+    turned = [(274, "H", 1, 6, True)]
+    tifffile.imwrite(tmp_path / "in.tif", array, photometric="rgb", extrasamples=["assocalpha"], extratags=turned)
     picture = images.read(tmp_path / "in.tif")
     assert picture.size == (6, 4)
     np.testing.assert_allclose(picture.color, 0.5, atol=0.003)

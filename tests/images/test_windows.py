@@ -216,7 +216,7 @@ def test_sparse_tiles_are_zero_and_premultiplied_colours_are_divided(tmp_path):
 @pytest.mark.parametrize(
     ("array", "options", "message"),
     [
-        (np.full((4, 4), np.nan, np.float32), {}, "no value is finite and means data"),
+        (np.full((4, 4), np.nan, np.float32), {}, "all values are NaN, infinite or marked as no data"),
         (
             np.zeros((4, 4, 5), np.uint8),
             {"photometric": "minisblack", "planarconfig": "contig"},

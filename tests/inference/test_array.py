@@ -175,15 +175,28 @@ def test_info_of_a_pillow_image_is_that_of_the_larger_one():
     exif = Image.Exif()
     exif[0x010F], exif[0x0112], exif[0x011A], exif[0x8769] = "Maker", 6, 300.0, {0xA002: 6, 0xA20E: 100.0}
     image = Image.new("RGB", (6, 4))
-    image.info = {"dpi": (300, 150), "icc_profile": b"profile", "comment": b"x", "gamma": 0.45, "jfif_unit": 1,
-                  "exif": exif.tobytes(), "xmp": b"<x tiff:Orientation='6' tiff:ImageWidth='6'/>"}  # fmt: skip
+    image.info = {
+        "dpi": (300, 150),
+        "icc_profile": b"profile",
+        "comment": b"x",
+        "gamma": 0.45,
+        "jfif_unit": 1,
+        "exif": exif.tobytes(),
+        "xmp": b"<x tiff:Orientation='6' tiff:ImageWidth='6'/>",
+    }
     image.text = {"Title": "picture"}
     before = dict(image.info)
     large = create("awsrn-sd", 2).eval().upscale(image)
     found = Image.Exif()
     found.load(large.info.pop("exif"))
-    assert large.info == {"dpi": (600, 300), "icc_profile": b"profile", "comment": b"x", "gamma": 0.45,
-                          "Title": "picture", "xmp": b"<x tiff:Orientation='6' tiff:ImageWidth='12'/>"}  # fmt: skip
+    assert large.info == {
+        "dpi": (600, 300),
+        "icc_profile": b"profile",
+        "comment": b"x",
+        "gamma": 0.45,
+        "Title": "picture",
+        "xmp": b"<x tiff:Orientation='6' tiff:ImageWidth='12'/>",
+    }
     assert (found[0x010F], found[0x0112], float(found[0x011A])) == ("Maker", 6, 600)
     assert found.get_ifd(0x8769)[0xA002] == 12 and float(found.get_ifd(0x8769)[0xA20E]) == 200
     assert image.info == before

@@ -43,10 +43,11 @@ def taken_apart(y: np.ndarray, taps: np.ndarray, scale: int) -> np.ndarray:
     padded = np.pad(y.astype(np.float64), reach, mode="symmetric")
     rows, columns = (side // scale for side in y.shape)
     k = len(taps)
-    return np.array([
-        [(padded[scale * i : scale * i + k, scale * j : scale * j + k] * taps).sum() for j in range(columns)]
-        for i in range(rows)
-    ])  # fmt: skip
+
+    def weighed(i: int, j: int) -> float:
+        return (padded[scale * i : scale * i + k, scale * j : scale * j + k] * taps).sum()
+
+    return np.array([[weighed(i, j) for j in range(columns)] for i in range(rows)])
 
 
 @pytest.mark.parametrize("scale", SCALES)

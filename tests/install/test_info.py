@@ -11,8 +11,7 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from awsrn_fast import native, ops
-from awsrn_fast.info import environment
+from awsrn_fast import environment, native, ops
 from awsrn_fast.info.command import main
 from awsrn_fast.models import SCALES, VARIANTS
 

@@ -81,7 +81,9 @@ def test_install_from_the_sdist(sdist: Path, tmp_path: Path) -> None:
     assert Path(facts["native"]["cpu"]["file"]).is_relative_to(tmp_path)
     assert facts["native"]["cuda"]["reason"] == "not built: AWSRN_FAST_CUDA=0"
     run_installed(tmp_path / "site", "-c", "import awsrn_fast.kernels")
-    assert package_files(ROOT / "awsrn_fast") <= package_files(tmp_path / "site/awsrn_fast")
+    installed = package_files(tmp_path / "site/awsrn_fast")
+    assert package_files(ROOT / "awsrn_fast") <= installed
+    assert "py.typed" in installed, "type checkers ignore the package's types without it"
 
 
 def test_install_without_a_compiler(sdist: Path, tmp_path: Path) -> None:

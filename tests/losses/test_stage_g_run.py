@@ -76,7 +76,7 @@ def test_an_interrupted_run_resumes_bit_equal(options, vgg_file, out, tmp_path_f
     assert "loss: 0.01 L1 + 1 VGG + 0.005 GAN, VGG at conv1_1, conv2_1 by l1" in said
     assert "are not torchvision's published VGG19 weights" in said
     assert "1 of 3 images are smaller than 192 x 192 and left out, such as small" in said
-    assert "stage G trains for looks" in said
+    assert "stage G trains for perceptual quality" in said
 
     assert list(rows(whole / "metrics.csv")[0]) == ["iteration", "loss", "lr", "images_per_s", "val_psnr"]
     taken = rows(whole / "losses.csv")

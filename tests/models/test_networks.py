@@ -94,7 +94,7 @@ def test_fused_form_gives_the_same_output(variant: str) -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 80), (47, 61)], ids=str)
-def test_transformed_convolutions_stay_within_a_hundredth_of_a_grey_level(size: tuple[int, int]) -> None:
+def test_transformed_convolutions_stay_within_a_hundredth_of_a_gray_level(size: tuple[int, int]) -> None:
     model = awsrn_fast.load("improved-s-x4")
     photo = Path(awsrn_fast.__file__).parent / "data/sample/valid/astronaut.png"
     x = torch.from_numpy(np.array(Image.open(photo).convert("RGB").resize(size[::-1]))).permute(2, 0, 1)[None] / 255

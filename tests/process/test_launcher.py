@@ -34,14 +34,14 @@ def test_without_a_world_size_the_other_variables_are_left_over(environment, siz
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"WORLD_SIZE": "x"}, "WORLD_SIZE=x is no number"),
+        ({"WORLD_SIZE": "x"}, "WORLD_SIZE=x is not a number"),
         ({"WORLD_SIZE": "-2"}, "WORLD_SIZE=-2 is below 0"),
         ({"RANK": ""}, "WORLD_SIZE=4 is set without RANK"),
         ({"MASTER_ADDR": "", "MASTER_PORT": ""}, "without MASTER_ADDR, MASTER_PORT"),
-        ({"RANK": "4"}, "RANK=4 is none of the 4 processes"),
-        ({"RANK": "one"}, "RANK=one is no number"),
-        ({"LOCAL_RANK": "x"}, "LOCAL_RANK=x is no number"),
-        ({"MASTER_PORT": "99999"}, "MASTER_PORT=99999 is no port"),
+        ({"RANK": "4"}, "RANK=4 is not below WORLD_SIZE=4"),
+        ({"RANK": "one"}, "RANK=one is not a number"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK=x is not a number"),
+        ({"MASTER_PORT": "99999"}, "MASTER_PORT=99999 is not a port number"),
     ],
 )
 def test_variables_that_do_not_fit_are_named_and_said_by_every_process(environment, wrong, message) -> None:

@@ -27,12 +27,12 @@ def test_values_as_people_write_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"scale: 2\nout: gr\xfcn\n", "cannot read .*run.yaml: line 2 is no UTF-8 text"),
+        (b"scale: 2\nout: gr\xfcn\n", "cannot read .*run.yaml: line 2 is not UTF-8 text"),
         ("- scale\n- 4\n", "run.yaml holds no options"),
         ("scale\n", "run.yaml holds no options"),
         ("scale: [2\n", "cannot read .*run.yaml: while parsing"),
         ("scale:\n", "run.yaml: scale has no value"),
-        ("log_every: 3\nlog-every: 4\n", "run.yaml: log-every stands there twice"),
+        ("log_every: 3\nlog-every: 4\n", "run.yaml: log-every is given twice"),
         ("scale: four\n", "scale"),
         ("scale: [2, 3]\n", "scale"),
         ("data: {a: b}\n", "data"),

@@ -254,7 +254,7 @@ def test_reading_leaves_pillows_own_limit(tmp_path):
     [
         (".jpg", images.Picture(np.zeros((1, 1, 3)), alpha=np.zeros((1, 1))), "JPEG keeps no alpha"),
         (".bmp", images.Picture(np.zeros((1, 1, 3)), alpha=np.zeros((1, 1))), "BMP keeps no alpha"),
-        (".webp", images.Picture(np.zeros((1, 1, 3)), samples=images.WORDS), "8 bits a sample"),
+        (".webp", images.Picture(np.zeros((1, 1, 3)), samples=images.WORDS), "8 bits per sample"),
         (".webp", images.Picture(np.zeros((1, 16384, 1))), "more than WEBP holds"),
         (".gif", images.Picture(np.zeros((1, 1, 3))), "suffix must be one of"),
     ],

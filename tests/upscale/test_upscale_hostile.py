@@ -108,7 +108,7 @@ def test_values_that_are_no_numbers(tmp_path, upscale, capsys):
     tifffile.imwrite(tmp_path / "in/holes.tif", holes)
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1
     said = capsys.readouterr().err
-    assert "bad.tif: no value is finite and means data" in said
+    assert "bad.tif: all values are NaN, infinite or marked as no data" in said
     assert "values that mean no data or are not finite are filled from around, and left out again" in said
     gone = np.isnan(tifffile.imread(tmp_path / "out/holes.tif"))
     np.testing.assert_array_equal(gone, ~np.isfinite(holes).repeat(2, 0).repeat(2, 1))
