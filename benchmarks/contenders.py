@@ -9,7 +9,7 @@ from typing import Any
 import bench_train
 import engines
 import torch
-from gpu_timing import as_graph
+from gpu_graphs import as_graph
 from public_awsrn import PublicAWSRN
 from rows import NetworkRow, OpRow, Row, TrainingRow
 from separate_branches import in_branches

@@ -97,7 +97,7 @@ class Graphs:
 
 
 class Captures:
-    """What captures functions on a GPU; the graphs share one pool of memory, since only one runs at a time."""
+    """Capture of functions on a GPU; the graphs share one pool of memory, since only one runs at a time."""
 
     def __init__(self) -> None:
         self._pool: Any = None  # torch's handle, whose type is private

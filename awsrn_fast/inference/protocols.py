@@ -1,4 +1,4 @@
-"""What inference knows of networks and images, which other packages implement."""
+"""Interfaces of networks and images that inference uses and other packages implement."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ class Enlarger(Protocol):
 
     settings: Any
     scale: int
+    parts: int
     identity: str
     remarks: tuple[str, ...]
 

@@ -96,7 +96,7 @@ class Placed(Model):
         return self.device.type == "cuda"
 
     def begin(self, x: Tensor, gates: Gates | None = None) -> Result:
-        """As :meth:`forward`, on CUDA: the result is valid until the second call after this one."""
+        """The same as :meth:`forward` on CUDA, begun: the result is valid until the second call after this one."""
         on_device = self._transfers.up(x)
         with self.precision():
             if isinstance(gates, Census):

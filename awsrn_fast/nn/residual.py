@@ -193,7 +193,7 @@ class LFB(nn.Module):
         return run(self.stages(), x, mean)
 
     def stages(self, name: str = "") -> list[Stage]:
-        """The block as a part of its own; ``name`` is what stands before those of its gates in the network."""
+        """The block as one part; ``name`` is the prefix of its gates' names in the network."""
         stages: list[Stage] = []
         levels = [0]
         for i in range(self.units):

@@ -66,6 +66,7 @@ class Enlarger:
         placed: the network on its device.
         settings: options.
         advance: called with the number of input pixels done.
+        parts: pictures that are enlarged of each pixel, such as a raster's bands.
         tile: height and width of the tiles of the last picture; None: it went through whole.
         deviation: largest one of frozen gates so far, None if none were frozen.
         consistency: the correction, with the residuals of all pictures so far; None: there is none.
@@ -74,6 +75,7 @@ class Enlarger:
     placed: Placed
     settings: Settings
     advance: Callable[[float], None] = lambda pixels: None
+    parts: int = 1
     tile: tuple[int, int] | None = None
     deviation: Deviation | None = None
     consistency: Consistency | None = None
@@ -135,7 +137,7 @@ class Enlarger:
         room = None if settings.room is None else settings.room - held
         tiler = Tiler(self.placed, self._tile(pixels, room), settings.stats)
         tiler.ceiling, self.tile = settings.ceiling, tiler.tile
-        runs = passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
+        runs = self.parts * passes(pixels) * (SelfEnsemble.passes if settings.self_ensemble else 1)
         tiler.on_tile = lambda done: self.advance(done / runs)
         strips = keeping_colors(self._strips(tiler), self.scale)
         if consistency is not None:

@@ -24,6 +24,7 @@ class Field:
         suffixes: of its outputs, the first of them for inputs with another one.
         claims: whether a file is of this kind.
         renames: whether an output without one of the suffixes gets the first.
+        images: whether its files can be read as images, too, for outputs of images' formats.
     """
 
     title: str
@@ -31,6 +32,7 @@ class Field:
     suffixes: tuple[str, ...] = ()
     claims: Callable[[Path], bool] = lambda path: False
     renames: bool = True
+    images: bool = False
 
     @property
     def module(self) -> ModuleType:
@@ -50,21 +52,34 @@ def _is_dicom(path: Path) -> bool:
     return is_dicom(path)
 
 
+def _is_raster(path: Path) -> bool:
+    from awsrn_fast.raster.kind import is_raster
+
+    return is_raster(path)
+
+
 IMAGE = Field("an image")
 DICOM = Field("DICOM", "awsrn_fast.dicom", (".dcm", ".dicom", ".ima"), _is_dicom, renames=False)
-_OTHERS = (DICOM,)
+RASTER = Field("a raster", "awsrn_fast.raster", (".tif", ".tiff"), _is_raster, images=True)
+_OTHERS = (DICOM, RASTER)
 
 
-def field_of(path: Path) -> Field:
-    """The field that takes a file; images' for whatever no other takes, unreadable ones included."""
+def field_of(path: Path, suffix: str | None = None) -> Field:
+    """The field that takes a file; images' for whatever no other takes, unreadable ones included.
+
+    Args:
+        path: the file.
+        suffix: of the output, where the user chose it: a raster becomes an image where that is an image's.
+    """
     if not os.path.isfile(path):
         return IMAGE
     try:
-        return next((field for field in _OTHERS if field.claims(path)), IMAGE)
+        found = next((field for field in _OTHERS if field.claims(path)), IMAGE)
     except OSError:  # reported when it is processed
         return IMAGE
+    return IMAGE if found.images and suffix is not None and suffix.lower() not in found.suffixes else found
 
 
 def suffixes() -> tuple[str, ...]:
     """Suffixes of all fields' outputs, images' left out."""
-    return tuple(suffix for field in _OTHERS for suffix in field.suffixes)
+    return tuple(suffix for field in _OTHERS if not field.images for suffix in field.suffixes)

@@ -12,6 +12,7 @@ from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.inference.forward_model import KERNELS
 from awsrn_fast.memory import parse_size
 from awsrn_fast.models import SCALES
+from awsrn_fast.raster import options as raster
 
 from .plan import SUFFIXES
 
@@ -39,6 +40,7 @@ def parser() -> Parser:
     _add_consistency(p)
     _add_several(p)
     _add_format(p)
+    raster.add_options(p)
     return p
 
 

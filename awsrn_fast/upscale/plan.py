@@ -110,7 +110,7 @@ def _with_peers(jobs: list[Job]) -> list[Job]:
 
 
 def _single(source: Path, out: Path, format: str | None) -> Job:
-    field = fields.field_of(source)
+    field = fields.field_of(source, out.suffix)
     suffixes = tuple(FORMATS) if field is fields.IMAGE else field.suffixes
     if out.suffix.lower() not in suffixes:
         raise UserError(
@@ -123,13 +123,13 @@ def _single(source: Path, out: Path, format: str | None) -> Job:
 
 
 def _refuse_format(source: Path, field: fields.Field, format: str | None) -> None:
-    if format is not None and field is not fields.IMAGE:
+    if format is not None and field is not fields.IMAGE and not field.images:
         raise UserError(f"--format {format} is for images, and {source} is {field.title}: leave it out")
 
 
 def _job(source: Path, named: Path, ending: str, format: str | None, problem: str = "") -> Job:
     """The job whose output has the name ``named`` with ``ending`` and the suffix of its field and format."""
-    field = fields.IMAGE if problem else fields.field_of(source)
+    field = fields.IMAGE if problem else fields.field_of(source, SUFFIXES[format] if format else None)
     _refuse_format(source, field, format)
     if field is fields.IMAGE:
         return Job(source, named.with_name(named.stem + ending + _suffix(named, format)), problem)

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import engines
-import gpu_timing
 import pytest
 import test_benchmarks
 import torch
-from gpu_timing import GpuClock, as_graph
+from gpu_clock import GpuClock
+from gpu_graphs import as_graph
 from rows import NetworkRow
 from timing import Contender, Turns
 from torch import nn
@@ -147,4 +147,4 @@ def test_a_network_row_on_a_gpu(dtype: torch.dtype) -> None:
             results = contender.once()
         assert results["output"].is_cuda
         gate(contender.name, results)
-    assert gpu_timing.GpuClock(device).seconds(field[0].once, 3) > 0
+    assert GpuClock(device).seconds(field[0].once, 3) > 0
