@@ -15,7 +15,7 @@ from awsrn_fast.inference.cuda_graph import Function, Graphs, Replay
 from awsrn_fast.inference.process_memory import free_on
 from awsrn_fast.inference.transfers import Transfers
 from awsrn_fast.models import create
-from awsrn_fast.nn import Prepared
+from awsrn_fast.nn import AWRU, Prepared
 
 
 class Captures:
@@ -251,8 +251,8 @@ class TestOnAGpu:
         model = create("improved-s", 4).eval().fuse()
         placed = Placed(model, "cuda", torch.float16, graphs=False)
         monkeypatch.setattr(Prepared, "prepare", None)  # not to be called any more
-        prepared = [m.prepared for m in placed.model.modules() if isinstance(m, Prepared)]
-        assert prepared and all(each is not None and each.is_cuda for each in prepared)
+        units = [m for m in placed.model.modules() if isinstance(m, AWRU)]
+        assert units and all(unit.prepared is not None and unit.prepared.is_cuda for unit in units)
         placed(torch.rand(1, 3, 16, 16))
 
     def test_graphs_stay_within_the_room_for_tiles(self) -> None:
