@@ -3,8 +3,9 @@
 Environment variables:
     AWSRN_FAST_NATIVE=auto|0|1: the CPU library. auto builds it where a C++ compiler works, 1 insists, 0 leaves it out.
     AWSRN_FAST_CUDA=auto|0|1: the CUDA library, likewise, where nvcc is found.
-    AWSRN_FAST_CUDA_ARCHS: compute capabilities such as "7.5;8.6"; PTX of the highest is added for later GPUs.
-    CXX, CXXFLAGS, LDFLAGS, CUDA_HOME, CUDA_PATH: as everywhere.
+    AWSRN_FAST_CUDA_ARCHS: compute capabilities such as "7.5;8.6", by default those of this machine's GPUs; PTX of the
+        highest is added for later GPUs.
+    CXX, CXXFLAGS, LDFLAGS, CUDA_HOME, CUDA_PATH, MAX_JOBS: as everywhere.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import SetupError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
 
 import build_native
+import build_run
 
 BUILD_INFO = Path("awsrn_fast/_build_info.json")
 
@@ -27,6 +30,12 @@ class BuildNative(build_ext):
     """Has ninja build both libraries, and records beside them what was built or why not, for ``awsrn_fast.info``."""
 
     def run(self) -> None:
+        try:
+            self.build()
+        except OSError as error:  # no rights, no space
+            raise SetupError(f"cannot write {error.filename or self.build_lib}: {error.strerror}") from error
+
+    def build(self) -> None:
         libraries, lines = build_native.plan()
         for name, line in lines.items():
             print(f"awsrn_fast: {name} library {line}", flush=True)
@@ -44,7 +53,7 @@ class BuildNative(build_ext):
                 (folder / files[name]).unlink(missing_ok=True)
 
         if built:
-            build_native.build(objects, {name: build_lib / file for name, file in built.items()}, libraries)
+            build_run.build(objects, {name: build_lib / file for name, file in built.items()}, libraries)
         if self.inplace:
             for file in built.values():
                 self.copy_file(str(build_lib / file), str(file))

@@ -189,7 +189,7 @@ def choose(op: str, x: torch.Tensor, sizes: dict[str, int]) -> Callable[..., Any
 
 
 def reasons_against(op: str, name: str, call: Call) -> list[str]:
-    """Why backend ``name`` cannot run ``call`` of ``op``; empty if it can."""
+    """Reasons why backend ``name`` cannot run ``call`` of ``op``; empty if it can."""
     if name not in _TABLE[op]:
         return [f"{op} has no {name} implementation"]
     return _TABLE[op][name].reasons_against(call)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.text import Text
 
@@ -16,6 +16,9 @@ from .errors import RunError, UserError, is_out_of_memory
 from .heap import keep_freed_memory
 from .launcher import speaks
 from .terminal import DataConsole, open_standard_streams, printable, settle_standard_streams
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 console = DataConsole(stderr=True)
 """Console for progress and remarks. Standard error, so that standard output stays free for results."""
@@ -55,6 +58,13 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         status = 1
         complain(f"cannot write to standard output: {failure.strerror}")
     sys.exit(status)
+
+
+def passing_bar(*columns: ProgressColumn, visible: bool = True) -> Progress:
+    """A progress bar that vanishes when it is done. In a log there is none: it would leave an empty line."""
+    from rich.progress import Progress  # most commands end before they draw one
+
+    return Progress(*columns, console=console, transient=True, disable=not (visible and console.is_terminal))
 
 
 def handle_ending(handler: Callable) -> dict[int, Any]:

@@ -133,7 +133,7 @@ class Config:
 
     @property
     def degradation(self) -> Degradation:
-        """How LR is made from HR. Raises UserError naming a value out of its limits."""
+        """Degradation that makes LR from HR. Raises UserError naming a value out of its limits."""
         jpeg = None if self.jpeg in ((), (0,)) else self.jpeg
         return Degradation(self.blur, self.noise, jpeg, self.poisson, self.anisotropic, self.resize, self.second_order)
 

@@ -49,9 +49,10 @@ def _load(key: str) -> tuple[ModuleType | None, str]:
 
 
 def too_old(driver: int, runtime: int) -> str:
-    """Why kernels with a CUDA runtime of this version (13000: 13.0) cannot run under this driver; empty: they can.
+    """Reason why kernels with this CUDA runtime (13000: 13.0) cannot run under this driver; empty: they can.
 
-    A driver runs every runtime of its own major version; 0 stands for no driver, whose lack the tensors show.
+    A driver runs every runtime of its own major version. A driver of 0 means that there is none; then there are no CUDA
+    tensors either.
     """
     if not driver or driver // 1000 >= runtime // 1000:
         return ""

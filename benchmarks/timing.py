@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import torch
+from gpu_clock import GpuClock
 from torch import Tensor
 
 Results = dict[str, Tensor]
@@ -111,9 +111,7 @@ def _seconds(run: Callable[[], Results], calls: int, device: torch.device) -> fl
 
 
 @cache
-def _gpu_clock(device: torch.device) -> Any:
-    from gpu_timing import GpuClock
-
+def _gpu_clock(device: torch.device) -> GpuClock:
     return GpuClock(device)
 
 

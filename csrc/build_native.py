@@ -1,6 +1,6 @@
-"""How csrc/ is compiled: compilers, instruction sets, flags, and the ninja file that drives them. setup.py calls it.
+"""How csrc/ is compiled: compilers, instruction sets, architectures, flags. setup.py calls it; build_run.py compiles.
 
-Nothing here runs at import of the package, and nothing asks whether this machine has a GPU.
+Nothing here runs at import of the package.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from setuptools.errors import SetupError
 
@@ -23,25 +24,48 @@ CSRC = Path(__file__).resolve().parent
 SOURCE_ID = CSRC.parent / "awsrn_fast/source_id.py"
 CPU, CUDA = "awsrn_fast._cpu", "awsrn_fast._cuda"
 
-CXX_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
+CXX_FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
+# Bindings and dispatch only check and call: -O3 takes half as long again there, for nothing.
+CALLS_LEVEL, KERNELS_LEVEL = "-O1", "-O3"
+# On x86 what every CPU since 2013 never runs; elsewhere the portable form is the one that runs.
+X86_PORTABLE_LEVEL = "-O2"
 AVX2_FLAGS = ["-mavx2", "-mfma", "-mf16c"]
 AVX512_FLAGS = [*AVX2_FLAGS, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
 # Narrowest first: the last one that the CPU runs is the one chosen at load.
 AVX512_BF16_FLAGS = [*AVX512_FLAGS, "-mavx512bf16", "-mavx512vnni"]  # no CPU has the first without the second
-# With 16 registers, constants that GCC keeps in some of them across a loop push sums of products out of others.
 X86_ISAS = {
-    "avx2": [*AVX2_FLAGS, "-fno-move-loop-invariants"],
+    "avx2": AVX2_FLAGS,
     "avx512": AVX512_FLAGS,
     "avx512_bf16": AVX512_BF16_FLAGS,
 }
+# With 16 registers, constants that GCC keeps in some of them across a loop push sums of products out of others. Clang
+# has no such flag.
+GCC_FLAGS = {"avx2": ["-fno-move-loop-invariants"]}
 # constexpr functions of csrc/common are for both sides.
-# -lineinfo: profilers show the source's lines; it changes no instruction.
-NVCC_FLAGS = ["-O3", "-std=c++17", "--expt-relaxed-constexpr", "-lineinfo"]
-# Later ones (Blackwell: 10.0, 12.0) get the last one's PTX, which the driver compiles at the first use.
-DEFAULT_ARCHS = "7.5;8.0;8.6;8.9;9.0"
+# -lineinfo: profilers show the source's lines; it changes no instruction. -O1 is for the host's code, which only calls.
+NVCC_FLAGS = ["-O1", "-std=c++17", "--expt-relaxed-constexpr", "-lineinfo"]
+# Where no GPU is found. Code for 8.0 runs on 8.6 and 8.9, whose own is the same (docs/install.md); what is later (9.0,
+# 10.0, 12.0) gets the last one's PTX, which the driver compiles at the first use.
+DEFAULT_ARCHS = "7.5;8.0"
 DEFAULT_CUDA = Path("/usr/local/cuda")
 
-CXX_PROBE = "#include <Python.h>\n#include <omp.h>\n#include <vector>\nint probe() { return omp_get_max_threads(); }\n"
+CXX_PROBE = """#include <Python.h>
+#include <vector>
+#ifdef _OPENMP
+extern "C" int omp_get_thread_num();
+#else
+static int omp_get_thread_num() { return 0; }
+#endif
+int probe(int* numbers) {
+#pragma omp parallel for num_threads(2)
+  for (int i = 0; i < 2; ++i) numbers[i] = omp_get_thread_num();
+  return numbers[0];
+}
+"""
+OPENMP = ["-fopenmp"]
+# Apple's clang knows OpenMP, and torch has brought the library when ours is loaded.
+APPLE_OPENMP = ["-Xclang", "-fopenmp"]
+LAUNCHERS = ("ccache", "sccache")
 CUDA_PROBE = "#include <cuda_runtime.h>\n__global__ void probe() {}\n"
 
 
@@ -64,8 +88,10 @@ def run_quietly(command: list[str], unavailable: str) -> str:
         raise Unavailable(f"{unavailable}: {error.strerror}") from error
     if done.returncode:
         lines = [line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-        reason = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "no message")
-        raise Unavailable(f"{unavailable}: {reason}")
+        telling = [
+            line for line in lines if re.search("error|cannot find", line, re.I) and "linker command" not in line
+        ]
+        raise Unavailable(f"{unavailable}: {[*telling, *lines, 'no message'][0]}")
     return done.stdout
 
 
@@ -81,37 +107,86 @@ def python_flags() -> list[str]:
     return [f"-I{path}" for path in dict.fromkeys((paths["include"], paths["platinclude"]))]
 
 
-def link_flags() -> list[str]:
+def link_flags(openmp: list[str]) -> list[str]:
     allow_undefined = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
-    return ["-shared", "-fopenmp", *allow_undefined, *shlex.split(os.environ.get("LDFLAGS", ""))]
+    linked = [] if openmp == APPLE_OPENMP else openmp
+    return ["-shared", *linked, *allow_undefined, *shlex.split(os.environ.get("LDFLAGS", ""))]
 
 
-def cxx_flags() -> list[str]:
-    return [*CXX_FLAGS, "-fopenmp", *shlex.split(os.environ.get("CXXFLAGS", ""))]
+def cxx_flags(openmp: list[str], level: str = KERNELS_LEVEL) -> list[str]:
+    without = [] if openmp else ["-Wno-unknown-pragmas"]
+    return [*CXX_FLAGS, level, *openmp, *without, *shlex.split(os.environ.get("CXXFLAGS", ""))]
 
 
-def find_compiler() -> list[str]:
-    """A compiler that really makes a Python module with OpenMP."""
+class Compiler(NamedTuple):
+    """A compiler that makes Python modules.
+
+    Attributes:
+        command: its words, without a launcher.
+        launcher: ccache, sccache or nothing.
+        openmp: its flags for threads; empty: it has none.
+        lacking: why it has none, as half a sentence.
+    """
+
+    command: list[str]
+    launcher: list[str]
+    openmp: list[str]
+    lacking: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(self.command)
+
+
+def find_compiler() -> Compiler:
+    """A compiler that really makes a Python module, with OpenMP where it can."""
     named = shlex.split(os.environ.get("CXX", ""))
     found = [[path] for name in ("c++", "g++", "clang++") if (path := shutil.which(name))]
-    compiler = named or (found[0] if found else None)
-    if not compiler:
+    command = named or (found[0] if found else None)
+    if not command:
         raise Unavailable("no C++ compiler found (CXX, c++, g++ and clang++ were looked for)")
-    flags = [*cxx_flags(), *python_flags(), *link_flags()]
-    compiles(compiler, flags, CXX_PROBE, ".cpp", f"{' '.join(compiler)} cannot build a Python module with OpenMP")
-    return compiler
+
+    def probe(openmp: list[str]) -> None:
+        flags = [*cxx_flags(openmp), *python_flags(), *link_flags(openmp)]
+        compiles(command, flags, CXX_PROBE, ".cpp", f"{' '.join(command)} cannot build a Python module")
+
+    probe([])
+    openmp: list[str] = []
+    lacking = ""
+    for flags in (OPENMP, APPLE_OPENMP) if sys.platform == "darwin" else (OPENMP,):
+        try:
+            probe(flags)
+        except Unavailable as reason:
+            lacking = lacking or f"no OpenMP: {str(reason).partition(': ')[2]}"
+            continue
+        openmp, lacking = flags, ""
+        break
+    return Compiler(command, find_launcher(command), openmp, lacking)
+
+
+def find_launcher(command: list[str]) -> list[str]:
+    """A compiler cache that works here, unless the compiler is one already."""
+    if any(Path(shutil.which(word) or word).resolve().name in LAUNCHERS for word in command):
+        return []
+    for launcher in filter(None, map(shutil.which, LAUNCHERS)):
+        try:
+            compiles([launcher, *command], ["-c"], "int probe;\n", ".cpp", launcher)
+        except Unavailable:
+            continue
+        return [launcher]
+    return []
 
 
 def find_isas(compiler: list[str], machine: str) -> dict[str, list[str]]:
     """Instruction set -> flags: those that the compiler knows for this machine, narrowest first."""
     isas: dict[str, list[str]] = {"portable": []}
-    if machine.lower() in ("x86_64", "amd64"):
-        for isa, flags in X86_ISAS.items():
+    for isa, needed in X86_ISAS.items() if machine.lower() in ("x86_64", "amd64") else ():
+        for flags in ([*needed, *GCC_FLAGS.get(isa, [])], needed):
             try:
                 compiles(compiler, [*flags, "-c"], "int probe;\n", ".cpp", isa)
             except Unavailable:
                 continue
             isas[isa] = flags
+            break
     return isas
 
 
@@ -129,8 +204,23 @@ def find_cuda() -> Path:
     )
 
 
+def present_archs() -> list[int]:
+    """Compute capabilities of this machine's GPUs that the kernels are for, 75 for 7.5."""
+    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = {10 * int(major) + int(minor) for major, minor in re.findall(r"^(\d+)\.(\d)$", said, re.M)}
+    return sorted(arch for arch in found if arch >= 75)
+
+
 def find_archs(nvcc: Path) -> list[int]:
-    """Compute capabilities to compile for, ascending, 75 for 7.5. Those of the default that nvcc lacks are left out."""
+    """Compute capabilities to compile for, ascending, 75 for 7.5: those asked for, this machine's, or the default's.
+
+    Of the default those that nvcc lacks are left out; in the place of a GPU that nvcc is too old for stands the latest
+    one before it, whose PTX it runs.
+    """
     asked = os.environ.get("AWSRN_FAST_CUDA_ARCHS", "").strip()
     words = re.split(r"[;, ]+", asked or DEFAULT_ARCHS)
     if not all(re.fullmatch(r"\d+\.\d", word) for word in words):
@@ -140,6 +230,8 @@ def find_archs(nvcc: Path) -> list[int]:
     if asked and not known.issuperset(archs):
         lacking = ", ".join(f"{arch // 10}.{arch % 10}" for arch in archs if arch not in known)
         raise SetupError(f"AWSRN_FAST_CUDA_ARCHS={asked}: {nvcc} does not know {lacking}")
+    if not asked and (present := present_archs()):
+        archs = sorted({max((a for a in known if a <= arch), default=arch) for arch in present})
     archs = [arch for arch in archs if arch in known]
     if not archs:
         raise Unavailable(f"{nvcc} knows none of {DEFAULT_ARCHS} (AWSRN_FAST_CUDA_ARCHS names others)")
@@ -164,6 +256,8 @@ class Library:
         self.line = ""
         build_id = runpy.run_path(str(SOURCE_ID))["source_id"](CSRC)
         self.bindings_flags = [f"-I{pybind11.get_include()}", *python_flags(), f'-DAWSRN_FAST_BUILD_ID="{build_id}"']
+        # Fields of a struct that are planned in C++ have no argument; Clang says so at each.
+        self.bindings_flags += ["-Wno-missing-field-initializers", "-Wno-missing-braces"]
 
     def add(self, source: Path, command: list[str], variant: str = "") -> None:
         self.units.append((source, f"{self.name}/{source.relative_to(CSRC)}{variant}.o", command))
@@ -171,19 +265,23 @@ class Library:
 
 def plan_cpu() -> Library:
     compiler = find_compiler()
-    isas = find_isas(compiler, platform.machine())
+    isas = find_isas(compiler.command, platform.machine())
     library = Library(CPU)
-    base = [*compiler, *cxx_flags(), f"-I{CSRC}"]
+    called = [*compiler.launcher, *compiler.command]
+    base = [*called, f"-I{CSRC}"]
     listed = "-DAWSRN_FAST_ISAS(X)=" + "".join(f"X({isa})" for isa in isas)
     for source in sorted(CSRC.glob("*.cpp")):
         if source.name != "bindings_cuda.cpp":
-            library.add(source, [*base, *library.bindings_flags, listed])
+            library.add(source, [*base, *cxx_flags(compiler.openmp, CALLS_LEVEL), *library.bindings_flags, listed])
     for source in sorted(CSRC.glob("cpu/*.cpp")):
         for isa, flags in isas.items():
+            level = X86_PORTABLE_LEVEL if isa == "portable" and len(isas) > 1 else KERNELS_LEVEL
             # Kernels throw nothing; what unwinding needs would be shared between the instruction sets.
-            library.add(source, [*base, "-fno-exceptions", *flags, f"-DAWSRN_FAST_ISA={isa}"], f".{isa}")
-    library.compiler, library.link_flags = compiler, link_flags()
-    library.line = f"built for {', '.join(isas)} with {' '.join(compiler)}"
+            kernel = [*cxx_flags(compiler.openmp, level), "-fno-exceptions", *flags, f"-DAWSRN_FAST_ISA={isa}"]
+            library.add(source, [*base, *kernel], f".{isa}")
+    library.compiler, library.link_flags = compiler.command, link_flags(compiler.openmp)
+    threads = f", without threads ({compiler.lacking})" if compiler.lacking else ""
+    library.line = f"built for {', '.join(isas)} with {compiler}{threads}"
     return library
 
 
@@ -191,21 +289,36 @@ def plan_cuda() -> Library:
     compiler = find_compiler()
     root = find_cuda()
     nvcc, archs = root / "bin/nvcc", find_archs(root / "bin/nvcc")
-    host = ["-ccbin", compiler[-1]] if os.environ.get("CXX") else []
-    compiles([str(nvcc)], [*host, "-c"], CUDA_PROBE, ".cu", f"{nvcc} does not work")
+    host = ["-ccbin", compiler.command[-1]] if os.environ.get("CXX") else []
+    check_nvcc(nvcc, host)
     library = Library(CUDA)
     named = ";".join(f"{arch // 10}.{arch % 10}" for arch in archs)
     flags = [f"-I{CSRC}", f"-I{root}/include", *library.bindings_flags, f'-DAWSRN_FAST_CUDA_ARCHS="{named}"']
-    library.add(CSRC / "bindings_cuda.cpp", [*compiler, *cxx_flags(), *flags])
+    called = [*compiler.launcher, *compiler.command]
+    library.add(CSRC / "bindings_cuda.cpp", [*called, *cxx_flags([], CALLS_LEVEL), *flags])
     for source in sorted(CSRC.glob("cuda/*.cu")):
-        command = [str(nvcc), *host, *NVCC_FLAGS, *arch_flags(archs), "-Xcompiler=-fPIC,-fvisibility=hidden"]
-        library.add(source, [*command, f"-I{CSRC}"])
+        command = [*compiler.launcher, str(nvcc), *host, *NVCC_FLAGS, *arch_flags(archs)]
+        library.add(source, [*command, "-Xcompiler=-fPIC,-fvisibility=hidden", f"-I{CSRC}"])
     folders = [folder for name in ("lib64", "lib") if (folder := root / name).is_dir()]
     system = ["-ldl", "-lrt", "-lpthread", "-Wl,--exclude-libs,ALL"]  # nothing of cudart is exported
-    library.compiler = compiler
-    library.link_flags = [*link_flags(), *(f"-L{folder}" for folder in folders), "-lcudart_static", *system]
+    library.compiler = compiler.command
+    library.link_flags = [*link_flags([]), *(f"-L{folder}" for folder in folders), "-lcudart_static", *system]
     library.line = f"built for compute capability {named} with {nvcc}"
     return library
+
+
+def check_nvcc(nvcc: Path, host: list[str]) -> None:
+    """Raise Unavailable with the reason where nvcc compiles nothing."""
+    try:
+        compiles([str(nvcc)], [*host, "-c"], CUDA_PROBE, ".cu", f"{nvcc} does not work")
+    except Unavailable as reason:
+        too_new = re.search(r"unsupported GNU version! (gcc versions later than (\d+))", str(reason))
+        if not too_new:
+            raise
+        raise Unavailable(
+            f"{nvcc} does not take this host compiler ({too_new[1]} are not supported): CXX=g++-{too_new[2]} names an "
+            "older one, NVCC_APPEND_FLAGS=-allow-unsupported-compiler tries all the same"
+        ) from reason
 
 
 def plan() -> tuple[list[Library], dict[str, str]]:
@@ -224,38 +337,3 @@ def plan() -> tuple[list[Library], dict[str, str]]:
                 raise SetupError(f"{variable}=1, but {reason}") from reason
             lines[key] = f"not built: {reason}"
     return libraries, lines
-
-
-def build(folder: Path, outputs: dict[str, Path], libraries: list[Library]) -> None:
-    """Compile and link what has changed; objects and build.ninja are kept in ``folder``."""
-    import ninja
-
-    folder.mkdir(parents=True, exist_ok=True)
-    write_ninja(folder / "build.ninja", outputs, libraries)
-    done = subprocess.run([str(Path(ninja.BIN_DIR, "ninja")), "-C", str(folder)], check=False)
-    if done.returncode:
-        raise SetupError(
-            "the native libraries did not compile (AWSRN_FAST_NATIVE=0 AWSRN_FAST_CUDA=0 installs without)"
-        )
-
-
-def write_ninja(path: Path, outputs: dict[str, Path], libraries: list[Library]) -> None:
-    from ninja import ninja_syntax
-
-    def words(command: list[str]) -> str:
-        return shlex.join(command).replace("$", "$$")
-
-    def name(target: Path) -> str:
-        # Relative, so that a checkout may lie below any name at all; Writer.build escapes spaces, but no dollars.
-        return ninja_syntax.escape(os.path.relpath(target, path.parent.resolve()))
-
-    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        writer = ninja_syntax.Writer(file, width=1000)
-        writer.rule("compile", "$compiler -c $in -o $out -MD -MF $out.d", depfile="$out.d", deps="gcc")
-        writer.rule("link", "$compiler $in -o $out $flags")
-        for library in libraries:
-            objects = [unit for _, unit, _ in library.units]
-            for source, unit, command in library.units:
-                writer.build(unit, "compile", name(source), variables={"compiler": words(command)})
-            variables = {"compiler": words(library.compiler), "flags": words(library.link_flags)}
-            writer.build(name(outputs[library.name]), "link", objects, variables=variables)

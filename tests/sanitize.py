@@ -26,11 +26,12 @@ def build() -> None:
     """Compile the library with the sanitizers, for the narrowest and the widest instruction set: minutes each."""
     sys.path.insert(0, str(ROOT / "csrc"))
     import build_native
+    import build_run
 
     widest = list(build_native.X86_ISAS.items())[-1:]
     build_native.X86_ISAS = dict(widest)
     os.environ |= {"CXXFLAGS": FLAGS, "LDFLAGS": "-fsanitize=address,undefined"}
-    build_native.build(LIBRARY.parent / "objects", {build_native.CPU: LIBRARY}, [build_native.plan_cpu()])
+    build_run.build(LIBRARY.parent / "objects", {build_native.CPU: LIBRARY}, [build_native.plan_cpu()])
 
 
 def main(arguments: list[str]) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-from awsrn_fast.cli import console, is_out_of_memory, printable
+from awsrn_fast.cli import console, is_out_of_memory, passing_bar, printable
 from awsrn_fast.errors import UserError
 from awsrn_fast.files import replacing
 from awsrn_fast.metrics import score
@@ -33,7 +33,7 @@ def measure(
     results = Results([image_set.name + ending for ending in methods for image_set in sets])
     failures = []
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with passing_bar(*columns) as progress:
         task = progress.add_task("", total=sum(len(image_set.files) for image_set in sets))
         for image_set in sets:
             for image in image_set.files:

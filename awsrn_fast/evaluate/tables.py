@@ -43,7 +43,7 @@ class Row:
     scores: Mapping[str, Score | None]
 
 
-# The bicubic and AWSRN rows are the paper's own, those of AWSRN (arXiv 1904.02358). The claim stands above every
+# The bicubic and AWSRN rows are the paper's own, those of AWSRN (arXiv 1904.02358). The claim is stated above every
 # published network on B100, and its PSNR and SSIM do not fit each other.
 _FROM_PAPER = {
     4: (

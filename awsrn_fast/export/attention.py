@@ -74,7 +74,7 @@ class BlockNonLocal(nn.Module):
         return x + self.z(attended).permute(2, 0, 1)[None]
 
     def _positions(self, block_index: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Along one axis and for each block: positions of its queries, of its keys, and which keys there are."""
+        """Positions of each block's queries and keys along one axis, and a mask of the keys within the image."""
         span = self.block + 2 * self.halo
         last = torch.arange(size - 1, size, dtype=torch.int64, device=block_index.device)
         first = (block_index * self.block)[:, None]

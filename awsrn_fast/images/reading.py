@@ -259,7 +259,7 @@ def _without_limit(path: Path) -> Image.Image:
 
 
 def _unknown(path: Path) -> str:
-    """Why no decoder accepts the file."""
+    """Reason why no decoder accepts the file."""
     if path.stat().st_size == 0:
         return "the file is empty"
     kind, known = kinds.kind_of(path), ", ".join(kinds.READ)

@@ -51,7 +51,7 @@ def tifffile() -> ModuleType:
 
 def pages_of(file: TiffFile) -> Sequence[TiffPage]:
     """The file's pages; tifffile reads each when it is asked for."""
-    return cast("Sequence[TiffPage]", file.pages)  # of frames it speaks only where they are asked for
+    return cast("Sequence[TiffPage]", file.pages)  # TiffFrame only where useframes is set
 
 
 def facts_of_file(path: Path, file: TiffFile) -> TiffFacts:

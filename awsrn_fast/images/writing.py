@@ -122,7 +122,7 @@ def format_of(path: Path) -> str:
 
 
 class Encoder(Protocol):
-    """What writes a file of one format."""
+    """Writer of one format's files."""
 
     def write(self, numbers: np.ndarray) -> None:
         """Rows [k, W, planes] of the header's dtype, from top to bottom."""

@@ -32,7 +32,7 @@ def spans(length: int, tile: int, context: int, align: int = 1) -> list[Span]:
     Args:
         length: side of the image, at least 1.
         tile: requested side of a tile.
-        context: how far a tile must see beyond its own part, where the image goes on.
+        context: pixels beyond its own part that a tile includes, within the image.
         align: the grid that tiles and what they see start on.
     """
     step = math.ceil(length / math.ceil(length / tile))

@@ -62,7 +62,7 @@ def sweep(
         model: an :class:`~awsrn_fast.models.ImprovedAWSRN` or AWSRN, placed.
         source: the image.
         pieces: size of the tiles.
-        on_tile: called with the share of input pixels that a tile of one sweep stands for.
+        on_tile: called with a tile's pixels divided by the number of sweeps.
         folder: for the activations, 4 * C bytes per pixel for each map of a part.
 
     Raises:

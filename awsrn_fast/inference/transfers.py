@@ -20,7 +20,7 @@ class Transfers:
 
     Args:
         device: the GPU.
-        cuda: ``torch.cuda``, or what stands for it in tests.
+        cuda: ``torch.cuda``, or its replacement in tests.
     """
 
     def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:

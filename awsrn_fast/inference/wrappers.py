@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d, in_channels_last
 
-from .cuda_graph import Graphs
+from .cuda_graph import Captures, Graphs
 from .facts import Facts
 from .gates import Census
 from .protocols import Model
@@ -77,7 +77,7 @@ class Placed(Model):
         """None: kernels are launched one by one."""
         if self.device.type == "cuda":
             self.model = with_prepared_weights(self.model)
-            self.graphs = Graphs() if graphs else None
+            self.graphs = Graphs(Captures(self.device)) if graphs else None
             self._transfers = Transfers(self.device)
 
         parts: Callable[[], list[Part]] | None = getattr(self.model, "parts", None)
@@ -96,7 +96,7 @@ class Placed(Model):
         return self.device.type == "cuda"
 
     def begin(self, x: Tensor, gates: Gates | None = None) -> Result:
-        """As :meth:`forward`, on CUDA: the result is valid until the second call after this one."""
+        """The same as :meth:`forward` on CUDA, begun: the result is valid until the second call after this one."""
         on_device = self._transfers.up(x)
         with self.precision():
             if isinstance(gates, Census):

@@ -195,7 +195,7 @@ def _tracking(target: Target) -> Iterator[Tracker]:
     """Context with fake tensors, counted as by the target's allocator.
 
     They are on the CPU whatever the target, since builds of torch without CUDA compute nothing on fake CUDA tensors;
-    sizes and lifetimes are the same. What depends on the device is told: the choice of backends, and the allocator's
+    sizes and lifetimes are the same. What depends on the device is set: the choice of backends, and the allocator's
     rounding. Attention has the CPU's flash kernel here; it keeps output and log-sum-exp, as CUDA's kernels do.
     """
     tracker = Tracker(CUDA_BLOCK if target.device == "cuda" else 1)

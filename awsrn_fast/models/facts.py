@@ -17,7 +17,7 @@ HD_PIXELS = 1280 * 720
 
 
 class Described(Protocol):
-    """What the facts of a :class:`~awsrn_fast.models.SuperResolution` are made of."""
+    """The attributes of a :class:`~awsrn_fast.models.SuperResolution` that its facts are computed from."""
 
     network: str
     hyper: dict[str, Any]

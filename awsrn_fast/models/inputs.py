@@ -45,7 +45,8 @@ def check_input(name: str, x: object, like: Tensor) -> None:
 def warn_of_values(x: Tensor, warned: set[str]) -> None:
     """Warn once of values far outside of [0, 1] and once of values that are not finite.
 
-    Away from the CPU it looks at the first call alone, since it waits for the device; never in a traced program.
+    On other devices than the CPU only the first call is checked, since checking waits for the device; traced programs
+    are never checked.
 
     Args:
         x: images.

@@ -20,6 +20,7 @@ from awsrn_fast.nn import (
     DWPWAttention,
     Gates,
     NonLocal,
+    PairConv,
     Part,
     Stage,
     WNConv2d,
@@ -35,7 +36,7 @@ RGB_MEAN = (0.4488, 0.4371, 0.4040)
 
 
 class SuperResolution(Upscaling):
-    """What both networks share: normalisation, skip, head convolution, body, reconstruction, and the fused form.
+    """Base of both networks: normalisation, skip, head convolution, body, reconstruction, and the fused form.
 
     The baseline's arithmetic is on 0..255, ``(x - 255 mean) / 127.5``; on [0, 1] that is ``2 (x - mean)``.
     """
@@ -55,9 +56,9 @@ class SuperResolution(Upscaling):
         self.training_facts: dict[str, Any] = {}
         """What the weights file said of their training; :attr:`facts` shows it."""
         self.checkpointing = False
-        """In training keep only what goes into each LFB and compute the rest of it again in the backward pass."""
+        """Activation checkpointing in training: only the input of each LFB is kept, the rest is recomputed."""
         self.warned: set[str] = set()
-        """What was already warned of, see :func:`warn_of_values`."""
+        """Warnings that were given already, see :func:`warn_of_values`."""
         self.register_buffer("mean", torch.tensor(RGB_MEAN), persistent=False)
         self.head = nn.ModuleDict({"0": WNConv2d(3, channels, 3)})
         self.body = nn.ModuleList(body)
@@ -66,7 +67,7 @@ class SuperResolution(Upscaling):
 
     @property
     def facts(self) -> Facts:
-        """What is known of this network: variant, scale, sizes, receptive field; see :class:`Facts`."""
+        """Facts about this network: variant, scale, sizes, receptive field; see :class:`Facts`."""
         return describe(self)
 
     def parts(self) -> list[Part]:
@@ -97,7 +98,7 @@ class SuperResolution(Upscaling):
         return Stage(lambda image, gate: (self.head["0"](self._normalised(image)), None), reach=1)
 
     def _fusion(self) -> list[Part]:
-        """What stands between the LFB and the reconstruction."""
+        """The parts between the LFB and the reconstruction."""
         return []
 
     def _tail(self, x: Tensor, image: Tensor, gate: None) -> tuple[Tensor, None]:
@@ -141,7 +142,7 @@ class SuperResolution(Upscaling):
         fused = copy.deepcopy(self)
         fused.clamp, fused.out_dtype = clamp, out_dtype
         # AWMS first: it merges its branches before they are folded one by one.
-        for kind in (AWMS, AWRU, WNConv2d):
+        for kind in (AWMS, AWRU, WNConv2d, PairConv):
             for module in [m for m in fused.modules() if isinstance(m, kind)]:
                 module.fold()
         return fused.eval().requires_grad_(False)

@@ -17,7 +17,7 @@ class Prepared(nn.Module):
     """Base of modules whose fused form caches its weights in the layout of the CPU kernels of this machine.
 
     The cache belongs to no state dict, pickle or deep copy (another machine's kernels may want another layout). Every
-    call compares the weights with those it was made from, value for value, and makes it anew if they differ: version
+    call compares the weights with those it was made from, value for value, and remakes it if they differ: version
     counters miss what is written through ``.data``, NumPy views or shared memory. For the weights of improved-s the
     comparison takes about 0.1 ms.
 
@@ -45,7 +45,7 @@ class Prepared(nn.Module):
         raise NotImplementedError
 
     def prepared_weights(self) -> Tensor | None:
-        """What :meth:`prepare` makes of the weights, from the cache where it was made from the same values.
+        """The weights in the kernel's layout, from the cache if it was made from the same values.
 
         None in the training form; in a program that is being traced, whose weights may change later; and away from the
         CPU, where comparing would wait for the device.

@@ -25,6 +25,6 @@ _OPS: tuple[Public[..., Any], ...] = (
     awms,
 )
 ROWS = {op.__name__: op for op in _OPS}
-"""Every op by name; the same name stands in kernels/, csrc/ and tests/ops/, where the op has such a part."""
+"""Every op by name; its files in kernels/, csrc/ and tests/ops/ have the same name."""
 
 __all__ = ["ROWS", *ROWS]

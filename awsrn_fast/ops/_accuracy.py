@@ -1,4 +1,4 @@
-"""What "correct" means for an op, for the tests and for ``python -m awsrn_fast.selftest``."""
+"""The definition of "correct" for an op, used by the tests and by ``python -m awsrn_fast.selftest``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from awsrn_fast.ops._cases import FLOOR, TRANSFORMED
 
 
 class Deviation(NamedTuple):
-    """How far one result is from the truth."""
+    """Error of one result against the fp64 reference."""
 
     name: str
     error: float
@@ -21,7 +21,7 @@ class Deviation(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of what is allowed; over 1, or not a number, is wrong."""
+        """The error as a share of the allowed one; more than 1 or NaN is wrong."""
         return self.error / self.allowed if self.allowed else self.error and float("inf")
 
     @property
@@ -51,8 +51,8 @@ def forward_and_gradients(
 def deviations(
     got: Mapping[str, Tensor], same_dtype: Mapping[str, Tensor], exact: Mapping[str, Tensor], transformed: bool = False
 ) -> list[Deviation]:
-    """Each result that has values, by flash-attention's rule: twice the error of plain PyTorch in the same dtype, and a
-    floor of the truth's rms.
+    """Errors of all results that have values, by flash-attention's rule: twice the error of plain PyTorch in the same
+    dtype is allowed, and a floor relative to the truth's rms.
 
     Args:
         got, same_dtype, exact: results by name: of the kernel, of the reference in the kernel's dtype and in fp64.

@@ -1,4 +1,4 @@
-"""What every op does to its arguments before a backend is chosen: one check, one autocast rule, one layout rule."""
+"""Handling of every op's arguments before a backend is chosen: one check, one autocast rule, one layout rule."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Argument(NamedTuple):
 
     @classmethod
     def of(cls, name: str, spec: str, place: int) -> Argument:
-        """From dimensions as written, such as ``"N C ?"``: the question mark stands for optional."""
+        """Argument from its dimensions as written, such as ``"N C ?"``; the question mark means optional."""
         dims = spec.split()
         optional = dims[-1] == "?"
         return cls(name, tuple(dims[:-1] if optional else dims), optional, place)

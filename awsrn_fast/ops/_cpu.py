@@ -1,4 +1,4 @@
-"""What the ops' CPU kernels share: when they can run, and how tensors are handed to them."""
+"""Common parts of the ops' CPU kernels: when they can run, and how tensors are passed to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DTYPES = (torch.float32, torch.bfloat16)
 
 
 def reasons_against(call: Call) -> list[str]:
-    """Why the CPU kernels cannot run ``call``; empty if they can."""
+    """Reasons why the CPU kernels cannot run ``call``; empty if they can."""
     reasons = []
     if native.cpu is None:
         reasons.append(native.cpu_reason)
@@ -26,7 +26,7 @@ def reasons_against(call: Call) -> list[str]:
 
 
 def address(tensor: Tensor | None) -> int:
-    """Where the values lie, 0 for None. The caller keeps the tensor alive until the kernel has returned."""
+    """Address of the values, 0 for None. The caller keeps the tensor alive until the kernel has returned."""
     return 0 if tensor is None else tensor.data_ptr()
 
 
@@ -43,7 +43,7 @@ def in_float32(tensor: Tensor) -> Tensor: ...
 @overload
 def in_float32(tensor: Tensor | None) -> Tensor | None: ...
 def in_float32(tensor: Tensor | None) -> Tensor | None:
-    """Per-channel values and scalars go to the kernels dense and in fp32, whatever the maps are in."""
+    """Per-channel values and scalars as the kernels take them: dense and in fp32, whatever the maps' dtype."""
     return None if tensor is None else tensor.float().contiguous()
 
 
@@ -63,5 +63,5 @@ def from_taps(gradient: Tensor, like: Tensor) -> Tensor:
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The kernels that keep channels together take their maps in NHWC."""
+    """``x`` in NHWC, for kernels that keep channels together."""
     return x.contiguous(memory_format=torch.channels_last)

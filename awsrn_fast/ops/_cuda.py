@@ -1,4 +1,4 @@
-"""What the ops' CUDA kernels share: when they can run, and where a launch goes."""
+"""Common parts of the ops' CUDA kernels: when they can run, and the target of a launch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def code_for(capability: tuple[int, int]) -> int | None:
 
 
 def reasons_against(call: Call) -> list[str]:
-    """Why the CUDA kernels cannot run ``call``; empty if they can."""
+    """Reasons why the CUDA kernels cannot run ``call``; empty if they can."""
     reasons = []
     if native.cuda is None:
         reasons.append(native.cuda_reason)

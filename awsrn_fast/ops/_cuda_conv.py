@@ -50,7 +50,7 @@ def prepare(*weights: Tensor) -> Tensor | None:
 
 
 def packed_parts(prepared: Tensor | None, *weights: Tensor) -> list[Tensor | None]:
-    """What :func:`prepare` made of each weight; None where it was made of others, as before a cast of the module."""
+    """The packed form of each weight from :func:`prepare`; None if that is of other weights (after a cast)."""
     sizes, rows_of = [_packed_bytes(weight) for weight in weights], _ROWS[weights[0].dtype]
     if prepared is None or prepared.shape != (rows_of, sum(sizes) // rows_of):
         return [None] * len(weights)
@@ -58,7 +58,7 @@ def packed_parts(prepared: Tensor | None, *weights: Tensor) -> list[Tensor | Non
 
 
 def packed_anyway(prepared: Tensor | None, *weights: Tensor) -> list[Tensor]:
-    """As :func:`packed_parts`; what was not prepared is packed now."""
+    """The same as :func:`packed_parts`; weights that were not prepared are packed now."""
     parts = zip(packed_parts(prepared, *weights), weights, strict=True)
     return [pack(weight, [weight.shape[1]]) if part is None else part for part, weight in parts]
 
@@ -105,7 +105,7 @@ def convolve(
     res_scale: Tensor | None = None,
     mean: Tensor | None = None,
 ) -> None:
-    """Into ``y``; what each argument does is said by ``Conv`` in ``csrc/cuda/conv.h``.
+    """Convolution into ``y``; ``Conv`` in ``csrc/cuda/conv.h`` documents the arguments.
 
     Args:
         op: for messages.

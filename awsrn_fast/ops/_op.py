@@ -101,7 +101,7 @@ class Op:
         return check(self.name, self.tensors, arguments)
 
     def call_of(self, **arguments: Any) -> choice.Call:
-        """What the choice of a backend depends on; what is left out is None."""
+        """The properties of a call that the choice of a backend depends on; arguments left out are None."""
         given: tuple[Any, ...] = tuple(arguments.get(key) for key in self.arguments)
         return choice.call_of(given[0], self.check(*given))
 
@@ -110,7 +110,7 @@ class Op:
         given = autocast(self.tensors, arguments)
         return choice.choose(self.name, given[0], sizes)(*given)
 
-    # What torch.library is told.
+    # Registration with torch.library.
 
     def _define_all(self, backends: dict[str, ModuleType]) -> None:
         shared = {key: module for key, module in backends.items() if key != "triton"}

@@ -1,4 +1,4 @@
-"""What the ops' Triton kernels share: their definition for torch.library, and when they can run.
+"""Common parts of the ops' Triton kernels: their definition for torch.library, and when they can run.
 
 An op ``awsrn_fast::<op>_triton`` is opaque, as those of the CUDA kernels are: torch.compile keeps whole graphs, and
 never traces the launch. torch.library.triton_op would have Inductor see the kernels, but it takes no schema (it reads
@@ -30,7 +30,7 @@ MOST_POSITIONS = 2**31 - 1
 
 
 def launches(function: str, adapted: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    """What runs a launch function, by device type.
+    """Functions that run a launch function, by device type.
 
     Args:
         function: in ``awsrn_fast.kernels``, as module.function.
@@ -54,12 +54,12 @@ def launches(function: str, adapted: Callable[..., Any]) -> dict[str, Callable[.
 
 
 def limits() -> ModuleType:
-    """What the kernels hold at most."""
+    """Size limits of the kernels."""
     return importlib.import_module("awsrn_fast.kernels.limits")
 
 
 def reasons_against(call: Call) -> list[str]:
-    """Why kernels without products cannot run ``call``; empty if they can."""
+    """Reasons why kernels without matrix products cannot run ``call``; empty if they can."""
     reasons = []
     if importlib.util.find_spec("triton") is None:
         reasons.append("Triton is not installed: pip install triton")
@@ -79,7 +79,7 @@ def reasons_against(call: Call) -> list[str]:
 
 
 def reasons_against_products(call: Call) -> list[str]:
-    """As :func:`reasons_against`, for kernels that multiply matrices."""
+    """The same as :func:`reasons_against`, for kernels with matrix products."""
     reasons = reasons_against(call)
     if call.capability is not None and call.capability < (8, 0) and torch.version.hip is None:
         major, minor = call.capability

@@ -21,6 +21,7 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.inference import Placed
 from awsrn_fast.metrics import score, super_resolve
 from awsrn_fast.models import SuperResolution
+from awsrn_fast.remarks import say_if_slow
 
 from .branches import contributions, without
 
@@ -62,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     if args.out.suffix != ".safetensors":
         raise UserError(f"cannot write {args.out}: the suffix must be .safetensors")
+    say_if_slow(torch.device("cpu"))
     model = awsrn_fast.load(args.weights)
     pairs = [_pair(path, model.scale) for path in find_images([Path(folder) for folder in args.data])]
     shares = contributions(model, (_as_tensor(lr) for lr, _ in pairs))

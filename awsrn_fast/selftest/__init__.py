@@ -1,1 +1,1 @@
-"""What ``python -m awsrn_fast.selftest`` runs: every kernel that this machine can run, against fp64."""
+"""Checks of ``python -m awsrn_fast.selftest``: every kernel that this machine can run, against fp64."""

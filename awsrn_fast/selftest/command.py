@@ -79,7 +79,7 @@ def _devices(asked: str) -> list[str]:
 
 
 def _left_out(devices: list[str]) -> list[Outcome]:
-    """What the installation lacks, or has for other machines than this."""
+    """Parts that the installation lacks, or has for other machines than this."""
     outcomes = []
     if native.cpu is None:
         outcomes.append(Outcome("cpu", "not run", detail=native.cpu_reason))

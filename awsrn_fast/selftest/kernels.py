@@ -22,7 +22,7 @@ Results = Mapping[str, Tensor]
 
 
 class Place(NamedTuple):
-    """Where kernels run: a device, and on a CPU one of the library's instruction sets (empty: there is no choice)."""
+    """Place where kernels run: a device, and on a CPU one of the library's instruction sets (empty: no choice)."""
 
     device: str
     isa: str = ""

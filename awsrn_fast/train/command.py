@@ -27,6 +27,7 @@ from awsrn_fast.files import write_text
 from awsrn_fast.launcher import place
 from awsrn_fast.models import SuperResolution, create
 from awsrn_fast.nn import in_channels_last
+from awsrn_fast.remarks import say_if_slow
 
 from .adversarial_step import AdversarialStep, large_enough
 from .config_file import read_options, with_contents
@@ -60,6 +61,7 @@ def _train(config: Config, folder: Path, lock: RunLock | None) -> int:
         raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
     device = pick_device(local_device(config.device))
     dtype = pick_dtype(config.dtype, device)
+    say_if_slow(device)
     learner = Learner(_network(config).to(device), config.ema, dtype == torch.float16, config.betas)
     if config.is_adversarial:
         learner.discriminator_state = DiscriminatorState(config, device)
@@ -106,7 +108,7 @@ def read_config(arguments: list[str]) -> Config:
     """The configuration of a command line: class defaults, preset, the stage's, ``--config`` file, options, in rising
     order.
 
-    With ``--resume`` the run's own config.yaml stands in for preset and defaults.
+    With ``--resume`` the run's own config.yaml replaces preset and defaults.
 
     Raises:
         UserError: an option that is out of range, or one that a resumed run cannot change.

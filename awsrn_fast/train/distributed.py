@@ -46,7 +46,7 @@ class World:
         return batch // self.size
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any process has set it (all-reduce)."""
+        """Whether any process has set each flag (all-reduce)."""
         if self.size == 1:
             return list(flags)
         votes = torch.tensor([float(flag) for flag in flags], dtype=torch.float32, device=_device())

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from awsrn_fast.cli import ENDING, console, labelled
+from awsrn_fast.cli import ENDING, console, labelled, passing_bar
 from awsrn_fast.config import SAMPLE, Config
 from awsrn_fast.data import PatchSampler, Photos, open_photos, sample_folder
 from awsrn_fast.data.cache import Split
@@ -124,7 +124,7 @@ def _open(folders: tuple[str, ...], config: Config, split: Split | None, world: 
     # Training patches are degraded individually; validation images once, seeded by their content.
     degradation = None if split == "train" else config.degradation
     paths = [sample_folder() if folder == SAMPLE else Path(folder) for folder in folders]
-    with Progress(*_COLUMNS, console=console, transient=True, disable=not world.is_first) as bar:
+    with passing_bar(*_COLUMNS, visible=world.is_first) as bar:
         task = bar.add_task("decoding images, once", total=None)
 
         def advance(done: int, total: int) -> None:

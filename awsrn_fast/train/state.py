@@ -134,7 +134,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What bitwise reproducibility depends on: versions, device, threads, instruction set."""
+    """Properties that bitwise reproducibility depends on: versions, device, threads, instruction set."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device.type)
     return {
         "awsrn_fast": awsrn_fast.__version__,

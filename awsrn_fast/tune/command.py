@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from awsrn_fast import backends, cli, ops
 from awsrn_fast.arguments import Parser
@@ -114,7 +114,7 @@ def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
         cli.console.print(f"{len(tasks) - len(todo)} of {len(tasks)} problems are in {path} already")
     wrong = 0
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
-    with Progress(*columns, TimeRemainingColumn(), console=cli.console, transient=True) as progress:
+    with cli.passing_bar(*columns, TimeRemainingColumn()) as progress:
         bar = progress.add_task("", total=sum(len(task.candidates) for task in todo))
 
         def timer(call: object) -> float:

@@ -54,7 +54,7 @@ def tasks_of(op: str, dtypes: Iterable[torch.dtype], gpu: Gpu) -> list[Task]:
 
 
 def reasons_against(op: str, case: Case, dtype: torch.dtype, gpu: Gpu) -> list[str]:
-    """Why the op's Triton kernels cannot run a case; empty if they can."""
+    """Reasons why the op's Triton kernels cannot run a case; empty if they can."""
     digits = gpu.arch.removeprefix("sm_")
     capability = (int(digits[:-1]), int(digits[-1])) if gpu.arch.startswith("sm_") else None
     device = "cuda" if gpu.arch else "cpu"
@@ -96,7 +96,7 @@ def _launches(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bo
 
 
 def _convolutions(op: str, case: Case) -> Iterator[tuple[Tiling, tuple[int, ...], bool, bool]]:
-    """As :func:`_launches`."""
+    """The same as :func:`_launches`, for ops of convolutions."""
     shapes = _shapes(case)
     if op == "wide_residual":
         wide, channels = shapes["w1"][:2]

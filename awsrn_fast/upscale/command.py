@@ -130,7 +130,8 @@ def prepare(args: argparse.Namespace, kernel: str | np.ndarray | None) -> tuple[
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
     placed, settings = prepare(args, kernel)
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
-    with Report(cli.console, sizes, placed.facts.scale) as report, backends.use_backend(args.backend):
+    wanted = str(args.size or "")
+    with Report(cli.console, sizes, placed.facts.scale, wanted=wanted) as report, backends.use_backend(args.backend):
         record = Record(args, _weights(args), placed, kernel) if args.report else None
         for job in jobs:
             report.begin(job)

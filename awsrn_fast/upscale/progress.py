@@ -36,10 +36,12 @@ class Report:
         sizes: input pixels of each job (0 where unknown), for the time left.
         scale: upscaling factor.
         remark: appended to the summary.
+        wanted: another output size that the network's result is resampled to, such as "x3.5"; empty: none.
     """
 
-    def __init__(self, console: Console, sizes: list[int], scale: int, remark: str = ""):
+    def __init__(self, console: Console, sizes: list[int], scale: int, remark: str = "", wanted: str = ""):
         self.console, self.sizes, self.scale, self.remark = console, sizes, scale, remark
+        self.made = f"{wanted} (the network's x{scale}, resampled)" if wanted else f"x{scale}"
         self.failures: list[str] = []
         self._index, self._done = 0, 0.0
         self._bar = Progress(
@@ -96,7 +98,7 @@ class Report:
         """Print the summary; returns the exit status."""
         seconds = time.perf_counter() - self._start
         good = len(self.sizes) - len(self.failures)
-        self.console.print(f"{good} of {len(self.sizes)} images upscaled x{self.scale} in {seconds:.1f} s{self.remark}")
+        self.console.print(f"{good} of {len(self.sizes)} images upscaled {self.made} in {seconds:.1f} s{self.remark}")
         for message in self.failures:
             self.console.print(labelled("failed", message, "bold red"))
         return 1 if self.failures else 0

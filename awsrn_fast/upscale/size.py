@@ -34,6 +34,13 @@ class Size:
             return f"_x{self.factor:g}"
         return "".join(f"_{letter}{side}" for letter, side in (("w", self.width), ("h", self.height)) if side)
 
+    def __str__(self) -> str:
+        """The size in words: ``x3.5``, ``to a width of 800``."""
+        if self.factor is not None:
+            return f"x{self.factor:g}"
+        sides = (f"a {name} of {side}" for name, side in (("width", self.width), ("height", self.height)) if side)
+        return "to " + " and ".join(sides)
+
     def of(self, height: int, width: int, scale: int) -> tuple[int, int]:
         """Height and width of the result for an image that the network upscales by ``scale``.
 

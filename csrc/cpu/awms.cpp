@@ -14,7 +14,7 @@
 // Memory: two transformed maps of one group, shared, and for each thread 30 products of a chunk (Group::local).
 #include "cpu/awms.h"
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include <type_traits>
 

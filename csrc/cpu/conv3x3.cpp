@@ -11,7 +11,7 @@
 // Memory: a thread has the points of one chunk's input and output; the gradient adds 36 C x O sums a slot.
 #include "cpu/conv3x3.h"
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "cpu/kernels.h"
 #include "cpu/winograd_arithmetic.h"

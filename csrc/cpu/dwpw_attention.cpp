@@ -13,7 +13,7 @@
 // Memory: three rows of one map (two in backward) and a few tiles a thread; one set of weight gradients a strip.
 #include "cpu/dwpw_attention.h"
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "cpu/dwpw_attention_nhwc.h"
 #include "cpu/dwpw_attention_nhwc_bwd.h"

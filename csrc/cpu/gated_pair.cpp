@@ -12,7 +12,7 @@
 // Memory: two tiles a thread, a folded weight an image, and in backward 2 C x O sums a slot.
 #include "cpu/gated_pair.h"
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "cpu/channel_rows.h"
 #include "cpu/kernels.h"

@@ -9,7 +9,7 @@
 // Memory: two tiles a thread; C x O sums a slot in the gradient, and a tile's product a thread.
 #include "cpu/linear.h"
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "cpu/channel_rows.h"
 #include "cpu/kernels.h"

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "common/index.h"
 #include "cpu/isa.h"

@@ -12,7 +12,7 @@
 // Memory: a ring and the points of a row of tiles a thread, which stay in its L2 cache.
 #include "cpu/wide_residual.h"
 
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "cpu/kernels.h"
 #include "cpu/wide_residual_strip.h"

@@ -9,7 +9,7 @@
 // don't depend on the number of threads.
 //
 // Memory: two rings of a band and the points of its tiles a thread; 36 C x K sums for each weight a slot.
-#include <omp.h>
+#include "cpu/openmp.h"
 
 #include "cpu/kernels.h"
 #include "cpu/wide_residual.h"

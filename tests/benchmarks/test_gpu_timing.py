@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import engines
-import gpu_timing
 import pytest
 import test_benchmarks
 import torch
-from gpu_timing import GpuClock, as_graph
+from gpu_clock import GpuClock
+from gpu_graphs import as_graph
 from rows import NetworkRow
 from timing import Contender, Turns
 from torch import nn
@@ -66,8 +66,8 @@ def test_a_graph_is_captured_after_a_run_and_replayed() -> None:
 
 
 def test_graphs_are_compared_with_graphs() -> None:
-    field = [Contender(name, dict, ours=name.startswith("cuda"), is_graph="graph" in name) for name in
-             ("cuda", "eager", "compiled", "cuda, graph", "eager, graph", "compiled, graph")]  # fmt: skip
+    names = ("cuda", "eager", "compiled", "cuda, graph", "eager, graph", "compiled, graph")
+    field = [Contender(name, dict, ours=name.startswith("cuda"), is_graph="graph" in name) for name in names]
     times = dict(zip((c.name for c in field), (2.0, 8.0, 6.0, 1.0, 2.0, 3.0), strict=True))
     turns = {name: Turns(1, [seconds]) for name, seconds in times.items()}
     ours, peers = ([c for c in field if c.ours == wanted] for wanted in (True, False))
@@ -147,4 +147,4 @@ def test_a_network_row_on_a_gpu(dtype: torch.dtype) -> None:
             results = contender.once()
         assert results["output"].is_cuda
         gate(contender.name, results)
-    assert gpu_timing.GpuClock(device).seconds(field[0].once, 3) > 0
+    assert GpuClock(device).seconds(field[0].once, 3) > 0

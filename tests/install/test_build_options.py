@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
+import build_run
 import pytest
 from setuptools.errors import SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLES = ("AWSRN_FAST_NATIVE", "AWSRN_FAST_CUDA", "AWSRN_FAST_CUDA_ARCHS", "CXX", "CUDA_HOME", "CUDA_PATH")
-
-
-@pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    spec = importlib.util.spec_from_file_location("build_native", ROOT / "csrc/build_native.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -87,7 +76,7 @@ def test_broken_compiler_is_reported_with_its_reason(
 ) -> None:
     broken = script(tmp_path / "c++", "echo 'fatal error: Python.h: No such file' >&2; exit 1")
     monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(build.Unavailable, match="cannot build a Python module with OpenMP: fatal error: Python.h"):
+    with pytest.raises(build.Unavailable, match="cannot build a Python module: fatal error: Python.h"):
         build.find_compiler()
 
 
@@ -100,11 +89,19 @@ def test_instruction_sets_that_the_compiler_lacks_are_left_out(build: ModuleType
     assert list(build.find_isas([str(old)], "x86_64")) == ["portable", "avx2", "avx512"]
 
 
+def test_a_flag_that_clang_lacks_costs_no_instruction_set(build: ModuleType, tmp_path: Path) -> None:
+    clang = script(tmp_path / "clang++", 'case "$*" in *-fno-move-loop-invariants*) exit 1;; esac')
+    isas = build.find_isas([str(clang)], "x86_64")
+    assert list(isas) == ["portable", "avx2", "avx512", "avx512_bf16"] and isas["avx2"] == build.AVX2_FLAGS
+    gcc = script(tmp_path / "g++", "exit 0")
+    assert "-fno-move-loop-invariants" in build.find_isas([str(gcc)], "x86_64")["avx2"]
+
+
 @pytest.mark.usefixtures("no_tools")
 def test_insisting_on_cuda_without_nvcc_is_an_error(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(build, "find_compiler", lambda: ["c++"])
+    monkeypatch.setattr(build, "find_compiler", lambda: build.Compiler(["c++"], [], []))
     monkeypatch.setenv("AWSRN_FAST_NATIVE", "0")
     monkeypatch.setenv("AWSRN_FAST_CUDA", "1")
     with pytest.raises(SetupError, match=f"AWSRN_FAST_CUDA=1, but no bin/nvcc .*looked in {tmp_path / 'cuda'}"):
@@ -126,9 +123,35 @@ def test_nvcc_is_taken_only_with_its_headers(
     assert build.find_cuda() == tmp_path / "newer"
 
 
-def test_default_archs_that_nvcc_lacks_are_left_out(build: ModuleType, tmp_path: Path) -> None:
-    assert build.find_archs(toolkit(tmp_path / "new")) == [75, 80, 86, 89, 90]
-    assert build.find_archs(toolkit(tmp_path / "old", "compute_75 compute_80")) == [75, 80]
+@pytest.mark.usefixtures("no_tools")
+def test_default_archs_that_nvcc_lacks_are_left_out(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert build.find_archs(toolkit(tmp_path / "new")) == [75, 80]
+    monkeypatch.setattr(build, "DEFAULT_ARCHS", "7.5;9.0")
+    assert build.find_archs(toolkit(tmp_path / "old", "compute_75 compute_80")) == [75]
+
+
+@pytest.mark.parametrize(
+    "said, archs",
+    [
+        ("7.5", [75]),
+        ("8.6\n8.6\n7.5", [75, 86]),
+        ("6.1", [75, 80]),  # older than what the kernels are for: as without one
+        ("6.1\n8.9", [89]),
+        ("12.0", [100]),  # the latest that this nvcc knows; its PTX runs there
+        ("Field compute_cap is not a valid field to query.", [75, 80]),  # an old driver
+    ],
+)
+def test_without_a_choice_this_machines_gpus_are_compiled_for(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str, archs: list[int]
+) -> None:
+    nvcc = toolkit(tmp_path / "cuda")
+    script(tmp_path / "bin/nvidia-smi", f"printf '{said}\n'".replace("\n", "\\n"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert build.find_archs(nvcc) == archs
+    monkeypatch.setenv("AWSRN_FAST_CUDA_ARCHS", "8.0")
+    assert build.find_archs(nvcc) == [80]
 
 
 def test_named_archs(build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -149,6 +172,18 @@ def test_ptx_of_the_highest_arch_is_kept(build: ModuleType) -> None:
         "-gencode=arch=compute_86,code=sm_86",
         "-gencode=arch=compute_86,code=compute_86",
     ]
+
+
+def test_only_kernels_are_optimised_as_far_as_it_goes(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "find_compiler", lambda: build.Compiler(["c++"], ["ccache"], ["-fopenmp"]))
+    monkeypatch.setattr(build, "find_isas", lambda compiler, machine: {"portable": [], "avx2": ["-mavx2"]})
+    levels = {name.partition("/")[2]: command for _, name, command in build.plan_cpu().units}
+    assert all(command[0] == "ccache" for command in levels.values())
+    assert "-O1" in levels["bindings.cpp.o"] and "-O2" in levels["cpu/awms.cpp.portable.o"]
+    assert "-O3" in levels["cpu/awms.cpp.avx2.o"] and "-O2" not in levels["cpu/awms.cpp.avx2.o"]
+    monkeypatch.setattr(build, "find_isas", lambda compiler, machine: {"portable": []})  # as on arm64
+    levels = {name.partition("/")[2]: command for _, name, command in build.plan_cpu().units}
+    assert "-O3" in levels["cpu/awms.cpp.portable.o"]
 
 
 def test_nothing_is_shared_between_instruction_sets(build: ModuleType, tmp_path: Path) -> None:
@@ -187,9 +222,9 @@ def test_a_checkout_below_any_name_builds(tmp_path: Path, build: ModuleType, mon
     monkeypatch.setattr(build, "CSRC", root / "csrc")
     monkeypatch.setattr(build, "SOURCE_ID", ROOT / "awsrn_fast/source_id.py")
     library = build.Library(build.CPU)
-    library.compiler, library.link_flags = build.find_compiler(), ["-shared"]
+    library.compiler, library.link_flags = build.find_compiler().command, ["-shared"]
     library.add(root / "csrc/unit.cpp", [*library.compiler, "-fPIC", f"-I{root / 'csrc'}"])
     output = root / "build/lib/out put.so"
     for _ in range(2):  # the second time with the dependencies that the compiler wrote down
-        build.build(root / "build/native", {library.name: output}, [library])
+        build_run.build(root / "build/native", {library.name: output}, [library])
     assert output.is_file()

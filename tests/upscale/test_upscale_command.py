@@ -4,15 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import png
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-from torch.nn import functional as F
 
 import awsrn_fast
 from awsrn_fast import limits
@@ -22,21 +19,6 @@ from awsrn_fast.images.png_rows import PngWriter
 from awsrn_fast.inference.colors import keep_colors
 from awsrn_fast.models import create
 from awsrn_fast.upscale.command import main
-
-
-class Bicubic(nn.Module):
-    facts = SimpleNamespace(scale=2, receptive_field=9, block=None, halo=0, non_local=False, activations=400)
-
-    def fuse(self) -> Bicubic:
-        return self
-
-    def forward(self, x):
-        return F.interpolate(x, scale_factor=2, mode="bicubic")
-
-
-@pytest.fixture
-def bicubic(monkeypatch) -> None:
-    monkeypatch.setattr(awsrn_fast, "load", lambda weights: Bicubic())
 
 
 def upscale_with_default_weights(source: Path, target: Path, *options: str) -> int:
@@ -200,26 +182,28 @@ def test_interrupt_leaves_only_whole_files(tmp_path, bicubic, monkeypatch):
 @pytest.fixture
 def small_memory(bicubic, monkeypatch) -> None:
     """A network that can take 120 pixels at a time."""
-    forward = Bicubic.forward
+    forward = bicubic.forward
 
     def small_only(self, x):
         if x.shape[2] * x.shape[3] > 120:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return forward(self, x)
 
-    monkeypatch.setattr(Bicubic, "forward", small_only)
+    monkeypatch.setattr(bicubic, "forward", small_only)
 
 
-def test_out_of_memory_halves_the_tile(tmp_path, small_memory, capsys):
+def test_out_of_memory_halves_the_tile(tmp_path, small_memory, bicubic, capsys):
     pixels = picture(tmp_path / "a.png", (40, 40))
     assert upscale(tmp_path / "a.png", "-o", tmp_path / "b.png") == 0
-    expected = Bicubic.facts.scale * pixels.shape[0]
+    expected = bicubic.facts.scale * pixels.shape[0]
     with Image.open(tmp_path / "b.png") as image:
         assert image.size == (expected, expected)
 
 
-def test_out_of_memory_with_the_smallest_tile_is_that_files_failure(tmp_path, small_memory, monkeypatch, capsys):
-    monkeypatch.setattr(Bicubic.facts, "receptive_field", 21)
+def test_out_of_memory_with_the_smallest_tile_is_that_files_failure(
+    tmp_path, small_memory, bicubic, monkeypatch, capsys
+):
+    monkeypatch.setattr(bicubic.facts, "receptive_field", 21)
     picture(tmp_path / "in/a.png", (40, 40))
     picture(tmp_path / "in/b.png")
     assert upscale(tmp_path / "in", "-o", tmp_path / "out") == 1

@@ -94,6 +94,19 @@ def test_without_an_output_the_result_lies_beside_the_input(photo, options, name
         upscale(photo, *options)
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["-s", "2"], "upscaled x2 in"),
+        (["--outscale", "1.5"], "upscaled x1.5 (the network's x2, resampled) in"),
+        (["-s", "2", "--width", "20"], "upscaled to a width of 20 (the network's x2, resampled) in"),
+    ],
+)
+def test_the_summary_names_both_sizes(photo, capsys, options: list[str], said: str) -> None:
+    assert upscale(photo, *options) == 0
+    assert f"1 of 1 images {said}" in capsys.readouterr().err
+
+
 def test_a_folder_and_several_files_without_an_output(photo, tmp_path) -> None:
     (tmp_path / "scans/deep").mkdir(parents=True)
     photo.rename(tmp_path / "scans/deep/a.png")
@@ -150,6 +163,7 @@ def test_pipes_are_called_by_their_names(photo) -> None:
 def test_a_missing_library_is_said_once(photo, monkeypatch, capsys) -> None:
     monkeypatch.setattr(native, "cpu", None)
     monkeypatch.setattr(native, "cpu_reason", "not built: no C++ compiler found")
+    monkeypatch.setattr(remarks, "_said", set())
     monkeypatch.setattr(remarks, "spelled", lambda name: f"awsrn-fast {name}")
     assert upscale(photo, "--weights", "improved-s-x2") == 0
     said = capsys.readouterr().err

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from awsrn_fast import native
@@ -11,6 +10,7 @@ from awsrn_fast.backends import Call
 from awsrn_fast.ops import _cuda
 from awsrn_fast.ops._arguments import memory_format, room_like
 from awsrn_fast.ops._cpu import address, channels_last
+from awsrn_fast.ops._cuda_conv import in_products_order, rows
 
 from .shapes import output, too_wide
 
@@ -35,7 +35,7 @@ def fwd(
     if y.numel():
         skip = None if skip is None else channels_last(skip)
         out_shift = None if out_shift is None else out_shift.contiguous()
-        _convolve(_rows(x), weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp, prepared)
+        _convolve(rows(x), weight, y, bias.contiguous(), skip, scale, out_scale, out_shift, clamp, prepared)
     return y
 
 
@@ -78,14 +78,14 @@ def bwd(
     if grad_x is not None:
         _convolve(grad, weight.transpose(0, 1).flip(2, 3), grad_x)
     if grad_weight is not None:
-        rows, workspace = _rows(x), _cuda.workspace(of_weight, x)
-        tensors, widths = (rows, grad, grad_weight, workspace), (rows.shape[1], grad.shape[1])
+        of_x, workspace = rows(x), _cuda.workspace(of_weight, x)
+        tensors, widths = (of_x, grad, grad_weight, workspace), (of_x.shape[1], grad.shape[1])
         native.cuda.awms_bwd_weight((maps, *widths, *map(address, tensors)), *where)
     return grads
 
 
 def _convolve(
-    rows: Tensor,
+    x: Tensor,
     weight: Tensor,
     y: Tensor,
     bias: Tensor | None = None,
@@ -96,20 +96,13 @@ def _convolve(
     clamp: bool = False,
     prepared: Tensor | None = None,
 ) -> None:
-    """Into ``y``, from x as :func:`_rows` gives it."""
+    """Convolution into ``y``, from x as :func:`rows` gives it."""
     if prepared is None or not _fits(prepared, weight):
         prepared = prepare(weight)
-    tensors = (*map(address, (rows, prepared)), _cuda.values_of(bias), address(skip), _cuda.values_of(out_shift))
+    tensors = (*map(address, (x, prepared)), _cuda.values_of(bias), address(skip), _cuda.values_of(out_shift))
     options = (memory_format(y) == torch.channels_last, scale, out_scale, clamp, y.dtype == torch.uint8)
-    what = (_maps(rows, weight), rows.shape[1], *tensors, address(y), *options)
-    native.cuda.awms_fwd(what, _cuda.dtype_code(rows.dtype), _cuda.target(rows))
-
-
-def _rows(x: Tensor) -> Tensor:
-    """``x`` in channels_last, its channels padded with zeros to whole accesses of 16 bytes, and aligned to them."""
-    lacking = _lacking(x.shape[1], x)
-    x = channels_last(F.pad(x, (0, 0, 0, 0, 0, lacking)) if lacking else x)
-    return x.clone(memory_format=torch.channels_last) if x.data_ptr() % 16 else x
+    what = (_maps(x, weight), x.shape[1], *tensors, address(y), *options)
+    native.cuda.awms_fwd(what, _cuda.dtype_code(x.dtype), _cuda.target(x))
 
 
 def _lacking(channels: int, x: Tensor) -> int:
@@ -119,16 +112,7 @@ def _lacking(channels: int, x: Tensor) -> int:
 
 def prepare(weight: Tensor) -> Tensor:
     """``[O, C, K, K]`` in the order of ``csrc/cuda/awms.cuh``."""
-    o, c, k, _ = weight.shape
-    width, chunk = _products(weight)
-    if o % width or c % chunk:
-        weight = F.pad(weight, (0, 0, 0, 0, 0, -c % chunk, 0, -o % width))
-    blocks, chunks = weight.shape[0] // width, weight.shape[1] // chunk
-    if weight.dtype == torch.float32:
-        return weight.reshape(blocks, width, chunks, chunk, k * k).permute(0, 2, 4, 3, 1).contiguous()
-    # block, pair, its half, lane / 4, chunk, half, lane % 4, one of two, tap
-    parts = weight.reshape(blocks, width // 16, 2, 8, chunks, 2, 4, 2, k * k)
-    return parts.permute(0, 4, 8, 1, 3, 6, 2, 5, 7).contiguous()
+    return in_products_order(weight, *_products(weight))
 
 
 def _products(weight: Tensor) -> tuple[int, int]:

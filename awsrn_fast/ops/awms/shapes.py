@@ -1,4 +1,4 @@
-"""What the backends of ``awms`` share: the output, and the limit of the kernel's side."""
+"""Common parts of the backends of ``awms``: the output, and the limit of the kernel's side."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from awsrn_fast.ops._cases import Case
 
 
 def _case(name: str, n: int, c: int, h: int, w: int, o: int, *others: int) -> Case:
-    """Of ``c`` channels, and of ``others`` in further maps."""
+    """Case with ``c`` channels, and ``others`` in further maps."""
     shapes = {"x": (n, c, h, w), "weight": (o, c + sum(others), 3, 3), "bias": (o,)}
     return Case(name, shapes | {f"x{i + 1}": (n, channels, h, w) for i, channels in enumerate(others)})
 

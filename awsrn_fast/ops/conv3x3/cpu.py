@@ -92,7 +92,7 @@ def _maps(*maps: Tensor | None) -> list[Tensor]:
 def _convolved(
     maps: list[Tensor], kernel: Tensor | None, bias: Tensor | None, outputs: int, prepared: Tensor | None = None
 ) -> Tensor:
-    """In NHWC."""
+    """The convolution's output, in NHWC."""
     x, shift = maps[0], in_float32(bias)
     n, _, h, w = x.shape
     y = torch.empty((n, outputs, h, w), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
@@ -102,7 +102,7 @@ def _convolved(
 
 
 def _inputs(maps: list[Tensor]) -> tuple[int, ...]:
-    """How many there are, the addresses of four, and their channels."""
+    """Number of maps, the addresses of four, and their channels."""
     lacking = (0,) * (4 - len(maps))
     return len(maps), *map(address, maps), *lacking, *(x.shape[1] for x in maps), *lacking
 

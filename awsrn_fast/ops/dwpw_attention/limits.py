@@ -1,4 +1,4 @@
-"""What the kernels of ``dwpw_attention`` hold at most."""
+"""Size limits of the kernels of ``dwpw_attention``."""
 
 from __future__ import annotations
 

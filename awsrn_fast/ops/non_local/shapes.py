@@ -1,4 +1,4 @@
-"""What the backends of ``non_local`` share: the attention's outputs, sizes and limits."""
+"""Common parts of the backends of ``non_local``: the attention's outputs, sizes and limits."""
 
 from __future__ import annotations
 

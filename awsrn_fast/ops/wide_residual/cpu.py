@@ -45,7 +45,7 @@ def fwd(
     prepared: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``y``, its mean, and where it is to be kept the residual ``f`` as the backward pass wants it, in NHWC."""
+    """``y``, its mean, and the residual ``f`` in NHWC for the backward pass if ``keep``, else empty."""
     layout, seen = memory_format(x), channels_last(x)
     y = torch.empty_like(x, memory_format=torch.channels_last)
     f = torch.empty_like(y) if keep else x.new_empty(0)

@@ -37,7 +37,7 @@ def fwd(
     prepared: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``y``, its mean, and where it is to be kept the residual ``f`` as the backward pass wants it, in NHWC."""
+    """``y``, its mean, and the residual ``f`` in NHWC for the backward pass if ``keep``, else empty."""
     c, seen = x.shape[1], channels_last(x)
     y, f = new_map(x, c), new_map(x, c) if keep else None
     mean = x.new_empty(x.shape[:2]) if y.numel() else x.new_full(x.shape[:2], float("nan"))
@@ -72,7 +72,7 @@ def _fused(
     f: Tensor | None,
     mean: Tensor,
 ) -> None:
-    """Into ``y``, ``f`` and ``mean``, without a wide map in memory."""
+    """The whole unit into ``y``, ``f`` and ``mean``, without a wide map in memory."""
     (n, _, h, w), (first, second) = x.shape, packed
     workspace = _cuda.workspace(native.cuda.wide_residual_workspace(n, h, w), x)
     small = tuple(None if t is None else t.contiguous() for t in small)

@@ -1,15 +1,11 @@
-"""Timing on a GPU: between events on the stream, with a cold L2 cache, as launches and as replays of a CUDA graph."""
+"""Timing on a GPU: between events on the stream, with a cold L2 cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
-from timing import Contender, Results
-
-from awsrn_fast.inference.cuda_graph import Captures
 
 LEAST_FLUSH = 64 * 2**20
 """Bytes; at least twice the L2 cache is written."""
@@ -41,24 +37,3 @@ class GpuClock:
             pairs.append((start, end))
         self._cuda.synchronize()
         return sum(start.elapsed_time(end) for start, end in pairs) / 1e3 / calls
-
-
-def as_graph(contender: Contender, capture: Callable[..., Callable[..., Any]] | None = None) -> Contender:
-    """The contender as replays of a CUDA graph, which is captured at its second run.
-
-    Args:
-        contender: what is captured; it works on tensors that stay.
-        capture: as :class:`awsrn_fast.inference.cuda_graph.Captures`.
-    """
-    made: list[Callable[..., Any]] = []
-    ran: list[bool] = []
-
-    def run() -> Results:
-        if not ran:  # libraries allocate at their first call
-            ran.append(True)
-            return contender.run()
-        if not made:
-            made.append((Captures() if capture is None else capture)(contender.run, ()))
-        return made[0](())
-
-    return replace(contender, name=f"{contender.name}, graph", run=run, is_graph=True)
