@@ -7,10 +7,11 @@ that of the old one (PS3.3, C.7.6.2.1.1).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from awsrn_fast.images.grid import GridChange
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -46,22 +47,8 @@ _RADII = ("RadiusOfCircularShutter", "RadiusOfCircularCollimator")
 _OVERLAYS = range(0x6000, 0x601F, 2)
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The change of an image's grid: (height, width) before and after."""
-
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-    @property
-    def down(self) -> float:
-        """Factor of the rows' number."""
-        return self.after[0] / self.before[0]
-
-    @property
-    def across(self) -> float:
-        """Factor of the columns' number."""
-        return self.after[1] / self.before[1]
+class Grid(GridChange):
+    """The change of a DICOM image's grid."""
 
     @property
     def shift(self) -> tuple[float, float]:

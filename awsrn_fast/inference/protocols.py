@@ -50,10 +50,15 @@ class Source(Protocol):
 class Pixels(Protocol):
     """An image that is read in parts."""
 
-    height: int
-    width: int
-    planes: int
-    """1 gray or 3 RGB, and one more for alpha, which is last."""
+    @property
+    def height(self) -> int: ...
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def planes(self) -> int:
+        """1 gray or 3 RGB, and one more for alpha, which is last."""
 
     def window(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """float32 ``[bottom - top, right - left, planes]`` in [0, 1]."""

@@ -20,6 +20,7 @@ from awsrn_fast.nn import (
     DWPWAttention,
     Gates,
     NonLocal,
+    PairConv,
     Part,
     Stage,
     WNConv2d,
@@ -141,7 +142,7 @@ class SuperResolution(Upscaling):
         fused = copy.deepcopy(self)
         fused.clamp, fused.out_dtype = clamp, out_dtype
         # AWMS first: it merges its branches before they are folded one by one.
-        for kind in (AWMS, AWRU, WNConv2d):
+        for kind in (AWMS, AWRU, WNConv2d, PairConv):
             for module in [m for m in fused.modules() if isinstance(m, kind)]:
                 module.fold()
         return fused.eval().requires_grad_(False)

@@ -7,7 +7,7 @@ from .awms import AWMS
 from .conv import Scale, WNConv2d
 from .layout import in_channels_last
 from .prepared import Prepared
-from .residual import AWRU, LFB, LRFU, ConcatLRFU
+from .residual import AWRU, LFB, LRFU, ConcatLRFU, PairConv
 from .stages import Gates, Part, Stage, pooled_gates, pooled_means, run
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DWPWAttention",
     "Gates",
     "NonLocal",
+    "PairConv",
     "Part",
     "Prepared",
     "Scale",

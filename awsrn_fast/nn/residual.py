@@ -103,6 +103,28 @@ class ConcatLRFU(WNConv2d):
         return super().forward(*(levels if len(levels) <= 4 else [torch.cat(levels, dim=1)]))
 
 
+class PairConv(nn.Conv2d, Prepared):
+    """The 1x1 convolution, with bias, of two levels with their gates, and ReLU: ``2 C`` channels to C."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(2 * channels, channels, 1)
+
+    def fold(self) -> None:
+        """Take the weights as final: same output, no training."""
+        self.is_folded = True
+
+    def sources(self) -> tuple[Tensor, ...]:
+        return (self.weight.flatten(1),)
+
+    def prepare(self, *weights: Tensor) -> Tensor | None:
+        return ops.gated_pair.prepare(*weights)
+
+    def of_levels(self, x0: Tensor, x1: Tensor, gate: Tensor | None) -> Tensor:
+        """Levels ``[N, C, H, W]`` and their gates ``[N, 2C]`` -> ``[N, C, H, W]``."""
+        assert self.bias is not None
+        return ops.gated_pair(x0, x1, gate, self.weight.flatten(1), self.bias, self.prepared_weights())
+
+
 class LRFU(nn.Module):
     """Hierarchical local residual fusion with focus weights.
 
@@ -119,7 +141,7 @@ class LRFU(nn.Module):
         if levels % 2:
             raise ValueError(f"LRFU: levels must be even, they are fused two by two, got {levels}")
         self.focus = ChannelAttention(levels * channels, neutral=True)
-        self.pairs = nn.ModuleList(nn.Conv2d(2 * channels, channels, 1) for _ in range(levels // 2))
+        self.pairs = nn.ModuleList(PairConv(channels) for _ in range(levels // 2))
         self.fuse = WNConv2d(levels // 2 * channels, channels, 3)
 
     def forward(self, levels: Sequence[Tensor], gate: Tensor) -> Tensor:
@@ -127,7 +149,7 @@ class LRFU(nn.Module):
 
         The gate is ``[N, levels * C]``, or ``[N, levels * C, H, W]`` with one for each position.
         """
-        count, pairs = len(self.pairs), cast("Sequence[nn.Conv2d]", self.pairs)
+        count, pairs = len(self.pairs), cast("Sequence[PairConv]", self.pairs)
         if gate.dim() == 4:
             levels = [x * g for x, g in zip(levels, (2 * gate).chunk(len(levels), dim=1), strict=True)]
             gates: Sequence[Tensor | None] = [None] * count
@@ -135,8 +157,7 @@ class LRFU(nn.Module):
             gates = (2 * gate).chunk(count, dim=1)
         fused = []
         for i, (own, pair) in enumerate(zip(gates, pairs, strict=True)):
-            assert pair.bias is not None
-            fused.append(ops.gated_pair(levels[2 * i], levels[2 * i + 1], own, pair.weight.flatten(1), pair.bias))
+            fused.append(pair.of_levels(levels[2 * i], levels[2 * i + 1], own))
         return self.fuse(*(fused if count <= 4 else [torch.cat(fused, dim=1)]))
 
 

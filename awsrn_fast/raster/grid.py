@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from awsrn_fast.images.grid import GridChange
 
 if TYPE_CHECKING:
     from rasterio import Affine, DatasetReader
@@ -11,20 +12,8 @@ if TYPE_CHECKING:
     from rasterio.rpc import RPC
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The change of a raster's grid: (height, width) before and after."""
-
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-    @property
-    def down(self) -> float:
-        return self.after[0] / self.before[0]
-
-    @property
-    def across(self) -> float:
-        return self.after[1] / self.before[1]
+class Grid(GridChange):
+    """The change of a raster's grid."""
 
     def transform(self, raster: DatasetReader) -> Affine:
         """From pixels, counted from the raster's corner, to the map."""

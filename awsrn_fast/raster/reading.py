@@ -208,7 +208,7 @@ def _usual(raster: DatasetReader) -> list[tuple[int, ...]]:
     """Red, green and blue jointly, the others one by one, in the order of the bands; transparency is no band."""
     names = [name.name for name in raster.colorinterp]
     colors = tuple(names.index(color) + 1 for color in ("red", "green", "blue") if names.count(color) == 1)
-    groups = [colors] if len(colors) == 3 else []
+    groups: list[tuple[int, ...]] = [colors] if len(colors) == 3 else []
     grouped = set(colors) if groups else set()
     groups += [(band,) for band in raster.indexes if band not in grouped and names[band - 1] != "alpha"]
     return sorted(groups)

@@ -66,8 +66,8 @@ def test_a_graph_is_captured_after_a_run_and_replayed() -> None:
 
 
 def test_graphs_are_compared_with_graphs() -> None:
-    field = [Contender(name, dict, ours=name.startswith("cuda"), is_graph="graph" in name) for name in
-             ("cuda", "eager", "compiled", "cuda, graph", "eager, graph", "compiled, graph")]  # fmt: skip
+    names = ("cuda", "eager", "compiled", "cuda, graph", "eager, graph", "compiled, graph")
+    field = [Contender(name, dict, ours=name.startswith("cuda"), is_graph="graph" in name) for name in names]
     times = dict(zip((c.name for c in field), (2.0, 8.0, 6.0, 1.0, 2.0, 3.0), strict=True))
     turns = {name: Turns(1, [seconds]) for name, seconds in times.items()}
     ours, peers = ([c for c in field if c.ours == wanted] for wanted in (True, False))

@@ -45,8 +45,9 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "study").mkdir()
     for sample, name in (("CT_small.dcm", "slice.dcm"), ("MR_small.dcm", "study/IM0001")):
         shutil.copy(get_testdata_file(sample, download=False), folder / name)
-    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", count=4, height=40, width=32, dtype="uint16",
-                       crs="EPSG:32633", transform=rasterio.Affine(10, 0, 4e5, 0, -10, 5e6)) as file:  # fmt: skip
+    shape = {"count": 4, "height": 40, "width": 32, "dtype": "uint16"}
+    place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 5e6)}
+    with rasterio.open(folder / "scene.tif", "w", driver="GTiff", **shape, **place) as file:
         file.write(np.stack([whole[:40, :32, band % 3].astype(np.uint16) * 30 for band in range(4)]))
     (folder / "runs" / "given").mkdir(parents=True)
     shutil.copy(bundled, folder / "runs" / "given" / "best.safetensors")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from awsrn_fast.inference.cuda_graph import Function, Graphs, Replay
 from awsrn_fast.inference.process_memory import free_on
 from awsrn_fast.inference.transfers import Transfers
 from awsrn_fast.models import create
-from awsrn_fast.nn import Prepared
+from awsrn_fast.nn import AWRU, Prepared
 
 
 class Captures:
@@ -59,7 +59,7 @@ class Doubled:
 
 def test_what_comes_once_runs_as_it_is_and_what_comes_again_is_captured() -> None:
     captures, function = Captures(), Doubled()
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     for count, side in enumerate((3, 4, 3, 3)):
         x = torch.full((1, 1, side, side), float(count))
         assert torch.equal(graphs(None, function, (x,))[0], 2 * x)
@@ -74,7 +74,7 @@ def test_what_comes_once_runs_as_it_is_and_what_comes_again_is_captured() -> Non
 )
 def test_a_graph_is_of_one_shape_dtype_layout_and_key(other: Tensor) -> None:
     captures = Captures()
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     x = torch.zeros(1, 2, 3, 4)
     for key, value in ((None, x), (None, other), ("tile", x)):
         graphs(key, Doubled(), (value,))
@@ -85,7 +85,7 @@ def test_a_graph_is_of_one_shape_dtype_layout_and_key(other: Tensor) -> None:
 
 def test_the_graph_whose_last_use_is_longest_ago_makes_room() -> None:
     captures = Captures()
-    graphs = Graphs(2, captures)
+    graphs = Graphs(captures, 2)
     for side in (1, 1, 2, 2, 1, 3, 3):  # the second of each is captured; 2 goes for 3
         graphs(None, Doubled(), (torch.zeros(side),))
     assert (captures.captured, len(graphs)) == (3, 2)
@@ -97,7 +97,7 @@ def test_the_graph_whose_last_use_is_longest_ago_makes_room() -> None:
 
 def test_a_capture_that_fails_is_said_once_and_nothing_is_captured_any_more() -> None:
     captures, function, x = Captures(), Doubled(), torch.ones(3)
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     graphs(None, function, (torch.ones(2),))
     graphs(None, function, (torch.ones(2),))
     captures.fails = RuntimeError("operation not permitted when stream is capturing\nSearch for more")
@@ -118,7 +118,7 @@ def test_a_capture_that_fails_is_said_once_and_nothing_is_captured_any_more() ->
 
 def test_out_of_memory_frees_the_graphs_and_runs_once_more() -> None:
     captures, function = Captures(), Doubled()
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     error = torch.OutOfMemoryError("CUDA out of memory.")
     function.fails = [error]
     with pytest.raises(torch.OutOfMemoryError):  # there is no graph that holds any
@@ -130,6 +130,37 @@ def test_out_of_memory_frees_the_graphs_and_runs_once_more() -> None:
     with pytest.warns(UserWarning, match="one by one: the device ran out of memory beside them"):
         assert torch.equal(graphs(None, function, (torch.ones(4),))[0], torch.full((4,), 2.0))
     assert len(graphs) == 0
+
+
+def test_captures_have_a_stream_and_a_pool_of_their_own_and_replay_from_their_own_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graphs, captured = [], []
+
+    class Graph:
+        def __init__(self) -> None:
+            graphs.append(self)
+            self.replays = 0
+
+        def replay(self) -> None:
+            self.replays += 1
+
+    @contextmanager
+    def graph(made: Graph, pool: object, stream: object, capture_error_mode: str):
+        captured.append((pool, stream, capture_error_mode))
+        yield
+
+    fakes = {"CUDAGraph": Graph, "graph": graph, "graph_pool_handle": object, "Stream": lambda device: object()}
+    for name, fake in (fakes | {"device": lambda device: nullcontext()}).items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    seen: list[Tensor] = []
+    captures, x = cuda_graph.Captures(torch.device("cpu")), torch.ones(2, 3, 4, 5).permute(0, 3, 1, 2)
+    replays = [captures(lambda own: (seen.append(own), (own * 2,))[1], (x,)) for _ in range(2)]
+    assert captured[0] == captured[1] and captured[0][2] == "thread_local"
+    assert all(own is not x and own.stride() == x.stride() and torch.equal(own, x) for own in seen)
+    (result,) = replays[1]((x * 3,))
+    assert torch.equal(seen[1], x * 3) and torch.equal(result, x * 2)  # until the GPU has computed it anew
+    assert [each.replays for each in graphs] == [0, 1]
 
 
 class FakeCuda:
@@ -199,7 +230,7 @@ class Overlapping(Placed):
 
     def __init__(self, model, captures: Captures) -> None:
         super().__init__(model)
-        self.graphs, self._transfers = Graphs(capture=captures), Transfers(torch.device("cpu"), FakeCuda())
+        self.graphs, self._transfers = Graphs(captures), Transfers(torch.device("cpu"), FakeCuda())
 
 
 @pytest.mark.parametrize("variant", ["improved-s", "awsrn-s"])
@@ -251,8 +282,8 @@ class TestOnAGpu:
         model = create("improved-s", 4).eval().fuse()
         placed = Placed(model, "cuda", torch.float16, graphs=False)
         monkeypatch.setattr(Prepared, "prepare", None)  # not to be called any more
-        prepared = [m.prepared for m in placed.model.modules() if isinstance(m, Prepared)]
-        assert prepared and all(each is not None and each.is_cuda for each in prepared)
+        units = [m for m in placed.model.modules() if isinstance(m, AWRU)]
+        assert units and all(unit.prepared is not None and unit.prepared.is_cuda for unit in units)
         placed(torch.rand(1, 3, 16, 16))
 
     def test_graphs_stay_within_the_room_for_tiles(self) -> None:

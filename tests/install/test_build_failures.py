@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
@@ -14,30 +13,10 @@ import build_run
 import pytest
 from setuptools.errors import SetupError
 
-ROOT = Path(__file__).resolve().parents[2]
-VARIABLES = (
-    "AWSRN_FAST_NATIVE",
-    "AWSRN_FAST_CUDA",
-    "AWSRN_FAST_CUDA_ARCHS",
-    "CXX",
-    "CUDA_HOME",
-    "CUDA_PATH",
-    "MAX_JOBS",
-)
 TOO_NEW = (
     "/usr/local/cuda/include/crt/host_config.h:143:2: error: #error -- unsupported GNU version! gcc versions later "
     "than 14 are not supported! The nvcc flag '-allow-unsupported-compiler' can be used to override this version check;"
 )
-
-
-@pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    spec = importlib.util.spec_from_file_location("build_native", ROOT / "csrc/build_native.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def script(path: Path, text: str) -> Path:

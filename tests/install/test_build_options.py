@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,17 +12,6 @@ import pytest
 from setuptools.errors import SetupError
 
 ROOT = Path(__file__).resolve().parents[2]
-VARIABLES = ("AWSRN_FAST_NATIVE", "AWSRN_FAST_CUDA", "AWSRN_FAST_CUDA_ARCHS", "CXX", "CUDA_HOME", "CUDA_PATH")
-
-
-@pytest.fixture
-def build(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    spec = importlib.util.spec_from_file_location("build_native", ROOT / "csrc/build_native.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -8,17 +8,19 @@ from torch import Tensor
 from awsrn_fast.ops._arguments import memory_format
 from awsrn_fast.ops._cpu import channels_last
 from awsrn_fast.ops._cuda import reasons_against
-from awsrn_fast.ops._cuda_conv import bias_gradient, convolve, mirrored, new_map, weight_gradient
+from awsrn_fast.ops._cuda_conv import bias_gradient, convolve, mirrored, new_map, packed_parts, weight_gradient
 
 __all__ = ["bwd", "fwd", "reasons_against"]
 
 OP = "gated_pair"
 
 
-def fwd(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor) -> Tensor:
+def fwd(x0: Tensor, x1: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, prepared: Tensor | None) -> Tensor:
     y = new_map(x0, weight.shape[0])
     if y.numel():
-        convolve(OP, [x0, x1], weight[:, :, None, None], y, input_gate=gate, bias=bias, relu=True)
+        kernel = weight[:, :, None, None]
+        (packed,) = packed_parts(prepared, kernel)
+        convolve(OP, [x0, x1], kernel, y, packed=packed, input_gate=gate, bias=bias, relu=True)
     return y.contiguous(memory_format=memory_format(x0))
 
 
