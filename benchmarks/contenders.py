@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from awsrn_fast import backends, ops
 from awsrn_fast.inference import Placed
+from awsrn_fast.inference.cuda_graph import Captures
 from awsrn_fast.models import SuperResolution, build, create
 from awsrn_fast.ops._cases import FLOOR, TRANSFORMED
 
@@ -40,12 +41,12 @@ def field_of(row: Row, device: torch.device, compile: bool = False, only: str | 
     make = {OpRow: _op_field, NetworkRow: _network_field, TrainingRow: _training_field}[type(row)]
     builders, gate = make(row, device, compile)
     if device.type == "cuda" and not isinstance(row, TrainingRow):
-        builders |= {f"{name}, graph": partial(_as_graph, build) for name, build in builders.items()}
+        builders |= {f"{name}, graph": partial(_as_graph, build, device) for name, build in builders.items()}
     return [build() for name, build in builders.items() if only in (None, name)], gate
 
 
-def _as_graph(build: Callable[[], Contender]) -> Contender:
-    return as_graph(build())
+def _as_graph(build: Callable[[], Contender], device: torch.device) -> Contender:
+    return as_graph(build(), Captures(device))
 
 
 def _backends_for(op: str, x: Tensor) -> list[str]:

@@ -8,15 +8,13 @@ from typing import Any
 
 from timing import Contender, Results
 
-from awsrn_fast.inference.cuda_graph import Captures
 
-
-def as_graph(contender: Contender, capture: Callable[..., Callable[..., Any]] | None = None) -> Contender:
+def as_graph(contender: Contender, capture: Callable[..., Callable[..., Any]]) -> Contender:
     """The contender as replays of a CUDA graph, which is captured at its second run.
 
     Args:
         contender: what is captured; it works on tensors that stay.
-        capture: as :class:`awsrn_fast.inference.cuda_graph.Captures`.
+        capture: :class:`awsrn_fast.inference.cuda_graph.Captures` of the device.
     """
     made: list[Callable[..., Any]] = []
     ran: list[bool] = []
@@ -26,7 +24,7 @@ def as_graph(contender: Contender, capture: Callable[..., Callable[..., Any]] | 
             ran.append(True)
             return contender.run()
         if not made:
-            made.append((Captures() if capture is None else capture)(contender.run, ()))
+            made.append(capture(contender.run, ()))
         return made[0](())
 
     return replace(contender, name=f"{contender.name}, graph", run=run, is_graph=True)

@@ -28,14 +28,12 @@ class Graphs:
     be captured is given up, with all others, and :attr:`reason` says why. Not for use by several threads at once.
 
     Args:
+        capture: function that captures another on tensors like those given, such as :class:`Captures`.
         most: number of graphs that are kept. The one whose last use is longest ago makes room for another.
-        capture: function that captures another on tensors like those given.
     """
 
-    def __init__(
-        self, most: int = MOST_GRAPHS, capture: Callable[[Function, Sequence[Tensor]], Replay] | None = None
-    ) -> None:
-        self.most, self._capture = most, Captures() if capture is None else capture
+    def __init__(self, capture: Callable[[Function, Sequence[Tensor]], Replay], most: int = MOST_GRAPHS) -> None:
+        self.most, self._capture = most, capture
         self.reason = ""
         """Why nothing is captured any more; empty: it is."""
         self._graphs: OrderedDict[Hashable, Replay] = OrderedDict()
@@ -97,27 +95,36 @@ class Graphs:
 
 
 class Captures:
-    """Capture of functions on a GPU; the graphs share one pool of memory, since only one runs at a time."""
+    """Capture of functions on a GPU; the graphs share one pool of memory, since only one runs at a time.
 
-    def __init__(self) -> None:
+    Args:
+        device: the GPU.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._pool: Any = None  # torch's handle, whose type is private
+        self._stream: torch.cuda.Stream | None = None
 
     def __call__(self, function: Function, inputs: Sequence[Tensor]) -> Replay:
         """Capture ``function``, which has run before on such inputs: libraries allocate at their first call."""
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
+        if self._stream is None:  # torch's own stream for captures is one for all threads
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(self._device)
         own = [torch.empty_like(x) for x in inputs]
         for mine, given in zip(own, inputs, strict=True):
             mine.copy_(given)
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the GPU meanwhile. On entry it frees what the run before has left in torch's cache.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            results = function(*own)
+        with torch.cuda.device(self._device):
+            capture = torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local")
+            with capture:
+                results = function(*own)
 
         def replay(given: Sequence[Tensor]) -> tuple[Tensor, ...]:
             for mine, tensor in zip(own, given, strict=True):
                 mine.copy_(tensor, non_blocking=True)
-            graph.replay()
+            with torch.cuda.device(self._device):  # on whose current stream it runs
+                graph.replay()
             return results
 
         return replay

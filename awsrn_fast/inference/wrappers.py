@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from awsrn_fast.nn import AWMS, ChannelAttention, Gates, Part, Prepared, WNConv2d, in_channels_last
 
-from .cuda_graph import Graphs
+from .cuda_graph import Captures, Graphs
 from .facts import Facts
 from .gates import Census
 from .protocols import Model
@@ -77,7 +77,7 @@ class Placed(Model):
         """None: kernels are launched one by one."""
         if self.device.type == "cuda":
             self.model = with_prepared_weights(self.model)
-            self.graphs = Graphs() if graphs else None
+            self.graphs = Graphs(Captures(self.device)) if graphs else None
             self._transfers = Transfers(self.device)
 
         parts: Callable[[], list[Part]] | None = getattr(self.model, "parts", None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -14,8 +15,9 @@ from awsrn_fast.inference import Placed, Tiler, cuda_graph
 from awsrn_fast.inference.cuda_graph import Function, Graphs, Replay
 from awsrn_fast.inference.process_memory import free_on
 from awsrn_fast.inference.transfers import Transfers
+from awsrn_fast.inference.wrappers import with_prepared_weights
 from awsrn_fast.models import create
-from awsrn_fast.nn import AWRU, Prepared
+from awsrn_fast.nn import AWRU, Prepared, WNConv2d
 
 
 class Captures:
@@ -59,7 +61,7 @@ class Doubled:
 
 def test_what_comes_once_runs_as_it_is_and_what_comes_again_is_captured() -> None:
     captures, function = Captures(), Doubled()
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     for count, side in enumerate((3, 4, 3, 3)):
         x = torch.full((1, 1, side, side), float(count))
         assert torch.equal(graphs(None, function, (x,))[0], 2 * x)
@@ -74,7 +76,7 @@ def test_what_comes_once_runs_as_it_is_and_what_comes_again_is_captured() -> Non
 )
 def test_a_graph_is_of_one_shape_dtype_layout_and_key(other: Tensor) -> None:
     captures = Captures()
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     x = torch.zeros(1, 2, 3, 4)
     for key, value in ((None, x), (None, other), ("tile", x)):
         graphs(key, Doubled(), (value,))
@@ -85,7 +87,7 @@ def test_a_graph_is_of_one_shape_dtype_layout_and_key(other: Tensor) -> None:
 
 def test_the_graph_whose_last_use_is_longest_ago_makes_room() -> None:
     captures = Captures()
-    graphs = Graphs(2, captures)
+    graphs = Graphs(captures, 2)
     for side in (1, 1, 2, 2, 1, 3, 3):  # the second of each is captured; 2 goes for 3
         graphs(None, Doubled(), (torch.zeros(side),))
     assert (captures.captured, len(graphs)) == (3, 2)
@@ -97,7 +99,7 @@ def test_the_graph_whose_last_use_is_longest_ago_makes_room() -> None:
 
 def test_a_capture_that_fails_is_said_once_and_nothing_is_captured_any_more() -> None:
     captures, function, x = Captures(), Doubled(), torch.ones(3)
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     graphs(None, function, (torch.ones(2),))
     graphs(None, function, (torch.ones(2),))
     captures.fails = RuntimeError("operation not permitted when stream is capturing\nSearch for more")
@@ -118,7 +120,7 @@ def test_a_capture_that_fails_is_said_once_and_nothing_is_captured_any_more() ->
 
 def test_out_of_memory_frees_the_graphs_and_runs_once_more() -> None:
     captures, function = Captures(), Doubled()
-    graphs = Graphs(capture=captures)
+    graphs = Graphs(captures)
     error = torch.OutOfMemoryError("CUDA out of memory.")
     function.fails = [error]
     with pytest.raises(torch.OutOfMemoryError):  # there is no graph that holds any
@@ -130,6 +132,37 @@ def test_out_of_memory_frees_the_graphs_and_runs_once_more() -> None:
     with pytest.warns(UserWarning, match="one by one: the device ran out of memory beside them"):
         assert torch.equal(graphs(None, function, (torch.ones(4),))[0], torch.full((4,), 2.0))
     assert len(graphs) == 0
+
+
+def test_captures_have_a_stream_and_a_pool_of_their_own_and_replay_from_their_own_inputs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graphs, captured = [], []
+
+    class Graph:
+        def __init__(self) -> None:
+            graphs.append(self)
+            self.replays = 0
+
+        def replay(self) -> None:
+            self.replays += 1
+
+    @contextmanager
+    def graph(made: Graph, pool: object, stream: object, capture_error_mode: str):
+        captured.append((pool, stream, capture_error_mode))
+        yield
+
+    fakes = {"CUDAGraph": Graph, "graph": graph, "graph_pool_handle": object, "Stream": lambda device: object()}
+    for name, fake in (fakes | {"device": lambda device: nullcontext()}).items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    seen: list[Tensor] = []
+    captures, x = cuda_graph.Captures(torch.device("cpu")), torch.ones(2, 3, 4, 5).permute(0, 3, 1, 2)
+    replays = [captures(lambda own: (seen.append(own), (own * 2,))[1], (x,)) for _ in range(2)]
+    assert captured[0] == captured[1] and captured[0][2] == "thread_local"
+    assert all(own is not x and own.stride() == x.stride() and torch.equal(own, x) for own in seen)
+    (result,) = replays[1]((x * 3,))
+    assert torch.equal(seen[1], x * 3) and torch.equal(result, x * 2)  # until the GPU has computed it anew
+    assert [each.replays for each in graphs] == [0, 1]
 
 
 class FakeCuda:
@@ -199,7 +232,7 @@ class Overlapping(Placed):
 
     def __init__(self, model, captures: Captures) -> None:
         super().__init__(model)
-        self.graphs, self._transfers = Graphs(capture=captures), Transfers(torch.device("cpu"), FakeCuda())
+        self.graphs, self._transfers = Graphs(captures), Transfers(torch.device("cpu"), FakeCuda())
 
 
 @pytest.mark.parametrize("variant", ["improved-s", "awsrn-s"])
@@ -226,6 +259,33 @@ def test_a_network_by_graphs_gives_a_result_of_its_own() -> None:
     assert captures.replayed == 3
     assert all(torch.equal(y, Placed(model)(x)) for x, y in zip(images, results, strict=True))
     assert all(y.is_contiguous() for y in results)
+
+
+def test_half_of_the_room_for_tiles_is_left_to_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = Placed(create("awsrn-s", 2).eval().fuse())
+    assert free_on(placed) is None  # no memory of its own
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    placed.device = torch.device("cuda")
+    assert free_on(placed) == 750
+    placed.graphs = Graphs(Captures())
+    assert free_on(placed) == 375
+
+
+def test_weights_away_from_the_cpu_are_prepared_once_for_a_network_that_keeps_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Tensor] = []
+    monkeypatch.setattr(WNConv2d, "prepare", lambda self, weight: (made.append(weight), torch.zeros(1))[1])
+    conv = WNConv2d(3, 4, 3)
+    conv.fold()
+    conv.to("meta")  # no values could be compared there, as on a GPU that would have to be waited for
+    assert conv.prepared_weights() is None
+    kept = with_prepared_weights(conv)
+    assert kept.prepared_weights() is kept.prepared_weights() is not None and len(made) == 1
+    assert conv.prepared_weights() is None  # the network that it shares weights with may still change
+    assert not pickle.loads(pickle.dumps(kept)).is_kept
+    unfolded = with_prepared_weights(WNConv2d(3, 4, 3))
+    assert unfolded.prepared_weights() is None and len(made) == 1
 
 
 @pytest.mark.gpu
