@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from awsrn_fast.errors import RunError
 from awsrn_fast.files import replacing
@@ -16,9 +16,11 @@ from .encoding import lead
 from .reading import ffmpeg
 
 if TYPE_CHECKING:
-    from av import Packet, Stream
     from av.container import InputContainer
 
+# Any: PyAV's annotations call every time optional, which here are not: a file's streams and what _others lets pass.
+Packet = Any
+Stream = Any
 _FROM_ZERO = (".mkv", ".webm")
 
 
@@ -47,10 +49,10 @@ def join(
         ffmpeg(target),
         av.open(str(source.resolve()), metadata_errors="replace") as film,
         av.open(str(segments[0])) as first,
-        av.open(str(beside), "w", options=_options(target, first.streams.video[0].time_base)) as out,
+        av.open(str(beside), "w", options=_options(target, _time_base(first))) as out,
     ):
-        pictures = out.add_stream_from_template(first.streams.video[0])
-        pictures.time_base = first.streams.video[0].time_base
+        pictures: Stream = out.add_stream_from_template(first.streams.video[0])
+        pictures.time_base = _time_base(first)
         main = next(each for each in film.streams.video if "attached_pic" not in str(each.disposition))
         pictures.metadata.update(main.metadata)
         if rotation:
@@ -74,6 +76,13 @@ def join(
     return tuple(said)
 
 
+def _time_base(film: InputContainer) -> Fraction:
+    """Seconds of a step of the pictures' timestamps."""
+    found = film.streams.video[0].time_base
+    assert found is not None  # as of every stream of a file
+    return found
+
+
 def _options(target: Path, time_base: Fraction) -> dict[str, str]:
     """MP4 and its kin write when a stream begins in steps of the whole film, which are milliseconds by default."""
     return {} if target.suffix.lower() in _FROM_ZERO else {"movie_timescale": str(time_base.denominator)}
@@ -92,6 +101,10 @@ def _copy_of(stream: Stream, out, target: Path) -> Stream:
     return made
 
 
+def _packets(part: InputContainer) -> Iterator[Packet]:
+    return (packet for packet in part.demux(video=0) if packet.size)
+
+
 def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
     """The packets of all segments, with decoding times of the joined film; each encoder began before its first."""
     import av
@@ -100,8 +113,8 @@ def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
     delay = 0
     for path in segments:
         with av.open(str(path)) as part:
-            late = lead(part.streams.video[0].time_base)
-            times = [packet.pts - late for packet in part.demux(video=0) if packet.size]
+            late = lead(_time_base(part))
+            times = [packet.pts - late for packet in _packets(part)]
         ordered = sorted(times)
         while any(ordered[max(at - delay, 0)] > pts for at, pts in enumerate(times) if at >= delay):
             delay += 1
@@ -110,9 +123,7 @@ def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
     number = 0
     for path in segments:
         with av.open(str(path)) as part:
-            for packet in part.demux(video=0):
-                if not packet.size:
-                    continue
+            for packet in _packets(part):
                 packet.pts -= late
                 packet.dts = shown[number - delay] if number >= delay else shown[0] - (delay - number) * step
                 number += 1
@@ -122,7 +133,8 @@ def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
 def _others(
     film: InputContainer, copies: dict[int, Stream], span: tuple[Fraction, Fraction] | None
 ) -> Iterator[tuple[Packet, Stream]]:
-    for packet in film.demux(*(film.streams[index] for index in copies)) if copies else ():
+    packets: Iterator[Packet] = film.demux(*(film.streams[index] for index in copies)) if copies else iter(())
+    for packet in packets:
         if packet.dts is None and packet.pts is None:
             continue
         if packet.pts is None:

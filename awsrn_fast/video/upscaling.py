@@ -74,7 +74,7 @@ def upscale(source: Path, target: Path, enlarger: Enlarger, args: Namespace, pee
         with ffmpeg(source):
             made = work.fill(decoder, enlarger, how, args.frames)
         speed = made / max(time.perf_counter() - started, 1e-9)
-    span = None if args.frames == (0, None) else work.span(stream.time_base)
+    span = None if args.frames == (0, None) else work.span(decoder.time_base)
     remarks = [f"{work.total} frames, {speed:.2f} frames/s"]
     if made < work.total:
         remarks.append(f"{work.total - made} were done before")
@@ -211,7 +211,8 @@ class _ahead:
     """Iterator whose items another thread makes, a few before they are needed; a context that ends it."""
 
     def __init__(self, items: Iterator[Shot]):
-        self._items, self._queue, self._stop = items, Queue(_AHEAD), Event()
+        self._items, self._stop = items, Event()
+        self._queue: Queue[Shot | BaseException | None] = Queue(_AHEAD)
         self._thread = Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
