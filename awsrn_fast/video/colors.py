@@ -96,13 +96,12 @@ class Colors:
 
 def colors_of(frame: VideoFrame) -> Colors:
     """The colours of a film, by one of its frames."""
-    tags = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
-    matrix, range, primaries, transfer = map(int, tags)
     bits = max(part.bits for part in frame.format.components)
-    return Colors(frame.format.name, bits, matrix, range, primaries, transfer, frame.height)
+    tags = [int(tag) for tag in (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)]
+    return Colors(frame.format.name, bits, tags[0], tags[1], tags[2], tags[3], frame.height)
 
 
-def _how() -> int:
+def _how() -> object:
     from av.video.reformatter import Interpolation
 
     return Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT

@@ -6,7 +6,7 @@ from argparse import Namespace
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -80,7 +80,6 @@ def encoding_of(
         options["b"] = "0"
     if name == "libx265":
         options["x265-params"] = "log-level=error"
-    assert stream.time_base is not None  # as of every stream of a file
     aspect = Fraction(stream.codec_context.sample_aspect_ratio or 1)
     return Encoding(name, format, tuple(options.items()), size, colors, rate, stream.time_base, aspect)
 
@@ -120,9 +119,8 @@ class Segment:
         beside, how = self._place.__enter__(), self._encoding
         try:
             self._film: OutputContainer = av.open(str(beside), "w", format=CONTAINER)
-            # Any: PyAV's annotation is a union of all kinds of streams.
-            stream: Any = self._film.add_stream(how.encoder, rate=how.rate, options=dict(how.options))
-            self._stream = stream
+            self._stream = self._film.add_stream(how.encoder, rate=how.rate, options=dict(how.options))
+            stream = self._stream
             stream.height, stream.width = how.size
             stream.pix_fmt = how.format
             stream.time_base = stream.codec_context.time_base = how.time_base

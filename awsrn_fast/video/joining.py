@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from awsrn_fast.errors import RunError
 from awsrn_fast.files import replacing
@@ -16,11 +16,9 @@ from .encoding import lead
 from .reading import ffmpeg
 
 if TYPE_CHECKING:
+    from av import Packet, Stream
     from av.container import InputContainer
 
-# Any: PyAV's annotations call every time optional, which here are not: a file's streams and what _others lets pass.
-Packet = Any
-Stream = Any
 _FROM_ZERO = (".mkv", ".webm")
 
 
@@ -49,10 +47,10 @@ def join(
         ffmpeg(target),
         av.open(str(source.resolve()), metadata_errors="replace") as film,
         av.open(str(segments[0])) as first,
-        av.open(str(beside), "w", options=_options(target, _time_base(first))) as out,
+        av.open(str(beside), "w", options=_options(target, first.streams.video[0].time_base)) as out,
     ):
-        pictures: Stream = out.add_stream_from_template(first.streams.video[0])
-        pictures.time_base = _time_base(first)
+        pictures = out.add_stream_from_template(first.streams.video[0])
+        pictures.time_base = first.streams.video[0].time_base
         main = next(each for each in film.streams.video if "attached_pic" not in str(each.disposition))
         pictures.metadata.update(main.metadata)
         if rotation:
@@ -76,13 +74,6 @@ def join(
     return tuple(said)
 
 
-def _time_base(film: InputContainer) -> Fraction:
-    """Seconds of a step of the pictures' timestamps."""
-    found = film.streams.video[0].time_base
-    assert found is not None  # as of every stream of a file
-    return found
-
-
 def _options(target: Path, time_base: Fraction) -> dict[str, str]:
     """MP4 and its kin write when a stream begins in steps of the whole film, which are milliseconds by default."""
     return {} if target.suffix.lower() in _FROM_ZERO else {"movie_timescale": str(time_base.denominator)}
@@ -101,10 +92,6 @@ def _copy_of(stream: Stream, out, target: Path) -> Stream:
     return made
 
 
-def _packets(part: InputContainer) -> Iterator[Packet]:
-    return (packet for packet in part.demux(video=0) if packet.size)
-
-
 def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
     """The packets of all segments, with decoding times of the joined film; each encoder began before its first."""
     import av
@@ -113,8 +100,8 @@ def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
     delay = 0
     for path in segments:
         with av.open(str(path)) as part:
-            late = lead(_time_base(part))
-            times = [packet.pts - late for packet in _packets(part)]
+            late = lead(part.streams.video[0].time_base)
+            times = [packet.pts - late for packet in part.demux(video=0) if packet.size]
         ordered = sorted(times)
         while any(ordered[max(at - delay, 0)] > pts for at, pts in enumerate(times) if at >= delay):
             delay += 1
@@ -123,7 +110,9 @@ def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
     number = 0
     for path in segments:
         with av.open(str(path)) as part:
-            for packet in _packets(part):
+            for packet in part.demux(video=0):
+                if not packet.size:
+                    continue
                 packet.pts -= late
                 packet.dts = shown[number - delay] if number >= delay else shown[0] - (delay - number) * step
                 number += 1
@@ -133,15 +122,13 @@ def _pictures(segments: Sequence[Path]) -> Iterator[Packet]:
 def _others(
     film: InputContainer, copies: dict[int, Stream], span: tuple[Fraction, Fraction] | None
 ) -> Iterator[tuple[Packet, Stream]]:
-    packets: Iterator[Packet] = film.demux(*(film.streams[index] for index in copies)) if copies else iter(())
-    for packet in packets:
-        if packet.dts is None and packet.pts is None:
+    for packet in film.demux(*(film.streams[index] for index in copies)) if copies else ():
+        shown, decoded = packet.pts, packet.dts
+        if shown is None and decoded is None:
             continue
-        if packet.pts is None:
-            packet.pts = packet.dts
-        elif packet.dts is None:
-            packet.dts = packet.pts
-        when = packet.pts * packet.time_base
+        packet.pts = decoded if shown is None else shown
+        packet.dts = shown if decoded is None else decoded
+        when = (packet.pts or 0) * packet.time_base
         if span is None or span[0] <= when < span[1]:
             yield packet, copies[packet.stream.index]
 

@@ -110,26 +110,17 @@ class Decoder:
     def rate(self) -> Fraction:
         return self.stream.average_rate or self.stream.guessed_rate or _USUAL_RATE
 
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds of a step of the timestamps."""
-        assert self.stream.time_base is not None  # as of every stream of a file
-        return self.stream.time_base
-
     def shots(self, first: int, last: int | None) -> Iterator[Shot]:
         """Frames ``first`` to before ``last``, counted from 0.
 
         Raises:
             RunError: the pictures' size changes.
         """
-        step = max(1, round(1 / (self.rate * self.time_base)))
-        number, held = 0, None
-        before: int | None = None
-        pts: int | None
+        step = max(1, round(1 / (self.rate * self.stream.time_base)))
+        number, before, held = 0, None, None
         for frame, lost in self._decoded():
             for pts in lost:  # shown by the frame before
-                due = frame is None or frame.pts is None or pts < frame.pts
-                if held is not None and before is not None and pts > before and due:
+                if held is not None and before is not None and pts > before and (frame is None or pts < frame.pts):
                     if number >= first:
                         yield Shot(number, pts, step, self.colors.rgb(held))
                     before, number = pts, number + 1

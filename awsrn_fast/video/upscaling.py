@@ -74,7 +74,7 @@ def upscale(source: Path, target: Path, enlarger: Enlarger, args: Namespace, pee
         with ffmpeg(source):
             made = work.fill(decoder, enlarger, how, args.frames)
         speed = made / max(time.perf_counter() - started, 1e-9)
-    span = None if args.frames == (0, None) else work.span(decoder.time_base)
+    span = None if args.frames == (0, None) else work.span(stream.time_base)
     remarks = [f"{work.total} frames, {speed:.2f} frames/s"]
     if made < work.total:
         remarks.append(f"{work.total - made} were done before")
