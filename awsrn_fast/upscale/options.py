@@ -13,6 +13,7 @@ from awsrn_fast.inference.forward_model import KERNELS
 from awsrn_fast.memory import parse_size
 from awsrn_fast.models import SCALES
 from awsrn_fast.raster import options as raster
+from awsrn_fast.video import options as video
 
 from .plan import SUFFIXES
 
@@ -41,6 +42,7 @@ def parser() -> Parser:
     _add_several(p)
     _add_format(p)
     raster.add_options(p)
+    video.add_options(p)
     return p
 
 
