@@ -96,8 +96,9 @@ class Colors:
 
 def colors_of(frame: VideoFrame) -> Colors:
     """The colours of a film, by one of its frames."""
-    tags = (int(tag) for tag in (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc))
-    return Colors(frame.format.name, max(part.bits for part in frame.format.components), *tags, frame.height)
+    bits = max(part.bits for part in frame.format.components)
+    tags = [int(tag) for tag in (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)]
+    return Colors(frame.format.name, bits, tags[0], tags[1], tags[2], tags[3], frame.height)
 
 
 def _how() -> object:

@@ -123,13 +123,12 @@ def _others(
     film: InputContainer, copies: dict[int, Stream], span: tuple[Fraction, Fraction] | None
 ) -> Iterator[tuple[Packet, Stream]]:
     for packet in film.demux(*(film.streams[index] for index in copies)) if copies else ():
-        if packet.dts is None and packet.pts is None:
+        shown, decoded = packet.pts, packet.dts
+        if shown is None and decoded is None:
             continue
-        if packet.pts is None:
-            packet.pts = packet.dts
-        elif packet.dts is None:
-            packet.dts = packet.pts
-        when = packet.pts * packet.time_base
+        packet.pts = decoded if shown is None else shown
+        packet.dts = shown if decoded is None else decoded
+        when = (packet.pts or 0) * packet.time_base
         if span is None or span[0] <= when < span[1]:
             yield packet, copies[packet.stream.index]
 

@@ -211,7 +211,8 @@ class _ahead:
     """Iterator whose items another thread makes, a few before they are needed; a context that ends it."""
 
     def __init__(self, items: Iterator[Shot]):
-        self._items, self._queue, self._stop = items, Queue(_AHEAD), Event()
+        self._items, self._stop = items, Event()
+        self._queue: Queue[Shot | BaseException | None] = Queue(_AHEAD)
         self._thread = Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
