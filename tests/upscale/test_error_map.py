@@ -19,6 +19,7 @@ from awsrn_fast.errors import UserError
 from awsrn_fast.inference.error_model import FEATURES, features, read_error_model
 from awsrn_fast.models import create
 from awsrn_fast.upscale.command import main
+from awsrn_fast.upscale.error_map import error_model
 
 NAME = "improved-s-x2"
 SCRIPT = Path(__file__).resolve().parents[2] / "training" / "error_map.py"
@@ -104,8 +105,10 @@ def test_wrong_usage_is_said_before_the_work(photo, tmp_path) -> None:
 
 @pytest.mark.parametrize("name", bundled_names())
 def test_every_bundled_file_has_an_estimate(name: str) -> None:
-    model = read_error_model(BUNDLED / f"{name}.error.json")
-    assert model.weights == name and len(model.coefficients) == 1 + len(FEATURES) and 1.5 < model.interval < 4
+    model = error_model(name, awsrn_fast.load(name).facts.scale)
+    assert (
+        model.weights in bundled_names() and len(model.coefficients) == 1 + len(FEATURES) and 1.5 < model.interval < 4
+    )
 
 
 def test_a_damaged_model_is_named(tmp_path) -> None:
