@@ -202,8 +202,11 @@ def test_what_cannot_be_done_ends_in_one_sentence(tmp_path, upscale, capsys):
         wave = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
         wave.sample_rate = 8000
         out.mux(tone.encode(wave))
-    found = {"cut.mp4": "damaged", "grows.ts": "the pictures change from 48x32 yuv420p to 64x64",
-             "sound.mkv": "a film without pictures"}  # fmt: skip
+    found = {
+        "cut.mp4": "damaged",
+        "grows.ts": "the pictures change from 48x32 yuv420p to 64x64",
+        "sound.mkv": "a film without pictures",
+    }
     assert upscale(*(tmp_path / name for name in found), "-o", tmp_path / "out") == 1
     said = capsys.readouterr().err.splitlines()
     for name, message in found.items():
