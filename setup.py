@@ -5,12 +5,14 @@ Environment variables:
     AWSRN_FAST_CUDA=auto|0|1: the CUDA library, likewise, where nvcc is found.
     AWSRN_FAST_CUDA_ARCHS: compute capabilities such as "7.5;8.6", by default those of this machine's GPUs; PTX of the
         highest is added for later GPUs.
+    AWSRN_FAST_ORIGIN: who builds, for awsrn_fast.info, such as "wheel of release 1.0"; "from source" by default.
     CXX, CXXFLAGS, LDFLAGS, CUDA_HOME, CUDA_PATH, MAX_JOBS: as everywhere.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -37,6 +39,8 @@ class BuildNative(build_ext):
 
     def build(self) -> None:
         libraries, lines = build_native.plan()
+        origin = os.environ.get("AWSRN_FAST_ORIGIN", "").strip() or "from source"
+        lines = {name: f"{line} ({origin})" if line.startswith("built") else line for name, line in lines.items()}
         for name, line in lines.items():
             print(f"awsrn_fast: {name} library {line}", flush=True)
 

@@ -21,7 +21,7 @@ from .limits import limit_threads
 COMMANDS = {
     "upscale": "enlarge image files and folders",
     "replay": "run a recorded upscaling again and compare the bits",
-    "compare": "draw one picture of what several networks make of an image",
+    "compare": "show an image upscaled by several networks in one picture or page",
     "train": "train a network, on your images or the embedded ones",
     "evaluate": "measure PSNR and SSIM on benchmark sets",
     "export": "write a network as ONNX, .pt2 or safetensors",

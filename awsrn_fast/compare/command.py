@@ -47,7 +47,7 @@ def parser() -> Parser:
         type=Path,
         required=True,
         metavar="FILE",
-        help=f"picture: {', '.join(SUFFIXES)}; or {PAGE}: a page with a slider, one file that needs no network",
+        help=f"picture: {', '.join(SUFFIXES)}; or {PAGE}: a page with a slider, one file that works offline",
     )
     p.add_argument(
         "--weights",

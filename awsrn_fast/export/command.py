@@ -32,7 +32,7 @@ RGB in [0, 1], of any size, and hold plain PyTorch's operators. Exit status: 0 d
 
 def parser() -> Parser:
     """The command's arguments."""
-    p = Parser("export", description="Write a network in a form that others load.", epilog=EPILOG)
+    p = Parser("export", description="Export a network to a format that other programs load.", epilog=EPILOG)
     p.add_argument("weights", help="weights file (.safetensors, or .pth of the public code) or a bundled name")
     p.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=f"one of {', '.join(WRITERS)}")
     p.add_argument("--overwrite", action="store_true", help="replace FILE if it exists")

@@ -50,7 +50,7 @@ def corrected(strips: Strips, scale: int, reach: int, correct: Correct) -> Strip
 
     def kept(source: Source) -> Iterator[Tensor]:
         seen = _Remembered(source)
-        x = y = torch.empty(0, device="cpu")
+        x = y = torch.empty(0, dtype=torch.float32, device="cpu")
         done = low = have = 0  # rows of the input: yielded, first one buffered, computed by the network
         for strip in chain(_cut(strips(seen), scale, reach), (None,)):
             if strip is not None:
@@ -64,7 +64,7 @@ def corrected(strips: Strips, scale: int, reach: int, correct: Correct) -> Strip
                 drop = max(ready - reach, 0) - low
                 x, y = x[:, :, drop:], y[:, :, scale * drop :]
                 done, low = ready, low + drop
-            del strip  # before the next
+            del strip  # freed before the next is made
 
     return kept
 
@@ -92,7 +92,7 @@ def _cut(strips: Iterator[Tensor], scale: int, reach: int) -> Iterator[Tensor]:
     for strip in strips:
         row = 4 * scale * math.prod(strip.shape[:2]) * strip.shape[3]
         yield from strip.split(scale * max(2 * reach, _BYTES // row), 2)
-        del strip  # before the next
+        del strip  # freed before the next is made
 
 
 class _Remembered:
@@ -108,7 +108,7 @@ class _Remembered:
             return self._rows[:, :, top - self._top : bottom - self._top, left:right]
         whole = (left, right) == (0, self.width)
         if whole:
-            self._rows = None  # before the next
+            self._rows = None  # freed before the next is made
         found = self._source.window(top, bottom, left, right)
         if whole:
             self._top, self._rows = top, found

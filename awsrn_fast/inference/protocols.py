@@ -73,6 +73,9 @@ class Enlarger(Protocol):
     identity: str
     remarks: tuple[str, ...]
 
+    def advance(self, pixels: float, /) -> None:
+        """Count pixels of the input as done."""
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the result. Raises RunError where the network makes no such size."""
 

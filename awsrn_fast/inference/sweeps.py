@@ -175,7 +175,7 @@ class _Sweeps:
             for columns in spans(x.width, self.pieces.width, radius):
                 self.pieces.run(rows, columns, radius, run)
             yield out
-            del image, out, run  # before the next
+            del image, out, run  # freed before the next is made
 
     def _sweep(
         self, inputs: Sequence[Source], radius: int, layer: Callable[..., Tensor], align: int = 1

@@ -170,7 +170,7 @@ class Tiler(Model):
                 pieces.run(rows, columns, self.context, strip.run)
             strip.finish()
             yield strip.out
-            del strip  # before the next
+            del strip  # freed before the next is made
 
     @torch.no_grad()
     def _frozen(self, source: Source, pieces: Pieces) -> tuple[Tensor, Found]:

@@ -88,7 +88,7 @@ class SuperResolution(Upscaling):
         recompute = self.checkpointing and self.training and torch.is_grad_enabled()
         for i, part in enumerate(parts):
             if recompute and 1 <= i <= len(self.body):
-                # Nothing is drawn at random, so no random state needs to be kept.
+                # The forward pass has no randomness, so no random state needs to be kept.
                 x, mean = checkpoint(run, part, x, mean, gates, use_reentrant=False, preserve_rng_state=False)
             else:
                 x, mean = run(part, x, mean, gates, image)

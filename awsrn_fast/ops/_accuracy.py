@@ -68,8 +68,8 @@ def deviations(
             continue
         error = (got[name].double() - truth).abs().max().item()
         rms = truth.square().mean().sqrt().item()
-        # A sum that is 0 but for rounding, as non_local's gradient of b_phi: one order of adding may just be luckier,
-        # or exact, as with a single key. What cancels is as large as other results are.
+        # A sum that is 0 up to rounding, as non_local's gradient of b_phi: one order of summation may happen to be more
+        # exact, or quite exact with a single key. The terms that cancel are as large as other results.
         cancels = rms < 1e-9 * largest
         allowed = (4 if cancels else 2) * (same_dtype[name].double() - truth).abs().max().item()
         allowed += FLOOR[got[name].dtype] * max(rms, 0.1 * largest if cancels else 1e-3)

@@ -35,6 +35,12 @@ SHOWN = ("perceptual", "adversarial", "discriminator")
 PATIENCE = 2.0
 """Seconds within which a second SIGINT is torchrun's copy of the first."""
 
+FIRST_STEPS = 5
+"""Steps after which the length of the run is estimated; the first of them is slower, and not counted."""
+
+SHORT = 60
+"""Seconds; the length of a shorter run is not told."""
+
 GIVE_UP_AFTER = 50
 """Steps in a row without a finite loss that end the run."""
 
@@ -81,6 +87,7 @@ class Trainer:
         """Train to the last iteration; returns False after an interruption, with everything saved."""
         config, learner = self.config, self.learner
         images, since = 0, time.perf_counter()
+        start, warm = learner.iteration, 0.0
         with contextlib.ExitStack() as stack:
             interrupted = stack.enter_context(_interruption(self.world))
             bar = stack.enter_context(progress_bar(self.world.is_first))
@@ -93,6 +100,10 @@ class Trainer:
                 if trace is not None:
                     trace.step()
                 images += len(lr_image) * self.world.size
+                if learner.iteration == start + 1:
+                    warm = time.perf_counter()
+                elif learner.iteration == start + FIRST_STEPS:
+                    self._say_length((time.perf_counter() - warm) / (FIRST_STEPS - 1))
                 if learner.iteration % config.log_every == 0 or learner.iteration == config.iterations:
                     now = time.perf_counter()
                     bar.update(task, figures=self._log(images / (now - since)))
@@ -109,6 +120,13 @@ class Trainer:
                     self._checkpoint()
                     return False
         return True
+
+    def _say_length(self, step: float) -> None:
+        """Tell how long the run takes at the speed of its first steps, where that is a minute or more."""
+        left = step * (self.config.iterations - self.learner.iteration)
+        if left >= SHORT:
+            shown = f"{left / 60:.0f} minutes" if left < 5400 else f"{left / 3600:.1f} hours"
+            self._say(f"a step takes {step:.2g} s: the run takes about {shown}")
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches of the remaining iterations; measures the time spent waiting for each."""

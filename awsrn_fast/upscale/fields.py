@@ -58,10 +58,17 @@ def _is_raster(path: Path) -> bool:
     return is_raster(path)
 
 
+def _is_video(path: Path) -> bool:
+    from awsrn_fast.video.kind import is_video
+
+    return is_video(path)
+
+
 IMAGE = Field("an image")
 DICOM = Field("DICOM", "awsrn_fast.dicom", (".dcm", ".dicom", ".ima"), _is_dicom, renames=False)
 RASTER = Field("a raster", "awsrn_fast.raster", (".tif", ".tiff"), _is_raster, images=True)
-_OTHERS = (DICOM, RASTER)
+VIDEO = Field("a film", "awsrn_fast.video", (".mkv", ".mp4", ".mov", ".m4v", ".webm"), _is_video)
+_OTHERS = (DICOM, RASTER, VIDEO)
 
 
 def field_of(path: Path, suffix: str | None = None) -> Field:

@@ -13,6 +13,7 @@ from awsrn_fast.inference.forward_model import KERNELS
 from awsrn_fast.memory import parse_size
 from awsrn_fast.models import SCALES
 from awsrn_fast.raster import options as raster
+from awsrn_fast.video import options as video
 
 from .plan import SUFFIXES
 
@@ -38,9 +39,11 @@ def parser() -> Parser:
     _add_tiles(p)
     _add_computation(p)
     _add_consistency(p)
+    _add_error_map(p)
     _add_several(p)
     _add_format(p)
     raster.add_options(p)
+    video.add_options(p)
     return p
 
 
@@ -177,6 +180,16 @@ def _add_consistency(p: argparse.ArgumentParser) -> None:
         metavar="K",
         help=f"how the input was measured: {', '.join(KERNELS)}, or a file of numbers (.npy, or text with a row a "
         "line), in pixels of the result (default: bicubic, which is MATLAB's)",
+    )
+
+
+def _add_error_map(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--error-map",
+        type=Path,
+        metavar="PATH",
+        help="write an estimate of each pixel's absolute error: .tif in gray levels, .png as a picture from black to "
+        "white; a folder for several images",
     )
 
 

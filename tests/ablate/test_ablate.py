@@ -42,7 +42,7 @@ def test_an_ablation_writes_one_table_and_one_plot_and_runs_nothing_twice(option
 
 
 def test_what_the_plan_decides_cannot_be_given(options) -> None:
-    with pytest.raises(UserError, match="--sgdr is what the plan decides"):
+    with pytest.raises(UserError, match="--sgdr is set by the plan"):
         main([*options, "--sgdr", "false"])
 
 

@@ -105,13 +105,12 @@ def find_cuobjdump() -> str | None:
 @pytest.mark.parametrize("source", sources(), ids=lambda source: source.stem)
 def test_compiles_for_every_architecture(source: Path, tmp_path: Path) -> None:
     nvcc = kernel_table.toolkit() / "bin/nvcc"
-    archs = build_native.find_archs(nvcc)
+    archs = [75, 80, 86, 89, 90]  # more than a build has by default
     command = [str(nvcc), *build_native.NVCC_FLAGS, f"-I{build_native.CSRC}", *build_native.arch_flags(archs)]
     # What a driver makes of the last one's PTX on Blackwell.
     command += [f"-gencode=arch=compute_{archs[-1]},code=sm_{arch}" for arch in (100, 120)]
     command += ["-Werror=all-warnings", "-Xptxas=-v", "-c", str(source), "-o", str(tmp_path / "a.o")]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert {75, 80, 86, 89, 90} <= set(archs)
     reports = re.findall(
         r"Compiling entry function '(\w+)' for '(sm_\d+)'.*?(\d+) bytes spill stores", done.stderr, re.DOTALL
     )

@@ -32,8 +32,9 @@ def dtypes(module: ModuleType) -> tuple[int, int, int]:
 def test_gated_residual(module: ModuleType, channels_last: bool) -> None:
     for c, (h, w), dtype, at, n in product(range(1, 257), MAPS, dtypes(module), (ALIGNED, OFF), (1, 3)):
         maps, where = (n, c, h * w, channels_last), (dtype, (0, 0, 80))
-        module.gated_residual_fwd((maps, *[at] * 8), *where)
-        module.gated_residual_bwd((maps, *[at] * 13), *where)
+        values = [(at, False)] * 3  # gate and scales
+        module.gated_residual_fwd((maps, *[at] * 2, *values, *[at] * 3), *where)
+        module.gated_residual_bwd((maps, *[at] * 4, *values, *[at] * 6), *where)
 
 
 @pytest.mark.parametrize("arch", [75, 80, 86, 89, 90, 120])

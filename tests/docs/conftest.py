@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import rasterio
@@ -49,6 +50,13 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = {"crs": "EPSG:32633", "transform": rasterio.Affine(10, 0, 4e5, 0, -10, 5e6)}
     with rasterio.open(folder / "scene.tif", "w", driver="GTiff", **shape, **place) as file:
         file.write(np.stack([whole[:40, :32, band % 3].astype(np.uint16) * 30 for band in range(4)]))
+    with av.open(str(folder / "clip.mp4"), "w") as film:
+        pictures = film.add_stream("libx264", rate=25)
+        pictures.height, pictures.width, pictures.pix_fmt = 32, 48, "yuv420p"
+        for left in range(3):
+            cut_out = np.ascontiguousarray(whole[:32, left : left + 48])
+            film.mux(pictures.encode(av.VideoFrame.from_ndarray(cut_out, format="rgb24")))
+        film.mux(pictures.encode(None))
     (folder / "runs" / "given").mkdir(parents=True)
     shutil.copy(bundled, folder / "runs" / "given" / "best.safetensors")
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,8 +15,9 @@ from awsrn_fast.inference import Placed, Tiler, cuda_graph
 from awsrn_fast.inference.cuda_graph import Function, Graphs, Replay
 from awsrn_fast.inference.process_memory import free_on
 from awsrn_fast.inference.transfers import Transfers
+from awsrn_fast.inference.wrappers import with_prepared_weights
 from awsrn_fast.models import create
-from awsrn_fast.nn import AWRU, Prepared
+from awsrn_fast.nn import AWRU, Prepared, WNConv2d
 
 
 class Captures:
@@ -257,6 +259,33 @@ def test_a_network_by_graphs_gives_a_result_of_its_own() -> None:
     assert captures.replayed == 3
     assert all(torch.equal(y, Placed(model)(x)) for x, y in zip(images, results, strict=True))
     assert all(y.is_contiguous() for y in results)
+
+
+def test_half_of_the_room_for_tiles_is_left_to_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    placed = Placed(create("awsrn-s", 2).eval().fuse())
+    assert free_on(placed) is None  # no memory of its own
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    placed.device = torch.device("cuda")
+    assert free_on(placed) == 750
+    placed.graphs = Graphs(Captures())
+    assert free_on(placed) == 375
+
+
+def test_weights_away_from_the_cpu_are_prepared_once_for_a_network_that_keeps_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Tensor] = []
+    monkeypatch.setattr(WNConv2d, "prepare", lambda self, weight: (made.append(weight), torch.zeros(1))[1])
+    conv = WNConv2d(3, 4, 3)
+    conv.fold()
+    conv.to("meta")  # no values could be compared there, as on a GPU that would have to be waited for
+    assert conv.prepared_weights() is None
+    kept = with_prepared_weights(conv)
+    assert kept.prepared_weights() is kept.prepared_weights() is not None and len(made) == 1
+    assert conv.prepared_weights() is None  # the network that it shares weights with may still change
+    assert not pickle.loads(pickle.dumps(kept)).is_kept
+    unfolded = with_prepared_weights(WNConv2d(3, 4, 3))
+    assert unfolded.prepared_weights() is None and len(made) == 1
 
 
 @pytest.mark.gpu

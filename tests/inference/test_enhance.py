@@ -71,5 +71,5 @@ def test_fill_leaves_wholly_hidden_and_wholly_visible_pictures(alpha):
 
 
 def test_values_that_are_not_finite_are_an_error():
-    with pytest.raises(RunError, match="not finite; try --dtype float32"):
+    with pytest.raises(RunError, match="NaN or infinite values; try --dtype float32"):
         enhance(Picture(np.zeros((2, 2, 3), np.float32)), lambda x: Bicubic()(x) * torch.nan, 4)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -82,6 +85,32 @@ def test_a_long_unit_is_not_silent(
         said = capsys.readouterr().out
         assert expected in said
         assert ("awsrn_fast: compiling, starting, " in said) is (expected[0] == "[")
+
+
+def test_only_what_has_changed_is_compiled_again(
+    build: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    (tmp_path / "header.h").write_text("#define ANSWER 42\n")
+    (tmp_path / "with.cpp").write_text('#include "header.h"\nint with() { return ANSWER; }\n')
+    (tmp_path / "without.cpp").write_text("int without() { return 0; }\n")
+    made = build.Library(build.CPU)
+    made.compiler, made.link_flags = [compiler], ["-shared"]
+    for name in ("with", "without"):
+        made.units.append((tmp_path / f"{name}.cpp", f"awsrn_fast._cpu/{name}.o", [compiler, "-fPIC"]))
+
+    def compiled() -> list[str]:
+        build_run.build(tmp_path / "objects", {build.CPU: tmp_path / "out.so"}, [made])
+        return sorted(re.findall(r"compiling (\w+)$", capsys.readouterr().out, re.M))
+
+    assert compiled() == ["with", "without"]
+    assert compiled() == []
+    later = time.time() + 2  # ninja compares times
+    (tmp_path / "header.h").write_text("#define ANSWER 43\n")
+    os.utime(tmp_path / "header.h", (later, later))
+    assert compiled() == ["with"]
 
 
 def test_a_too_new_host_compiler_is_recognised(build: ModuleType, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_install_from_the_sdist(sdist: Path, tmp_path: Path) -> None:
     facts = json.loads(run_installed(tmp_path / "site", "-m", "awsrn_fast.info", "--json"))
     assert facts["native"]["cpu"]["loaded"], facts["native"]
     assert Path(facts["native"]["cpu"]["file"]).is_relative_to(tmp_path)
+    assert facts["native"]["cpu"]["build"].endswith("(from source)")
     assert facts["native"]["cuda"]["reason"] == "not built: AWSRN_FAST_CUDA=0"
     run_installed(tmp_path / "site", "-c", "import awsrn_fast.kernels")
     installed = package_files(tmp_path / "site/awsrn_fast")
@@ -99,3 +100,23 @@ def test_insisting_without_a_compiler_fails_with_one_line(sdist: Path, tmp_path:
     done = install(sdist, tmp_path / "site", PATH=str(tmp_path), AWSRN_FAST_NATIVE="1")
     assert done.returncode != 0
     assert "error: AWSRN_FAST_NATIVE=1, but no C++ compiler found" in done.stdout + done.stderr
+
+
+def test_uninstalling_leaves_nothing_and_the_wheel_without_libraries_is_small(sdist: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tree,) = tmp_path.iterdir()
+    build = "from setuptools import build_meta; print(build_meta.build_wheel('dist'))"
+    off = environment(AWSRN_FAST_NATIVE="0", AWSRN_FAST_CUDA="0")
+    done = subprocess.run([sys.executable, "-c", build], cwd=tree, env=off, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tree / "dist").iterdir()
+    assert wheel.stat().st_size <= 12 << 20
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
+    pip = [str(tmp_path / "env/bin/python"), "-m", "pip", "--quiet"]
+    files = [path for path in (tmp_path / "env").rglob("*") if "__pycache__" not in path.parts]
+    subprocess.run([*pip, "install", "--no-deps", str(wheel)], env=environment(), check=True)
+    assert (tmp_path / "env/bin/awsrn-fast").is_file()
+    subprocess.run([*pip, "uninstall", "--yes", "awsrn_fast"], env=environment(), check=True)
+    left = {path for path in (tmp_path / "env").rglob("*") if "__pycache__" not in path.parts} - set(files)
+    assert left == set()

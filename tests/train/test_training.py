@@ -168,6 +168,16 @@ def test_steps_without_a_finite_loss_change_nothing_and_many_end_the_run(options
         main([*options[:-1], options[-1] + "-other"])
 
 
+def test_the_length_of_a_run_is_told_at_its_start(options, monkeypatch, capsys) -> None:
+    assert main(options) == 0
+    assert "a step takes" not in capsys.readouterr().err  # it ends within seconds
+    monkeypatch.setattr(trainer_module, "FIRST_STEPS", 2)
+    monkeypatch.setattr(trainer_module, "SHORT", 0)
+    assert main([*options[:-1], options[-1] + "-other"]) == 0
+    said = capsys.readouterr().err
+    assert len(re.findall(r"^a step takes [\d.e-]+ s: the run takes about 0 minutes$", said, re.M)) == 1
+
+
 def test_quick_preset_beats_bicubic(tmp_path) -> None:
     command = [sys.executable, "-m", "awsrn_fast.train", "--preset", "quick", "--out", str(tmp_path / "run")]
     # Threads that wait without spinning: else a busy machine makes this many times slower.
