@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "common/fields.h"
+
 namespace awsrn_fast {
 
 template <class T>
@@ -24,33 +26,6 @@ struct Value {
   operator T() const {
     return from_python<T>(object);
   }
-};
-
-template <class T, class... Values>
-constexpr auto takes(int, Values... values) -> decltype(T{values..., Value{}}, true) {
-  return true;
-}
-template <class T, class... Values>
-constexpr bool takes(long, Values...) {
-  return false;
-}
-
-// Fields of T, each element of an array as one.
-template <class T, class... Values>
-constexpr std::size_t fields(Values... values) {
-  if constexpr (takes<T>(0, Values{}...)) return fields<T>(values..., Value{});
-  return sizeof...(Values);
-}
-
-template <class T, class = void>
-struct Arguments {
-  static constexpr std::size_t count = fields<T>(Value{}, Value{});
-};
-
-// A struct whose last fields are no arguments, but planned in C++, says how many are.
-template <class T>
-struct Arguments<T, std::void_t<decltype(T::kArguments)>> {
-  static constexpr std::size_t count = T::kArguments;
 };
 
 #pragma GCC diagnostic push
@@ -86,7 +61,7 @@ T from_python(PyObject* object) {
     if (value == -1) detail::no_error();
     return T(value);
   } else {
-    constexpr std::size_t count = detail::Arguments<T>::count;
+    constexpr std::size_t count = Arguments<T>::count;
     if (!PyTuple_Check(object) || std::size_t(PyTuple_GET_SIZE(object)) != count) {
       const std::string given = PyTuple_Check(object) ? std::to_string(PyTuple_GET_SIZE(object)) : "no tuple";
       throw pybind11::type_error(std::to_string(count) + " arguments are needed, got " + given);

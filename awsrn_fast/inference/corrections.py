@@ -50,7 +50,7 @@ def corrected(strips: Strips, scale: int, reach: int, correct: Correct) -> Strip
 
     def kept(source: Source) -> Iterator[Tensor]:
         seen = _Remembered(source)
-        x = y = torch.empty(0, device="cpu")
+        x = y = torch.empty(0, dtype=torch.float32, device="cpu")
         done = low = have = 0  # rows of the input: yielded, first one buffered, computed by the network
         for strip in chain(_cut(strips(seen), scale, reach), (None,)):
             if strip is not None:

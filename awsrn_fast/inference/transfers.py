@@ -75,8 +75,11 @@ class _Buffer:
     """Memory that grows to the largest map it has held."""
 
     def __init__(self, device: torch.device, pinned: bool = False) -> None:
-        self._options: dict[str, Any] = {"dtype": torch.float32, "device": device, "pin_memory": pinned}
-        self._values = torch.empty(0, **self._options)
+        self._device, self._pinned = device, pinned
+        self._values = self._new(0)
+
+    def _new(self, count: int) -> Tensor:
+        return torch.empty(count, dtype=torch.float32, device=self._device, pin_memory=self._pinned)
 
     def like(self, given: Tensor) -> Tensor:
         """A map of the size of ``given``, fp32 in channels_last, in the buffer."""
@@ -86,5 +89,5 @@ class _Buffer:
             # other stream's work has ended, or is waited for.
             if self._values.is_cuda:
                 torch.cuda.synchronize(self._values.device)
-            self._values = torch.empty(prod(given.shape), **self._options)
+            self._values = self._new(prod(given.shape))
         return self._values[: prod(given.shape)].view(n, h, w, c).permute(0, 3, 1, 2)

@@ -26,6 +26,7 @@ from awsrn_fast.models import SCALES, SuperResolution
 from awsrn_fast.remarks import say_if_slow, say_licences
 
 from .enlarger import Enlarger, Settings
+from .error_map import ErrorMap, error_model, map_files
 from .fields import IMAGE, Result
 from .image import upscale_image
 from .kernel_file import read_kernel
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise UserError(wrong_usage("no image is named", spelled("upscale")))
     args.size = requested_size(args)
     kernel = _kernel(args)
+    if args.error_map and args.size:
+        raise UserError("--error-map is of the network's whole scale: leave out --outscale, --width and --height")
     shard = pick_shard(args.shard)
     if args.report:
         check_report(args.report, shard.count > 1 and args.shard is None, args.overwrite)
@@ -129,13 +132,16 @@ def prepare(args: argparse.Namespace, kernel: str | np.ndarray | None) -> tuple[
 
 def _run(args: argparse.Namespace, jobs: list[Job], remark: str, kernel: str | np.ndarray | None) -> int:
     placed, settings = prepare(args, kernel)
+    maps = map_files(args.error_map, jobs, args.overwrite) if args.error_map else {}
+    model = error_model(_weights(args), placed.facts.scale) if maps else None
     sizes = [_pixels_or_none(job, args.max_pixels) for job in jobs]
     wanted = str(args.size or "")
     with Report(cli.console, sizes, placed.facts.scale, wanted=wanted) as report, backends.use_backend(args.backend):
         record = Record(args, _weights(args), placed, kernel) if args.report else None
         for job in jobs:
             report.begin(job)
-            enlarger = Enlarger(placed, settings, report.advance)
+            made = None if model is None else ErrorMap(maps[job.target], model, _weights(args))
+            enlarger = Enlarger(placed, settings, report.advance, error_map=made)
             try:
                 if record is not None:
                     record.begin(job)

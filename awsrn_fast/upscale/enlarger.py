@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -16,15 +17,17 @@ from awsrn_fast.errors import RunError
 from awsrn_fast.inference import Deviation, Placed, SelfEnsemble, Source, Tiler
 from awsrn_fast.inference.colors import keeping_colors
 from awsrn_fast.inference.consistency import Consistency
-from awsrn_fast.inference.corrections import corrected
+from awsrn_fast.inference.corrections import Strips, corrected
 from awsrn_fast.inference.corrections import held as held_by_correction
 from awsrn_fast.inference.enhance import enlarged, passes
+from awsrn_fast.inference.error_model import REACH
 from awsrn_fast.inference.forward_model import ForwardModel, forward_model
 from awsrn_fast.inference.process_memory import OVERHEAD, fitting_tile, free_on
 from awsrn_fast.inference.protocols import Pixels
 from awsrn_fast.inference.tiling import Stats
 from awsrn_fast.memory import show_size
 
+from .error_map import ErrorMap
 from .size import Size, shrunk
 
 
@@ -67,6 +70,7 @@ class Enlarger:
         settings: options.
         advance: called with the number of input pixels done.
         parts: pictures that are enlarged of each pixel, such as a raster's bands.
+        error_map: the map to write beside the result; None: none.
         tile: height and width of the tiles of the last picture; None: it went through whole.
         deviation: largest one of frozen gates so far, None if none were frozen.
         consistency: the correction, with the residuals of all pictures so far; None: there is none.
@@ -76,6 +80,7 @@ class Enlarger:
     settings: Settings
     advance: Callable[[float], None] = lambda pixels: None
     parts: int = 1
+    error_map: ErrorMap | None = None
     tile: tuple[int, int] | None = None
     deviation: Deviation | None = None
     consistency: Consistency | None = None
@@ -91,6 +96,8 @@ class Enlarger:
             said.append(f"gates frozen: {self.deviation}; --stats exact takes the whole image's")
         if self.consistency is not None and self.consistency.rounds:
             said.append(str(self.consistency))
+        if self.error_map is not None:
+            said.append(str(self.error_map))
         return tuple(said)
 
     @property
@@ -132,6 +139,8 @@ class Enlarger:
         """
         settings, before = self.settings, (pixels.height, pixels.width)
         consistency = self._consistent(steps)
+        if self.error_map is not None:
+            held += held_by_correction(self.scale, REACH, pixels.width)
         if consistency is not None:
             held += held_by_correction(self.scale, consistency.reach, pixels.width)
         room = None if settings.room is None else settings.room - held
@@ -142,8 +151,13 @@ class Enlarger:
         strips = keeping_colors(self._strips(tiler), self.scale)
         if consistency is not None:
             strips = corrected(strips, self.scale, consistency.reach, consistency)
-        rows = enlarged(pixels, strips)
-        yield from shrunk(rows, (self.scale * before[0], self.scale * before[1]), self.size(*before))
+        with self._mapped(strips, before) as strips:
+            rows = enlarged(pixels, strips)
+            yield from shrunk(rows, (self.scale * before[0], self.scale * before[1]), self.size(*before))
+
+    def _mapped(self, strips: Strips, size: tuple[int, int]) -> AbstractContextManager[Strips]:
+        """The strips, of which the error's map is made on the way, if one is wanted."""
+        return nullcontext(strips) if self.error_map is None else self.error_map.written(strips, self.scale, size)
 
     def _consistent(self, steps: int | None) -> Consistency | None:
         """The correction, one for all pictures of a file, so that it knows the residual of all of them."""

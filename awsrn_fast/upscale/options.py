@@ -39,6 +39,7 @@ def parser() -> Parser:
     _add_tiles(p)
     _add_computation(p)
     _add_consistency(p)
+    _add_error_map(p)
     _add_several(p)
     _add_format(p)
     raster.add_options(p)
@@ -179,6 +180,16 @@ def _add_consistency(p: argparse.ArgumentParser) -> None:
         metavar="K",
         help=f"how the input was measured: {', '.join(KERNELS)}, or a file of numbers (.npy, or text with a row a "
         "line), in pixels of the result (default: bicubic, which is MATLAB's)",
+    )
+
+
+def _add_error_map(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--error-map",
+        type=Path,
+        metavar="PATH",
+        help="write an estimate of each pixel's absolute error: .tif in gray levels, .png as a picture from black to "
+        "white; a folder for several images",
     )
 
 

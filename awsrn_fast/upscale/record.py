@@ -29,7 +29,7 @@ from .pipes import plain
 from .plan import Job
 
 FORMAT = "awsrn_fast upscale 1"
-NOT_OPTIONS = ("inputs", "more", "out", "report", "list_weights", "size", "weights")
+NOT_OPTIONS = ("error_map", "inputs", "more", "out", "report", "list_weights", "size", "weights")
 """Arguments that the record has elsewhere, or that change nothing of a result."""
 
 

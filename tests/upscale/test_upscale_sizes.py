@@ -142,7 +142,7 @@ def test_the_weights_are_listed_on_standard_output(capsys) -> None:
     said = capsys.readouterr()
     lines = {line.split()[1]: line for line in said.out.splitlines() if "improved-s" in line or "awsrn-s" in line}
     assert set(lines) == set(bundled_names()) and said.err == ""
-    assert "31.18" in lines["improved-s-x4"] and "non-commercial" in lines["improved-s-x4"]
+    assert "31.25" in lines["improved-s-x4"] and "non-commercial" in lines["improved-s-x4"]
     assert "commercial use" in lines["improved-s-x4-open"]
 
 
