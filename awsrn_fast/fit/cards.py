@@ -30,10 +30,9 @@ class Card(NamedTuple):
 
 PASCAL, TURING, AMPERE, ADA, BLACKWELL = (6, 1), (7, 5), (8, 6), (8, 9), (12, 0)
 
-# Memory: NVIDIA's product pages, data sheets and architecture white papers (Turing WP-09183, Ampere GA102, Ada,
-# A100, H100); laptop cards: its table at nvidia.com/geforce/gaming-laptops/compare, the RTX 50 series as announced in
-# January 2025; A10 to B200 also against the reference at gpuresource.com. Compute capability: the CUDA programming
-# guide's table.
+# Memory: compared with public lists for laptop cards of the RTX 30 to 50 series (40: NVIDIA's own table; not the RTX
+# 5060 Laptop and 3080 Laptop 16GB), RTX 5050 to 5090, A40, L4 and L40S; the others were not looked up again. Compute
+# capability: the CUDA programming guide's table.
 CARDS: dict[str, Card] = {
     "GTX 1050": Card(2, PASCAL),
     "GTX 1050 Ti": Card(4, PASCAL),

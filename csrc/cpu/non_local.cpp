@@ -1,9 +1,9 @@
 // Forward of non_local's attention, softmax(q k^T) v over the positions of a map, everywhere or in blocks (eq. 7-9).
 //
 // Algorithm: flash attention with an online softmax (arXiv:2205.14135), with one head and no scale: no matrix of
-// scores goes to memory. Queries lie in vector lanes, a tile of up to 64; keys and values are met in tiles of 32 rows.
+// scores goes to memory. Queries lie in vector lanes, a tile of up to 64; keys and values come in tiles of 32 rows.
 // A tile of scores becomes powers in registers, relative to a reference for each query that moves only where scores
-// exceed it by far (Running). Two tiles of queries meet a tile of keys together. Sums are fp32; with AVX512-BF16,
+// exceed it by far (Running). Two tiles of queries share a tile of keys. Sums are fp32; with AVX512-BF16,
 // factors of maps in bfloat16 stay bfloat16 (cpu/non_local_bf16.h).
 //
 // Parallel: OpenMP over tiles of queries of all blocks. Each is computed by one thread, whatever their number.
@@ -124,7 +124,7 @@ inline void from_lanes(const float* from, const Positions& positions, Index d, T
     }
 }
 
-// Tiles of queries that meet a tile of keys together, as making its operands takes a tenth of what a tile does.
+// Tiles of queries that share a tile of keys, as making its operands takes a tenth of what a tile does.
 constexpr int kTogether = 2;
 
 struct QueryTile {

@@ -46,7 +46,7 @@ struct NonLocalBwd {
   float* scratch;          // workspace [threads, shape.scratch]
 };
 
-// Positions that lie in vector lanes at a time, and those that they meet one by one. A tile of scores is the product
+// Positions that lie in vector lanes at a time, and those that are taken one by one. A tile of scores is the product
 // of both; two of them and their operands stay in a 48 KB L1 at the network's 16 channels. Tiles of queries in the
 // backward pass may have more in bf16, where they are half as large.
 constexpr Index kNonLocalTile = 64;

@@ -7,7 +7,7 @@
 #include "cpu/non_local.h"
 #include "cpu/vec.h"
 
-// Which positions of a map attend to which: blocks of queries, the rectangle of keys that each meets, and tiles of
+// Which positions of a map attend to which: blocks of queries, the rectangle of keys that each attends to, and tiles of
 // both.
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {

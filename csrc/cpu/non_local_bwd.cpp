@@ -2,9 +2,9 @@
 //
 // Algorithm: as in flash attention (arXiv:2205.14135), probabilities are computed again from forward's statistics.
 // First every tile of queries is made ready once: operands and delta, the product of output and gradient
-// (make_tile()). Then keys lie in vector lanes and meet all tiles of queries of their block: powers, the gradients of
-// the scores, and from them those of keys, values and queries (grad_of_group()). Last the parts of all groups and
-// blocks are added up (add_parts()).
+// (make_tile()). Then keys lie in vector lanes and are combined with all tiles of queries of their block: powers, the
+// gradients of the scores, and from them those of keys, values and queries (grad_of_group()). Last the parts of all
+// groups and blocks are added up (add_parts()).
 //
 // Parallel: OpenMP over tiles of queries, then over groups of the blocks' keys, then over pieces of the map. The
 // groups depend on the shape alone and their parts are added in order, so results don't depend on the number of
@@ -35,7 +35,7 @@ inline float with_product(float sum, float a, float b) {
 }
 
 // A tile of queries, a.shape.rows of them: their operands, those of their incoming gradients, and statistics. They are
-// made once, as all tiles of keys meet them.
+// made once, as all tiles of keys use them.
 struct QueryTile {
   float *queries, *grads;
   Statistics* statistics;

@@ -17,7 +17,7 @@ inline float value_of(bf16 value) {
   return wide;
 }
 
-// An operand whose elements are met one by one.
+// An operand whose elements are taken one by one.
 struct StridedMatrix {
   const float* values;
   Index row_step, step;

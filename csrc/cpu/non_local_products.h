@@ -3,7 +3,7 @@
 #include "cpu/non_local_operands.h"
 
 // The products of non_local, over either kind of operands. Positions or channels lie in vector lanes, and what they
-// are multiplied with is met one by one: any number of channels fits.
+// are multiplied with is taken one by one: any number of channels fits.
 namespace awsrn_fast::AWSRN_FAST_ISA {
 namespace {
 

@@ -31,7 +31,7 @@ constexpr int compiled_arch() {
 #endif
 }
 
-// The instances of kernels are for 75 and for 80, which stands for all from there on: their tiles fit the tightest.
+// The instances of kernels are for 75 and for 80, the latter for all later ones, too: their tiles fit the tightest.
 constexpr Architecture architecture_of_instance(int arch) { return architecture(arch < 80 ? 75 : 86); }
 
 // Blocks that an SM runs at a time.

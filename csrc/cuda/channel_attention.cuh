@@ -36,7 +36,7 @@ __device__ __forceinline__ float value_or_zero(const T* values, Index at) {
   return values ? to_float(values[at]) : 0.0f;
 }
 
-// hidden[r] = relu(w1 mean + b1) of one image, each by a warp. The block's threads see it after they have met.
+// hidden[r] = relu(w1 mean + b1) of one image, each by a warp. The block's threads see it after the next barrier.
 template <class T>
 __device__ __forceinline__ void channel_attention_hidden(const ChannelAttentionSizes& sizes, const T* mean, const T* w1,
                                                          const T* b1, float* hidden) {
@@ -55,7 +55,7 @@ __device__ __forceinline__ void channel_attention_gates(const ChannelAttentionSi
                                                         const float* hidden, Done done) {
   const int group = channel_attention_group(sizes.r);
   const int lane = threadIdx.x % group, each = ChannelAttentionTile::kThreads / group;
-  // All lanes of a warp take as many steps: they meet in the shuffles.
+  // All lanes of a warp take as many steps: the shuffles need all of them.
   for (Index first = 0; first < sizes.c; first += each) {
     const Index c = first + threadIdx.x / group;
     float sum = 0;

@@ -101,7 +101,7 @@ __device__ __forceinline__ void conv_load_gated(const ConvParams& p, const AwmsP
   }
 }
 
-// What stands behind the convolution, for V neighbouring outputs of a lane.
+// The convolution's epilogue, for V neighbouring outputs of a lane.
 template <class T>
 struct ConvEpilogue {
   static constexpr int V = kWidest<T>;

@@ -4,7 +4,7 @@
 // Rules that make this work:
 // - Shared memory is dynamic only, one struct or array: dynamic_shared<T>(); no __shared__ variables. Its size goes to
 //   launch(). It is poisoned there, bounded, and counted against compute capability 7.5's 64 KB.
-// - Inline assembly stands in this file, in functions that the host has too.
+// - Inline assembly is in this file alone, in functions that the host has too.
 // - Every kernel says __launch_bounds__(threads, blocks): blocks is the number that fits on an SM of compute
 //   capability 7.5, which a test checks against registers and shared memory.
 // - A kernel takes one struct by value, and writes every element of its outputs.

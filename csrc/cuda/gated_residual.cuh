@@ -47,7 +47,7 @@ struct GatedResidualParams {
   Index blocks;
 };
 
-// What one thread walks over.
+// The range that one thread iterates over.
 template <int V, bool ChannelsLast>
 struct GatedResidualStrip {
   Index image, chunk, channel;

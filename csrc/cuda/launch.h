@@ -71,7 +71,7 @@ void launch(void (*kernel)(Params), dim3 grid, dim3 block, std::size_t shared_by
 
 #endif  // AWSRN_FAST_CUDA_HOST
 
-// What the chosen instance leaves in its workspace must fit into what the caller was told to bring.
+// What the chosen instance leaves in its workspace must fit into the workspace that the caller allocated.
 inline void check_workspace(Index needed, Index told, const char* op) {
   if (needed > told)
     throw std::logic_error(std::string(op) + ": the launch needs a workspace of " + std::to_string(needed) +

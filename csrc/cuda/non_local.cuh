@@ -1,5 +1,5 @@
 // Flash attention (arXiv:2205.14135) with one head, no scale and D as it is: no score leaves the SM. A block of four
-// warps has 64 rows of its own, 16 a warp, and walks over all rows that they meet, a step at a time; the next step's
+// warps has 64 rows of its own, 16 a warp, and iterates over all other rows, a step at a time; the next step's
 // rows are on their way from memory while one is computed. Exponentials overlap with products in each warp (those of
 // one piece with the product of the piece before) and between warps.
 //
@@ -108,7 +108,7 @@ __device__ __forceinline__ void non_local_copy(const NonLocalRectangle& of, int 
   }
 }
 
-// The rows met: a step of them is fetched into registers, and put into shared memory when there is room.
+// The other rows: a step of them is fetched into registers, and put into shared memory when there is room.
 template <class T, int Arch, int D>
 class NonLocalSteps {
  public:
@@ -140,7 +140,7 @@ class NonLocalSteps {
   uint4 held_[kPasses];
 };
 
-// scores[16 x Columns] = a warp's rows times the rows met, over D values of each.
+// scores[16 x Columns] = a warp's rows times the other rows, over D values of each.
 template <class T, int Arch, int D, int Columns>
 __device__ __forceinline__ void non_local_scores(float (&scores)[Columns / 8][4], const T* rows, int stride,
                                                  const T* met, int met_stride, int lane) {
@@ -163,7 +163,7 @@ __device__ __forceinline__ void non_local_scores(float (&scores)[Columns / 8][4]
   }
 }
 
-// sums[16 x D] += factors[16 x Columns] times the rows met. In fp32 the columns are added up by themselves first, so
+// sums[16 x D] += factors[16 x Columns] times the other rows. In fp32 the columns are added up by themselves first, so
 // that the rounding errors of thousands of rows do not pile up.
 template <class T, int Arch, int D, int Columns>
 __device__ __forceinline__ void non_local_accumulate(float (&sums)[D / 8][4], const float (*factors)[4], const T* met,

@@ -1,4 +1,4 @@
-// Which positions of a map attend to which: blocks of queries and the rectangle of keys that each meets.
+// Which positions of a map attend to which: blocks of queries and the rectangle of keys that each attends to.
 #pragma once
 
 #include "common/tiles.h"

@@ -1,5 +1,5 @@
 // The gradient of the attention: the queries' facts, one kernel each for queries and for keys with values, and the sum
-// over the blocks that meet a key.
+// over the blocks that attend to a key.
 #pragma once
 
 #include "cuda/non_local.cuh"
@@ -55,8 +55,8 @@ struct NonLocalStepFacts {
   float shift[Step], share[Step], delta[Step];
 };
 
-// The rows of a block are its queries, of which it finds the gradients, and the rows met are keys; or the rows are
-// keys, with values, and the rows met are queries, with the gradients of what they attended to.
+// The rows of a block are its queries, of which it finds the gradients, and the other rows are keys; or the rows are
+// keys, with values, and the other rows are queries, with the gradients of what they attended to.
 template <class T, int Arch, int D, bool OfKeys>
 __device__ __forceinline__ void non_local_bwd(const NonLocalBwdParams& p) {
   constexpr NonLocalTile kSizes = kNonLocalTile<T, Arch, D>;
@@ -197,7 +197,7 @@ __global__ void __launch_bounds__(NonLocalTile::kThreads, (kNonLocalTile<T, Arch
   if constexpr (instance_runs_here<T, Arch>()) non_local_bwd<T, Arch, D, OfKeys>(p);
 }
 
-// Four values of a position's keys and values by each thread: the parts of all blocks that meet it, in order.
+// Four values of a position's keys and values by each thread: the parts of all blocks that attend to it, in order.
 template <class T>
 __global__ void __launch_bounds__(NonLocalTile::kThreads, 8) non_local_sum_kernel(NonLocalBwdParams p) {
   const NonLocalShape& s = p.a.shape;

@@ -17,7 +17,7 @@ constexpr bool wide_residual_is_fused(int arch, Index c, Index k, DType dtype) {
 }
 
 struct WideResidual {
-  Conv second;      // the second convolution and what stands behind it; its only input is x
+  Conv second;      // the second convolution and its epilogue; its only input is x
   const void* w1;   // [K, C, 3, 3], packed as a convolution's weight
   Values b1;    // [K]
 };
