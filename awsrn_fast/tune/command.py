@@ -17,6 +17,8 @@ from awsrn_fast.devices import DTYPES, dtype_name
 from awsrn_fast.errors import UserError
 
 if TYPE_CHECKING:
+    from awsrn_fast.kernels._gpu import Gpu
+
     from .problems import Task
     from .trials import Found
 
@@ -103,7 +105,7 @@ def _list(tasks: Sequence[Task], arch: str) -> None:
     print(f"{len(tasks)} problems, {total} candidates on {arch}")
 
 
-def _tune(tasks: Sequence[Task], path: Path, gpu: object) -> int:
+def _tune(tasks: Sequence[Task], path: Path, gpu: Gpu) -> int:
     from triton.testing import do_bench
 
     from .trials import File, Wrong, tune

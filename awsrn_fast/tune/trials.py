@@ -166,7 +166,7 @@ class File:
             UserError: the file is for another GPU or release of Triton, or was not written by tuning.
         """
         self.path = path
-        self.content = {"gpu": gpu.name, "arch": gpu.arch, "triton": _tuned.release(), "problems": {}}
+        self.content: dict[str, Any] = {"gpu": gpu.name, "arch": gpu.arch, "triton": _tuned.release(), "problems": {}}
         if not path.exists():
             return
         try:
