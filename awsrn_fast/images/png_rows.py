@@ -21,8 +21,10 @@ from .png_chunks import SIGNATURE
 from .windows import Reader, plainly
 
 _BLOCK = 2**22
-"""Bytes of rows that are decoded or encoded at a time; at least one row."""
+"""Bytes of rows that are decoded at a time; at least one row."""
 _PIECE = 2**20
+_COMPRESSED = 2**20
+"""Bytes of rows that are compressed at a time, at least one row: the file does not depend on how rows come."""
 # Pillow's modes and raw modes by bytes per pixel; wider pixels are split into high and low bytes.
 DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}
 _COLOR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
@@ -138,11 +140,21 @@ class PngWriter:
         if exif:
             self._chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
         self._above: np.ndarray | None = None
+        row = header.width * header.planes * header.samples.dtype.itemsize
+        self._rows = max(1, _COMPRESSED // row)
+        self._waiting = np.empty((0, row), np.uint8)
 
     def write(self, numbers: np.ndarray) -> None:
         """Rows [k, W, planes] of the header's dtype."""
         big_endian = numbers.astype(">u2") if self._header.depth == 16 else numbers
         rows = np.ascontiguousarray(big_endian).reshape(len(numbers), -1).view(np.uint8)
+        rows = np.concatenate((self._waiting, rows))
+        whole = len(rows) // self._rows * self._rows
+        for top in range(0, whole, self._rows):
+            self._block(rows[top : top + self._rows])
+        self._waiting = rows[whole:].copy()
+
+    def _block(self, rows: np.ndarray) -> None:
         above = np.empty_like(rows)
         above[0], above[1:] = 0 if self._above is None else self._above, rows[:-1]
         self._above = rows[-1].copy()
@@ -151,6 +163,8 @@ class PngWriter:
 
     def close(self) -> None:
         """Write what remains."""
+        if len(self._waiting):
+            self._block(self._waiting)
         self._data(self._deflate.flush())
         self._chunk(b"IEND", b"")
 

@@ -103,8 +103,7 @@ def _replayed(
     then = image["output"]
     target = folder / Path(then["file"]).name
     tile = 0 if image["tile"] is None else tuple(image["tile"])
-    # Measured as then, so that rows come in the same portions, which encoders begin their blocks by.
-    enlarge(Job(source, target), Enlarger(placed, replace(settings, tile=tile, measured=True)), options)
+    enlarge(Job(source, target), Enlarger(placed, replace(settings, tile=tile)), options)
     found, before = _verdict(then, target), Path(then["file"])
     if found is not None:
         cli.results.print(f"{before}: {found}")

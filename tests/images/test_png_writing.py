@@ -51,3 +51,16 @@ def test_both_filters_and_what_the_rows_above_were(planes, depth, step):
 def _filtered_rows(data: bytes, height: int) -> np.ndarray:
     chunks = b"".join(content for kind, content in png.Reader(bytes=data).chunks() if kind == b"IDAT")
     return np.frombuffer(zlib.decompress(chunks), np.uint8).reshape(height, -1)
+
+
+def test_the_file_does_not_depend_on_how_rows_come():
+    numbers = photograph(900, 700, 3, 255).astype(np.uint8)  # two blocks
+    files = []
+    for step in (1, 7, 899, 900):
+        file = io.BytesIO()
+        writer = PngWriter(file, Header(900, 700, samples=Samples(numbers.dtype, 0, 255)), None)
+        for first in range(0, len(numbers), step):
+            writer.write(numbers[first : first + step])
+        writer.close()
+        files.append(file.getvalue())
+    assert len(set(files)) == 1
