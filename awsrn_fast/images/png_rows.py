@@ -23,7 +23,7 @@ from .windows import Reader, plainly
 _BLOCK = 2**22
 """Bytes of rows that are decoded at a time; at least one row."""
 _PIECE = 2**20
-_COMPRESSED = 2**20
+_COMPRESSED = 2**18
 """Bytes of rows that are compressed at a time, at least one row: the file does not depend on how rows come."""
 # Pillow's modes and raw modes by bytes per pixel; wider pixels are split into high and low bytes.
 DECODERS = {1: ("L",), 2: ("LA",), 3: ("RGB",), 4: ("RGBA",), 6: ("RGB;16B", "RGB;16L"), 8: ("RGBA;16B", "RGBA;16L")}

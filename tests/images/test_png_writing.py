@@ -54,7 +54,7 @@ def _filtered_rows(data: bytes, height: int) -> np.ndarray:
 
 
 def test_the_file_does_not_depend_on_how_rows_come():
-    numbers = photograph(900, 700, 3, 255).astype(np.uint8)  # two blocks
+    numbers = photograph(900, 700, 3, 255).astype(np.uint8)  # eight blocks
     files = []
     for step in (1, 7, 899, 900):
         file = io.BytesIO()

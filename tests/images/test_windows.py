@@ -384,6 +384,7 @@ def peak_of_a_copy(folder: Path, suffix: str, height: int) -> int:
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_memory_does_not_follow_the_image(tmp_path, monkeypatch, suffix):
     monkeypatch.setattr(png_rows, "_BLOCK", 2**15)
+    monkeypatch.setattr(png_rows, "_COMPRESSED", 2**15)
     monkeypatch.setattr(tiff_rows, "_STRIP", 2**15)
     monkeypatch.setattr(tiff_windows, "_KEPT", 2**17)
     small, large = peak_of_a_copy(tmp_path, suffix, 1000), peak_of_a_copy(tmp_path, suffix, 4000)
