@@ -61,7 +61,7 @@ def test_a_terminal_that_is_gone_takes_no_checkpoint_with_it(options, tmp_path: 
     assert (tmp_path / "run" / "state.pt").exists()
 
 
-def test_a_run_that_a_signal_stopped_goes_on_bit_equal(options, tmp_path: Path, monkeypatch) -> None:
+def test_a_run_that_a_signal_stopped_goes_on_bit_equal(options, tmp_path: Path, monkeypatch, undisturbed) -> None:
     assert main([*options, "--out", str(tmp_path / "whole")]) == 0
     original = Step.__call__
 
