@@ -6,13 +6,25 @@ photographs are 7 % larger than Pillow's, those of drawings 18 % (``benchmarks/w
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from isal import isal_zlib
 
 _LEVEL = 2
 
 
-def compressor() -> isal_zlib._isal_zlib.Compress:  # type: ignore[name-defined]
-    """A stream: ``compress`` and ``flush``, as zlib's."""
+class Stream(Protocol):
+    """A zlib stream that is written in parts."""
+
+    def compress(self, data: bytes | memoryview, /) -> bytes:
+        """What is ready of the stream once ``data`` is in it."""
+
+    def flush(self) -> bytes:
+        """The rest."""
+
+
+def compressor() -> Stream:
+    """A stream, empty yet."""
     return isal_zlib.compressobj(_LEVEL)
 
 

@@ -193,8 +193,8 @@ class PngWriter:
 def _filtered(rows: np.ndarray, above: np.ndarray, pixel: int) -> np.ndarray:
     """Each row with the filter, Up or Average, that leaves smaller differences (the PNG standard's heuristic).
 
-    Average suits photographs, Up drawings. Paeth, the third candidate, is dearer than the compression and made no
-    file of either kind smaller.
+    Average suits photographs, Up drawings. Paeth is dearer than the compression and made the photograph that it was
+    tried on no smaller.
 
     Args:
         rows: bytes ``[k, W * pixel]``.
